@@ -1,0 +1,3 @@
+"""Notebook-driven discovery of solid-state electrolytes."""
+
+__version__ = "0.1.0"

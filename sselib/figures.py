@@ -1,0 +1,33 @@
+"""How figures look and where they go: one palette, labelled axes, the data saved beside each figure."""
+
+import pandas as pd
+import plotly.graph_objects as go
+import plotly.io as pio
+
+from sselib.runfolder import RunFolder, write_whole
+
+# Okabe and Ito's palette, distinguishable with every common form of colour blindness.
+PALETTE: tuple[str, ...] = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000",
+                            "#F0E442")
+SIGMA_LABEL = "log<sub>10</sub>(σ / S cm<sup>−1</sup>)"
+
+pio.templates["sse"] = go.layout.Template(layout={
+    "colorway": list(PALETTE), "font": {"family": "DejaVu Sans, Arial, sans-serif", "size": 13},
+    "paper_bgcolor": "white", "plot_bgcolor": "white", "margin": {"l": 70, "r": 20, "t": 50, "b": 60},
+    "xaxis": {"showgrid": True, "gridcolor": "#e5e5e5", "linecolor": "#444", "ticks": "outside", "automargin": True,
+              "zeroline": False},
+    "yaxis": {"showgrid": True, "gridcolor": "#e5e5e5", "linecolor": "#444", "ticks": "outside", "automargin": True,
+              "zeroline": False},
+    "legend": {"bgcolor": "rgba(255,255,255,0.8)"}, "title": {"x": 0.0, "xanchor": "left"},
+})
+
+
+def publish(figure: go.Figure, *, run: RunFolder, name: str, data: pd.DataFrame) -> go.Figure:
+    """Save the figure (plotly JSON) and its data (CSV) under the run's figures; return it for display.
+
+    `sse run` adds a PNG of every saved figure where a Chrome or Chromium can be found.
+    """
+    figure.update_layout(template="sse")
+    write_whole(run.figures / f"{name}.json", lambda p: p.write_text(figure.to_json(), encoding="utf-8"))
+    write_whole(run.figures / f"{name}.csv", lambda p: data.to_csv(p, index=False))
+    return figure

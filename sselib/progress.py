@@ -1,0 +1,31 @@
+"""Progress of long work: a bar in a terminal, a widget in JupyterLab, one line per stage in a log."""
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from tqdm.auto import tqdm
+
+T = TypeVar("T")
+
+
+def progress(items: Iterable[T], *, stage: str, total: int | None = None) -> Iterator[T]:
+    """Yield the items and show how far the work is.
+
+    With ``SSE_PROGRESS=log`` (set by `sse run` and by the tests) it prints one line to stderr when
+    the stage ends, so that executed notebooks hold no progress bars.
+    """
+    if os.environ.get("SSE_PROGRESS") == "log":
+        yield from _logged(items, stage)
+    else:
+        yield from tqdm(items, desc=stage, total=total, leave=False)
+
+
+def _logged(items: Iterable[T], stage: str) -> Iterator[T]:
+    """Yield the items, then print their number and the seconds they took."""
+    start, count = time.perf_counter(), 0
+    for count, item in enumerate(items, start=1):
+        yield item
+    print(f"{stage}: {count} done in {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)

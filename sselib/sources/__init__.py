@@ -1,0 +1,1 @@
+"""The sources of conductivity data, each read into a `SourceTable`."""

@@ -57,9 +57,7 @@ def entries_frame(records: Sequence[Mapping[str, object]]) -> pd.DataFrame:
 
 def rejects_frame(records: Sequence[Mapping[str, object]]) -> pd.DataFrame:
     """Return rejected inputs with every column of `Reject`; the text is cut to 200 characters."""
-    frame = _frame(records, Reject)
-    frame[Reject.TEXT] = [text and text[:TEXT_LENGTH] for text in frame[Reject.TEXT]]
-    return frame.astype({Reject.TEXT: object})
+    return _frame([{**r, Reject.TEXT: str(r.get(Reject.TEXT) or "")[:TEXT_LENGTH]} for r in records], Reject)
 
 
 def structures_frame(records: Sequence[Mapping[str, object]]) -> pd.DataFrame:

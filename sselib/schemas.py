@@ -1,0 +1,118 @@
+"""Schemas of the tables that pass between notebooks, checked when written and when read.
+
+`validate` turns what pandera reports into one `SchemaError` that names the table, the column, the
+rows, what was found and what was expected. Extra columns are refused, so that a misspelt one shows.
+"""
+
+import pandas as pd
+import pandera.pandas as pa
+from pandera.errors import SchemaErrors
+
+from sselib.columns import Entry, Reject, StructureTable
+from sselib.errors import SchemaError
+
+_N_SHOWN = 5  # failing rows that an error names
+
+
+def text(*, required: bool = False, unique: bool = False, among: tuple[str, ...] = ()) -> pa.Column:
+    """Return a column of text; unless ``required`` it may be missing. ``among`` lists what it may hold."""
+    expected = f"one of {', '.join(among)}" if among else "text"
+    check = pa.Check(lambda s: s.map(lambda v: isinstance(v, str) and (not among or v in among)),
+                     error=expected, ignore_na=True)
+    return pa.Column(None, check, nullable=not required, unique=unique)
+
+
+def number(low: float | None = None, high: float | None = None, *, required: bool = False,
+           dtype: str = "float64") -> pa.Column:
+    """Return a column of numbers between ``low`` and ``high`` (both allowed, None: no limit)."""
+    checks = [pa.Check.ge(low, error=f"a value of at least {low}")] if low is not None else []
+    checks += [pa.Check.le(high, error=f"a value of at most {high}")] if high is not None else []
+    return pa.Column(dtype, checks, nullable=not required)
+
+
+def flag() -> pa.Column:
+    """Return a column that holds True or False in every row."""
+    return pa.Column(bool)
+
+
+ENTRY_COLUMNS: dict[str, pa.Column] = {
+    Entry.ID: text(required=True, unique=True),
+    Entry.SOURCE: text(required=True),
+    Entry.SOURCE_ID: text(required=True),
+    Entry.FORMULA: text(required=True),
+    Entry.COMPOSITION: text(required=True),
+    Entry.LOG10_SIGMA: number(-25, 3, required=True),
+    Entry.CENSORED: flag(),
+    Entry.TEMPERATURE_C: number(-273.15, 3000),
+    Entry.DOI: text(),
+    Entry.FAMILY_RAW: text(),
+    Entry.CONDUCTIVITY_KIND: text(required=True, among=("bulk", "total", "unknown")),
+    Entry.SPACE_GROUP_SYMBOL: text(),
+    Entry.SPACE_GROUP_NUMBER: number(1, 230, dtype="Int64"),
+    Entry.A_ANGSTROM: number(0.5, 1000),
+    Entry.B_ANGSTROM: number(0.5, 1000),
+    Entry.C_ANGSTROM: number(0.5, 1000),
+    Entry.ALPHA_DEG: number(1, 179),
+    Entry.BETA_DEG: number(1, 179),
+    Entry.GAMMA_DEG: number(1, 179),
+    Entry.CELL_FORMULA: text(),
+    Entry.STRUCTURE_ID: text(),
+    Entry.CLOSE_MATCH: flag(),
+    Entry.OFFICIAL_SPLIT: text(among=("train", "test")),
+    Entry.SAME_AS: text(),
+    Entry.NOTE: text(),
+}
+
+ENTRIES = pa.DataFrameSchema(ENTRY_COLUMNS, strict=True, name="entries")
+
+REJECTS = pa.DataFrameSchema({
+    Reject.SOURCE: text(required=True),
+    Reject.SOURCE_ID: text(),
+    Reject.ROW: number(1, dtype="Int64"),
+    Reject.REASON: text(required=True),
+    Reject.TEXT: text(),
+}, strict=True, name="rejects")
+
+STRUCTURES = pa.DataFrameSchema({
+    StructureTable.STRUCTURE_ID: text(required=True, unique=True),
+    StructureTable.STRUCTURE_JSON: text(required=True),
+    StructureTable.SOURCE: text(required=True),
+    StructureTable.SHA256: text(required=True),
+    StructureTable.ORIGIN: text(required=True),
+}, strict=True, name="structures")
+
+
+def validate(table: pd.DataFrame, schema: pa.DataFrameSchema, *, what: str) -> pd.DataFrame:
+    """Return ``table`` if it fits ``schema``, else raise one `SchemaError`.
+
+    ``what`` names the table for the reader, for example "01_curation/curated.parquet". The error
+    lists every column that fails with its first rows (0-based), what they hold and what was expected.
+    """
+    try:
+        return schema.validate(table, lazy=True)
+    except SchemaErrors as error:
+        groups = _first_causes(error.failure_cases).groupby(["column", "check"], dropna=False, sort=False)
+        lines = "\n".join(f"- {_explain(group, table)}" for _, group in groups)
+        raise SchemaError(f"{what} does not fit its schema '{schema.name}':\n{lines}") from error
+
+
+def _first_causes(cases: pd.DataFrame) -> pd.DataFrame:
+    """Drop what only follows from a wrong type: range checks of a column of the wrong type."""
+    is_dtype = cases["check"].astype(str).str.startswith("dtype")
+    return cases[is_dtype | ~cases["column"].isin(cases.loc[is_dtype, "column"])]
+
+
+def _explain(group: pd.DataFrame, table: pd.DataFrame) -> str:
+    """Describe one failed check of one column in a line."""
+    column, check, found = group.iloc[0][["column", "check", "failure_case"]]
+    if check == "column_in_dataframe":
+        return f"column '{found}' is missing; found {', '.join(map(str, table.columns))}"
+    if check == "column_in_schema":
+        return f"column '{found}' is not expected here"
+    if str(check).startswith("dtype"):
+        return f"column '{column}' is of type {table[column].dtype} (for example {found!r}), expected {check}"
+    shown = group.head(_N_SHOWN)
+    more = f" and {len(group) - _N_SHOWN} more" if len(group) > _N_SHOWN else ""
+    expected = {"not_nullable": "a value", "field_uniqueness": "each value once"}.get(check, check)
+    return (f"column '{column}', row {', '.join(map(str, shown['index']))}{more}: "
+            f"found {', '.join(map(repr, shown['failure_case']))}, expected {expected}")

@@ -210,7 +210,7 @@ def _download(file: RemoteFile) -> Path:
 def _ways_out(file: RemoteFile, why: str) -> str:
     """Say what to do when a file is nowhere."""
     mirror = os.environ.get("SSE_DATA_MIRROR") or "not set"
+    online = "connect to the internet and unset SSE_OFFLINE" if offline() else "connect to the internet"
     return (f"'{file.key}' is neither in SSE_DATA_MIRROR ({mirror}) nor in the cache, {why}. "
-            f"Do one of these: (1) set SSE_DATA_MIRROR to a folder that holds {file.mirror_path}; (2) put the file at "
-            f"{cache_folder() / file.key}, taken from {file.url}; (3) connect to the internet"
-            f"{' and unset SSE_OFFLINE' if offline() else ''}, and run again")
+            f"Do one of these: (1) set SSE_DATA_MIRROR to a folder that holds {file.mirror_path}; "
+            f"(2) put the file at {cache_folder() / file.key}, taken from {file.url}; (3) {online}")

@@ -9,6 +9,7 @@ import pandera.pandas as pa
 from pandera.errors import SchemaErrors
 
 from sselib.columns import Entry, Reject, StructureTable
+from sselib.conductivity import LOG10_SIGMA_MAX, LOG10_SIGMA_MIN
 from sselib.errors import SchemaError
 
 _N_SHOWN = 5  # failing rows that an error names
@@ -41,7 +42,7 @@ ENTRY_COLUMNS: dict[str, pa.Column] = {
     Entry.SOURCE_ID: text(required=True),
     Entry.FORMULA: text(required=True),
     Entry.COMPOSITION: text(required=True),
-    Entry.LOG10_SIGMA: number(-25, 3, required=True),
+    Entry.LOG10_SIGMA: number(LOG10_SIGMA_MIN, LOG10_SIGMA_MAX, required=True),
     Entry.CENSORED: flag(),
     Entry.TEMPERATURE_C: number(-273.15, 3000),
     Entry.DOI: text(),

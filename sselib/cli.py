@@ -1,0 +1,174 @@
+"""The command line `sse`: run the notebooks, render the report, look after the data, check the notebooks."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sselib import __version__
+from sselib.errors import SSEError
+
+# Each command imports what it needs when it is called, so that `sse --help` answers at once.
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return 0, 1 for an error that is named, 2 for wrong usage, 130 for Ctrl-C."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except SSEError as error:
+        if options.debug:
+            raise
+        print(f"sse: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("sse: interrupted; what is finished is kept, --resume continues", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output, such as `head`, has closed it
+        sys.stderr.close()
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sse", description=__doc__.splitlines()[0])
+    parser.add_argument("--version", action="version", version=f"sselib {__version__}")
+    parser.set_defaults(debug=False)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in (_add_run, _add_report, _add_data, _add_check):
+        add(commands)
+    return parser
+
+
+def _add_run(commands: argparse._SubParsersAction) -> None:
+    text = "execute notebooks in order with the parameters of a profile"
+    run = commands.add_parser("run", help=text, description=text)
+    run.add_argument(
+        "notebooks", nargs="*", metavar="NOTEBOOK", help="number or name, such as 04; none means all"
+    )
+    run.add_argument("--profile", default="smoke", help="smoke (default), quick, paper or gpu")
+    run.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder")
+    run.add_argument(
+        "-p",
+        action="append",
+        default=[],
+        dest="parameters",
+        metavar="NAME=VALUE",
+        help="override a parameter (04.NAME=VALUE: only of notebook 04); VALUE as in YAML; repeatable",
+    )
+    run.add_argument("--resume", action="store_true", help="keep what is done and unchanged")
+    run.add_argument("--keep-going", action="store_true", help="go on with the next notebook after a failure")
+    run.add_argument("--no-png", action="store_true", help="draw no PNG files of the figures")
+    run.add_argument("--debug", action="store_true", help="show the full traceback of an error")
+    run.set_defaults(command=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from sselib.runner import RunRequest, run
+
+    request = RunRequest(
+        out=options.out,
+        profile=options.profile,
+        notebooks=tuple(options.notebooks),
+        overrides=tuple(options.parameters),
+        resume=options.resume,
+        keep_going=options.keep_going,
+        pngs=not options.no_png,
+    )
+    run(request, say=_say)
+    _say(f"run folder: {options.out} (render it with: sse report {options.out})")
+    return 0
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _add_report(commands: argparse._SubParsersAction) -> None:
+    text = "render a run folder to RUN/report/index.html, readable offline"
+    report = commands.add_parser("report", help=text, description=text)
+    report.add_argument("run", type=Path, metavar="RUN", help="run folder")
+    report.add_argument("--debug", action="store_true", help="show the full traceback of an error")
+    report.set_defaults(command=_report)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from sselib.report import render
+
+    for page in render(options.run):
+        _say(f"{page} ({page.stat().st_size / 1e6:.1f} MB)")
+    return 0
+
+
+def _add_data(commands: argparse._SubParsersAction) -> None:
+    text = "list, fetch or verify the public data files"
+    data = commands.add_parser("data", help=text, description=text)
+    actions = data.add_subparsers(required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="every registered file and where it lies")
+    listing.set_defaults(command=_data_list)
+    get = actions.add_parser("get", help="make sure that files are at hand, downloading what is not")
+    get.add_argument(
+        "keys", nargs="*", metavar="KEY", help="such as obelix/all.csv or obelix; none means all"
+    )
+    get.set_defaults(command=_data_get)
+    verify = actions.add_parser("verify", help="check the sha256 of every file at hand")
+    verify.set_defaults(command=_data_verify)
+
+
+def _data_list(_: argparse.Namespace) -> int:
+    from sselib import registry
+
+    table = registry.status_table()
+    _say(
+        table.assign(origin=table["origin"].replace("", "not at hand")).to_string(index=False, justify="left")
+    )
+    return 0
+
+
+def _data_get(options: argparse.Namespace) -> int:
+    from sselib import registry
+
+    by_source = {s.name: [f.key for f in s.files] for s in registry.sources()}
+    keys = [key for name in (options.keys or by_source) for key in by_source.get(name, [name])]
+    for key in keys:
+        found = registry.locate(key)
+        _say(f"{found.key}: {found.path} ({found.origin}, {found.n_bytes} bytes, sha256 verified)")
+    return 0
+
+
+def _data_verify(_: argparse.Namespace) -> int:
+    from sselib import registry
+
+    table = registry.verify()
+    _say(table.to_string(index=False, justify="left"))
+    wrong = table["status"].str.startswith("wrong")
+    return 1 if wrong.any() else 0
+
+
+def _add_check(commands: argparse._SubParsersAction) -> None:
+    text = "check notebooks and parameter files against the rules of this suite"
+    check = commands.add_parser("check", help=text, description=text)
+    check.add_argument(
+        "paths", nargs="*", type=Path, metavar="NOTEBOOK", help="none means all and their parameters"
+    )
+    check.add_argument(
+        "--refresh", action="store_true", help="execute, and store the outputs that nbval compares"
+    )
+    check.add_argument("--count", action="store_true", help="print how many cells and values nbval compares")
+    check.add_argument("--debug", action="store_true", help="show the full traceback of an error")
+    check.set_defaults(command=_check)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from sselib import check
+
+    if options.refresh:
+        for path in check.refresh(options.paths, say=_say):
+            _say(f"{path}: outputs of the compared cells written")
+    if options.count:
+        _say(check.count_text(options.paths))
+        return 0
+    findings = check.lint(options.paths)
+    for finding in findings:
+        _say(str(finding))
+    _say(f"sse check: {len(findings)} finding{'s' * (len(findings) != 1)}")
+    return 1 if findings else 0

@@ -50,7 +50,7 @@ _CHALCOGENS = ("S", "Se", "Te")
 _LARGE = ("La", "Ce", "Pr", "Nd", "Sm", "Eu", "Gd", "Tb", "Dy", "Ho", "Er", "Ba", "Sr", "Ca", "K", "Na",
           "Ag", "Rb")  # cations of the garnet's and perovskite's large site
 _TETRAHEDRAL = ("P", "Si", "Ge", "Sn", "As", "Sb", "Al", "Ga")  # centres of MS4 tetrahedra
-_TETRAHEDRAL_OXIDE = ("P", "V", "Si", "Ge", "As", "Al", "Ga", "Zn")  # centres of MO4 tetrahedra in LISICON
+_TETRAHEDRAL_OXIDE = ("P", "V", "Si", "Ge", "As", "Al", "Ga")  # centres of MO4 tetrahedra in LISICON
 _ANIONS = ("O", "S", "Se", *_HALOGENS, "N", "H", "C")
 _OXIDE_FAMILIES = frozenset({Family.GARNET, Family.NASICON, Family.PEROVSKITE, Family.LISICON,
                              Family.PHOSPHATE, Family.OXIDE_OTHER})

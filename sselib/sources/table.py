@@ -4,14 +4,16 @@ In the tables a missing text is None, a missing number NaN (`pandas.NA` for the 
 after a trip through parquet a missing text may be NaN instead, so test with `pandas.isna`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import pandas as pd
 
 from sselib.columns import Entry, Reject, StructureTable
-from sselib.errors import SchemaError, nearest
+from sselib.errors import DataError, SchemaError, SSEError, nearest
+from sselib.registry import Located
 
 TEXT_LENGTH = 200  # characters of the offending text that a rejects table keeps
 _FLOATS = {Entry.LOG10_SIGMA, Entry.TEMPERATURE_C, Entry.A_ANGSTROM, Entry.B_ANGSTROM, Entry.C_ANGSTROM,
@@ -91,3 +93,60 @@ def _typed(values: list[object], column: StrEnum) -> pd.Series:
     if column in _INTEGERS:
         return pd.Series(present, dtype="Int64")
     return pd.Series([None if v is None else str(v) for v in present], dtype=object)
+
+
+def read_rows(rows: Iterable[Mapping[str, str]], *, source: str, id_column: str,
+              to_record: Callable[[Mapping[str, str], int], dict[str, object]],
+              ) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+    """Return (records of `Entry`, records of `Reject`) of the rows of a table.
+
+    ``to_record(row, number)`` reads one row, ``number`` counts from 1; where it raises an `SSEError`
+    the row goes to the rejects with the error as its reason.
+    """
+    records, rejects = [], []
+    for number, row in enumerate(rows, start=1):
+        try:
+            records.append({Entry.SOURCE: source, **to_record(row, number)})
+        except SSEError as error:
+            rejects.append(reject(source, reason=str(error), row=number, source_id=row.get(id_column),
+                                  text=" | ".join(row.values())))
+    return records, rejects
+
+
+def reject(source: str, *, reason: str, row: int | None = None, source_id: str | None = None,
+           text: str = "") -> dict[str, object]:
+    """Return one row of the rejects table."""
+    return {Reject.SOURCE: source, Reject.SOURCE_ID: source_id, Reject.ROW: row, Reject.REASON: reason,
+            Reject.TEXT: text}
+
+
+def clean_doi(text: str) -> str | None:
+    """Return a DOI in lower case without its address, several joined by ``|``; None if it is none.
+
+    DOIs do not depend on case, and sources differ in it; groups by publication need one form. A
+    semicolon may be part of an old DOI, so only blanks and bars separate.
+    """
+    parts = [part.strip(",;") for part in re.split(r"[|\s]+", text.lower())]
+    dois = [re.sub(r"^(https?://(dx\.)?doi\.org/|doi:)", "", part) for part in parts]
+    return "|".join(d for d in dois if re.fullmatch(r"10\.\d{4,9}/\S+", d)) or None
+
+
+def read_number(text: str, *, column: str, low: float, high: float) -> float | None:
+    """Return a number between ``low`` and ``high``, None for an empty text.
+
+    A comma is a decimal comma. Raises `DataError`, which names column, text and range.
+    """
+    if not text.strip():
+        return None
+    try:
+        value = float(text.strip().replace(",", "."))
+    except ValueError:
+        value = float("nan")
+    if not low <= value <= high:
+        raise DataError(f"column '{column}' holds {text!r}: expected a number from {low:g} to {high:g}")
+    return value
+
+
+def source_file(located: Located) -> SourceFile:
+    """Return the provenance of a file of the registry."""
+    return SourceFile(name=located.key, origin=located.origin, sha256=located.sha256, n_bytes=located.n_bytes)

@@ -200,3 +200,9 @@ def cells_with_errors(node: NotebookNode) -> list[tuple[int, NotebookNode]]:
         for output in cell.outputs
         if output.output_type == "error"
     ]
+
+
+def last_line(text: str) -> str:
+    """Return the last line of an error message that is not empty, without colours, at most 500 characters."""
+    lines = [line for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines() if line.strip()]
+    return lines[-1].strip().rstrip(".")[:500] if lines else "no message"

@@ -23,6 +23,7 @@ from sselib.errors import DataError, RunError
 from sselib.notebooks import (
     Notebook,
     cells_with_errors,
+    last_line,
     pending_cells,
     read_parameters,
     select_notebooks,
@@ -338,7 +339,7 @@ class _Indented:
 def find_failure(node: NotebookNode | None, error: Exception | None) -> Failure | None:
     """Return the first thing that went wrong in an executed notebook, whether or not papermill noticed."""
     if node is None:
-        return Failure(0, "", type(error).__name__, _last_line(str(error)), "The notebook was not started.")
+        return Failure(0, "", type(error).__name__, last_line(str(error)), "The notebook was not started.")
     raised, pending = cells_with_errors(node), pending_cells(node)
     if raised:
         number, output = raised[0]
@@ -346,22 +347,17 @@ def find_failure(node: NotebookNode | None, error: Exception | None) -> Failure 
             number,
             section_of(node, number),
             output.ename,
-            _last_line(output.evalue),
+            last_line(output.evalue),
             _remedy(node, number, output.ename),
         )
     if pending:
         what = (
-            (type(error).__name__, _last_line(str(error)))
+            (type(error).__name__, last_line(str(error)))
             if error
             else ("Unfinished", "cells were not executed")
         )
         return Failure(pending[0], section_of(node, pending[0]), *what, _remedy(node, pending[0], what[0]))
-    return Failure(0, "", type(error).__name__, _last_line(str(error)), "") if error else None
-
-
-def _last_line(text: str) -> str:
-    lines = [line for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines() if line.strip()]
-    return lines[-1].strip().rstrip(".")[:500] if lines else "no message"
+    return Failure(0, "", type(error).__name__, last_line(str(error)), "") if error else None
 
 
 def _remedy(node: NotebookNode, number: int, error: str) -> str:
@@ -473,6 +469,15 @@ def locked(root: Path) -> Iterator[None]:
         yield
 
 
+def is_locked(root: Path) -> bool:
+    """True while a run writes to the folder."""
+    try:
+        with locked(root):
+            return False
+    except RunError:
+        return True
+
+
 @contextlib.contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in values}
@@ -502,10 +507,3 @@ def _interrupt(number: int, _frame: object) -> None:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def read_record(root: Path) -> RunRecord:
-    """Return the record of a run folder. Raises `RunError` if the folder is not one."""
-    if not root.is_dir():
-        raise RunError(f"there is no run folder {root}: expected one written by sse run --out")
-    return RunRecord.open(root)

@@ -162,7 +162,7 @@ def test_findings_in_obelix(mirror: Path) -> None:
                                                 expected=parse_formula(formulas[row.structure_id]))
              for row in table.structures.itertuples()}
     having = {name: {key.split(":")[1] for key, names in found.items() if name in names} for name in FINDINGS}
-    assert len(found) == 321
+    assert len(found) == 321 and set(found) == set(table.entries["structure_id"].dropna())
     assert having["no_li"] == NO_LI
     assert having["composition_mismatch"] == MISMATCHED
     assert len(having["sites_closer_than_0.6_angstrom"]) == 46 and not having["occupancy_above_1"]

@@ -73,8 +73,8 @@ def test_only_the_floor_moves_with_bounds_and_n_counts_them() -> None:
        y=arrays(float, 12, elements=st.integers(-3, 3).map(float)),
        p=arrays(float, 12, elements=st.integers(-3, 3).map(float)))
 @settings(max_examples=100, deadline=None)
-def test_weighted_rank_correlation_equals_scipy_on_repeated_rows(counts: np.ndarray, y: np.ndarray,
-                                                                  p: np.ndarray) -> None:
+def test_rank_correlation_equals_scipy_on_repeated_rows(counts: np.ndarray, y: np.ndarray,
+                                                        p: np.ndarray) -> None:
     drawn_y, drawn_p = np.repeat(y, counts), np.repeat(p, counts)
     found = srcc(y, p, counts[:, None].astype(float))[0]
     if len(set(drawn_y)) > 1 and len(set(drawn_p)) > 1:

@@ -10,7 +10,7 @@ from sklearn.cluster import DBSCAN
 
 from sselib.composition import elmd_distances, l1_distances
 
-_MINIMUM_ROWS = 5  # below this UMAP's spectral start has no solution
+_MINIMUM_ROWS = 10  # fewer rows have no neighbourhoods to draw
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def composition_map(fractions: np.ndarray, *, seed: int, spread: float = 5.0,
     """Return UMAP coordinates (n, 2) of compositions from their element mover's distances.
 
     ``fractions`` (n, 103) in the modified Pettifor order. One seed gives one map (on one machine and
-    one version of UMAP); the axes have no unit. Fewer than five rows have no map: the coordinates are 0.
+    one version of UMAP); the axes have no unit. Fewer than ten rows have no map: the coordinates are 0.
     """
     n_rows = len(fractions)
     if n_rows < _MINIMUM_ROWS:

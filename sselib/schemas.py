@@ -8,9 +8,11 @@ import pandas as pd
 import pandera.pandas as pa
 from pandera.errors import SchemaErrors
 
-from sselib.columns import Entry, Reject, StructureTable
-from sselib.conductivity import LOG10_SIGMA_MAX, LOG10_SIGMA_MIN
+from sselib.columns import Audit, Curated, Entry, Reject, StructureTable
+from sselib.conductivity import CLASS_LIMITS, LOG10_SIGMA_MAX, LOG10_SIGMA_MIN
+from sselib.disorder import DisorderClass
 from sselib.errors import SchemaError
+from sselib.families import Family
 
 _N_SHOWN = 5  # failing rows that an error names
 
@@ -81,6 +83,47 @@ STRUCTURES = pa.DataFrameSchema({
     StructureTable.SHA256: text(required=True),
     StructureTable.ORIGIN: text(required=True),
 }, strict=True, name="structures")
+
+
+CURATED = pa.DataFrameSchema({
+    **ENTRY_COLUMNS,
+    Curated.FAMILY: text(required=True, among=tuple(Family)),
+    Curated.CHEMICAL_SYSTEM: text(required=True),
+    Curated.CONDUCTIVITY_CLASS: text(required=True, among=(*CLASS_LIMITS, "superionic", "undecided")),
+    Curated.SUPERIONIC: pa.Column("boolean", nullable=True),
+    Curated.DISORDER_CLASS: text(among=tuple(DisorderClass)),
+    Curated.N_MEASUREMENTS: number(1, required=True, dtype="int64"),
+    Curated.LABEL_STD: number(0),
+    Curated.MERGED_IDS: text(required=True),
+    Curated.DUPLICATE_GROUP: number(0, required=True, dtype="int64"),
+    Curated.CLUSTER: number(-1, required=True, dtype="int64"),
+    Curated.MAP_X: number(required=True),
+    Curated.MAP_Y: number(required=True),
+    Curated.STRUCTURE_FLAGS: text(required=True),
+}, strict=True, name="curated")
+
+MEASUREMENTS = pa.DataFrameSchema({**ENTRY_COLUMNS, "merged_into": text()}, strict=True, name="measurements")
+
+AUDIT = pa.DataFrameSchema({
+    Audit.SOURCE: text(required=True),
+    Audit.SOURCE_ID: text(),
+    Audit.ACTION: text(required=True, among=("kept", "merged", "dropped", "rejected")),
+    Audit.REASON: text(required=True),
+    Audit.INTO: text(),
+}, strict=True, name="audit")
+
+_INTERVAL = {"value": number(), "ci_low": number(), "ci_high": number()}
+NOISE = pa.DataFrameSchema({
+    "source": text(required=True), "grouping": text(required=True), "measure": text(required=True),
+    **_INTERVAL,
+    "n_groups": number(0, required=True, dtype="int64"),
+    "n_measurements": number(0, required=True, dtype="int64"),
+}, strict=True, name="noise")
+
+LEAKAGE = pa.DataFrameSchema({
+    "protocol": text(required=True), "criterion": text(required=True), "share": number(0, 1),
+    "ci_low": number(0, 1), "ci_high": number(0, 1), "n": number(0, required=True, dtype="int64"),
+}, strict=True, name="leakage")
 
 
 def validate(table: pd.DataFrame, schema: pa.DataFrameSchema, *, what: str) -> pd.DataFrame:

@@ -21,8 +21,16 @@ from sklearn.model_selection import GroupKFold
 from sselib.columns import Curated, Entry
 from sselib.columns import Prediction as P
 from sselib.composition import element_fractions, l1_distances
-from sselib.errors import DataError
-from sselib.models import CONTROL_FEATURES, CONTROLS, ModelOptions, feature_columns, make_model
+from sselib.errors import DataError, ParameterError, nearest
+from sselib.models import (
+    CONTROL_FEATURES,
+    CONTROLS,
+    FEATURE_SETS,
+    MODELS,
+    ModelOptions,
+    feature_columns,
+    make_model,
+)
 from sselib.progress import progress
 from sselib.runfolder import write_whole
 from sselib.splits import Split, protocol_splits, row_groups
@@ -37,6 +45,13 @@ KIM_TABLE_9 = pd.DataFrame(
      ("Li10Ge0.66Sn0.33P2S12", -2.194, -1.747), ("Li6PS5Br", -3.154, -3.526), ("Li6PS5I", -5.900, -3.929),
      ("Li8GeP4", -4.066, -4.464), ("Li4SnSe4", -4.699, -6.715)],
     columns=["formula", "kim_experiment", "kim_gbr"])
+
+# Kim et al., section III.C and Figure 7: test MAE of their GBR in log10 units, one 399/100 split.
+KIM_FIGURE_7: dict[str, float] = {"kim_stoichiometric": 0.611, "kim_geometric": 0.720, "kim_all": 0.543}
+# Kim et al., Table 8: rows in their test set and MAE of their GBR in log10 units.
+KIM_TABLE_8 = pd.DataFrame(
+    [("oxide", 57, 0.503), ("sulfide (non-halides)", 11, 0.245), ("sulfide (halides)", 27, 0.501),
+     ("others (non-S/O)", 5, 1.874)], columns=["family", "kim_n", "kim_mae"])
 
 
 @dataclass(frozen=True)
@@ -92,15 +107,31 @@ def datasets(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def plan(dataset: str, protocols: Sequence[str], *, models: Sequence[str],
-         feature_sets: Sequence[str]) -> list[Case]:
-    """Return every case: each model with each feature set, the controls beside them once.
+         controls: Sequence[str] = CONTROLS) -> list[Case]:
+    """Return a case per protocol and model, the controls included.
 
-    ``shuffled`` takes the first feature set.
+    ``models`` are written "model/features", for example "xgb_kim/kim_all". The control ``shuffled`` takes
+    the features of the first. Raises `ParameterError` for another form or an unknown name.
     """
-    learned = itertools.product([m for m in models if m not in CONTROLS], feature_sets)
-    controls = [(c, CONTROL_FEATURES.get(c, feature_sets[0])) for c in CONTROLS if c in models]
-    pairs = [*learned, *controls]
+    pairs = [split_name(m) for m in models]
+    pairs += [(c, CONTROL_FEATURES.get(c, pairs[0][1])) for c in controls]
     return [Case(dataset, model, features, protocol) for protocol in protocols for model, features in pairs]
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Return model and feature set of a text such as "xgb_kim/kim_all"."""
+    model, _, features = name.partition("/")
+    for found, valid in ((model, MODELS), (features, FEATURE_SETS)):
+        if found not in valid:
+            raise ParameterError(f"{name!r} is not 'model/features': {found!r} is none of {', '.join(valid)}."
+                                 f"{nearest(found, list(valid))}")
+    return model, features
+
+
+def bootstrap_groups(table: pd.DataFrame, protocols: Iterable[str]) -> dict[str, pd.Series]:
+    """Return the group of each id for the protocols that hold whole groups out (cluster bootstrap)."""
+    return {p: pd.Series(row_groups(p, table).to_numpy(), index=table[Entry.ID])
+            for p in protocols if p.startswith(("group_", "loco"))}
 
 
 def evaluate_all(cases: Iterable[Case], *, tables: dict[str, pd.DataFrame], features: pd.DataFrame,
@@ -277,3 +308,39 @@ def compounds(predictions: pd.DataFrame, table: pd.DataFrame, *, formulas: Seque
     found.loc[~near, [P.ID, "row_formula", "distance_l1"]] = None
     means = predictions.groupby(P.ID)[[P.Y_TRUE, P.CENSORED, P.Y_PRED]].mean().reset_index()
     return found.merge(means, on=P.ID, how="left")
+
+
+def parity_points(table: pd.DataFrame, features: pd.DataFrame, groups: pd.DataFrame, *,
+                  feature_sets: Sequence[str], protocols: Sequence[str], model: str,
+                  settings: Settings) -> pd.DataFrame:
+    """Return fitted and held-out predictions of the first split of each protocol, as in Kim et al.'s Fig. 7.
+
+    Columns: split (the protocol), features, part (train or test), id, y_true, censored, y_pred.
+    """
+    splits = {p: protocol_splits(p, table, seed=settings.seed, repeats=1)[0] for p in protocols}
+    frames = []
+    for (protocol, split), name in itertools.product(splits.items(), feature_sets):
+        arrays = _arrays(table, features, feature_columns(groups, name))
+        fitted = make_model(model, options=settings.options, seed=settings.seed)
+        fitted.fit(arrays.X[split.train], arrays.y[split.train])
+        frames += [pd.DataFrame({"split": protocol, "features": name, "part": part,
+                                 P.ID: table[Entry.ID].to_numpy()[rows], P.Y_TRUE: arrays.y[rows],
+                                 P.CENSORED: table[Entry.CENSORED].to_numpy(bool)[rows],
+                                 P.Y_PRED: fitted.predict(arrays.X[rows])})
+                   for part, rows in (("train", split.train), ("test", split.test))]
+    return pd.concat(frames, ignore_index=True)
+
+
+def save_final_model(table: pd.DataFrame, features: pd.DataFrame, groups: pd.DataFrame, *, name: str,
+                     settings: Settings, folder: Path) -> dict[str, object]:
+    """Train a boosted-tree model ("xgb_kim/all") on every row and write it as XGBoost's JSON.
+
+    Returns its record: name, file, features (in the order of the columns it expects), n_rows, target.
+    """
+    model, feature_set = split_name(name)
+    columns = feature_columns(groups, feature_set)
+    arrays = _arrays(table, features, columns)
+    fitted = make_model(model, options=settings.options, seed=settings.seed).fit(arrays.X, arrays.y)
+    path = write_whole(folder / f"{model}-{feature_set}.json", lambda p: fitted.save_model(p))
+    return {"name": name, "file": path.name, "features": columns, "n_rows": len(table),
+            "target": "log10_sigma, log10(S/cm)"}

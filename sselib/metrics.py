@@ -245,3 +245,44 @@ def _control(name: str, model: tuple[str, str], keys: Iterable[tuple[str, str]])
     found = [key for key in keys if key[0] == name]
     same = [key for key in found if key[1] == model[1]]
     return (same or found or [("", "")])[0]
+
+
+def score_table(records: Iterable[Mapping[str, object]], *, dataset: str, metrics: Sequence[str],
+                protocols: Sequence[str] = ()) -> pd.DataFrame:
+    """Return one row per protocol and model with "value [low, high]" per metric and n, for reading.
+
+    ``protocols`` gives their order, and leaves the others out; none means all.
+    """
+    rows = pd.DataFrame(list(records))
+    rows = rows[(rows["dataset"] == dataset) & rows["metric"].isin(metrics)].copy()
+    rows["text"] = [_text(*r) for r in rows[["value", "ci_low", "ci_high"]].itertuples(index=False)]
+    order = list(protocols) or list(dict.fromkeys(rows["protocol"]))
+    names = list(dict.fromkeys(zip(rows["model"], rows["features"], strict=True)))
+    keys = [(p, *n) for p in order for n in names]
+    table = rows.pivot_table(index=["protocol", "model", "features"], columns="metric", values="text",
+                             aggfunc="first").reindex(columns=list(metrics))
+    n = rows.groupby(["protocol", "model", "features"])["n"].max()
+    return table.assign(n=n).reindex([k for k in keys if k in table.index]).reset_index()
+
+
+def _text(value: float, low: float | None, high: float | None) -> str:
+    return f"{value:.2f}" if low is None or np.isnan(low) else f"{value:.2f} [{low:.2f}, {high:.2f}]"
+
+
+_PUBLISHED_NAMES = {"MAE": "mae_bound", "R2": "r2_bound", "SRCC": "srcc_bound"}
+
+
+def beside_published(records: Iterable[Mapping[str, object]], published: Iterable[Mapping[str, object]], *,
+                     dataset: str, model: str, features: str) -> pd.DataFrame:
+    """Return published numbers with this run's value of the same metric under the nearest protocol.
+
+    Columns: who, protocol, metric, published, here, comparable. A published metric whose treatment of
+    bounds is not stated stands beside the one with bounds at their value.
+    """
+    own = {(r["protocol"], r["metric"]): _text(r["value"], r["ci_low"], r["ci_high"]) for r in records
+           if (r["dataset"], r["model"], r["features"]) == (dataset, model, features)}
+    rows = [{"who": p["who"], "protocol": p["protocol"], "metric": metric, "published": p["value"],
+             "here": own[p["protocol"], metric], "comparable": p["comparable"]}
+            for p in published for metric in [_PUBLISHED_NAMES.get(p["metric"], p["metric"])]
+            if (p["protocol"], metric) in own]
+    return pd.DataFrame(rows, columns=["who", "protocol", "metric", "published", "here", "comparable"])

@@ -8,7 +8,7 @@ import pandas as pd
 import pandera.pandas as pa
 from pandera.errors import SchemaErrors
 
-from sselib.columns import Audit, Curated, Entry, Reject, StructureTable
+from sselib.columns import Audit, Curated, Entry, Prediction, Reject, StructureTable
 from sselib.conductivity import CLASS_LIMITS, LOG10_SIGMA_MAX, LOG10_SIGMA_MIN
 from sselib.disorder import DisorderClass
 from sselib.errors import SchemaError
@@ -124,6 +124,31 @@ LEAKAGE = pa.DataFrameSchema({
     "protocol": text(required=True), "criterion": text(required=True), "share": number(0, 1),
     "ci_low": number(0, 1), "ci_high": number(0, 1), "n": number(0, required=True, dtype="int64"),
 }, strict=True, name="leakage")
+
+PREDICTIONS = pa.DataFrameSchema({
+    Prediction.ID: text(required=True),
+    Prediction.DATASET: text(required=True),
+    Prediction.MODEL: text(required=True),
+    Prediction.FEATURES: text(required=True),
+    Prediction.PROTOCOL: text(required=True),
+    Prediction.REPEAT: number(0, required=True, dtype="int64"),
+    Prediction.FOLD: number(0, required=True, dtype="int64"),
+    Prediction.Y_TRUE: number(-25, 3, required=True),
+    Prediction.CENSORED: flag(),
+    Prediction.Y_PRED: number(-30, 10, required=True),
+    Prediction.LOWER: number(),
+    Prediction.UPPER: number(),
+    Prediction.P_SUPERIONIC: number(0, 1),
+}, strict=True, name="predictions", unique=[
+    Prediction.DATASET, Prediction.MODEL, Prediction.FEATURES, Prediction.PROTOCOL, Prediction.REPEAT,
+    Prediction.ID])
+
+METRICS = pa.DataFrameSchema({
+    **{c: text(required=True) for c in ("dataset", "model", "features", "protocol", "metric")},
+    "value": number(required=True), "ci_low": number(), "ci_high": number(),
+    "n": number(1, required=True, dtype="int64"), "unit": text(required=True, among=("log10(S/cm)", "1")),
+    "seed": number(required=True, dtype="int64"),
+}, strict=True, name="metrics", unique=["dataset", "model", "features", "protocol", "metric"])
 
 
 def validate(table: pd.DataFrame, schema: pa.DataFrameSchema, *, what: str) -> pd.DataFrame:

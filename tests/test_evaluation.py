@@ -93,8 +93,8 @@ def test_result_is_kept_and_read_back_until_something_changes(tmp_path: Path) ->
 
 def test_metrics_written_equal_those_recomputed_from_the_written_predictions(tmp_path: Path) -> None:
     table, features, groups = made_up()
-    cases = plan("obelix", ["kfold5", "random_stratified"], models=["xgb_single", "mean", "1nn"],
-                 feature_sets=["all"])
+    cases = plan("obelix", ["kfold5", "random_stratified"], models=["xgb_single/all"],
+                 controls=["mean", "1nn"])
     predictions = evaluate_all(cases, tables=datasets(table), features=features, groups=groups,
                                settings=SETTINGS)
     predictions.to_parquet(tmp_path / "p.parquet", index=False)

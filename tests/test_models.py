@@ -18,8 +18,8 @@ from sselib.tuning import SEARCH_SPACE, _folds, tune
 
 GROUPS = pd.DataFrame(
     [("frac_Li", "stoichiometric", True), ("frac_O", "stoichiometric", True),
-     ("mean_mass", "elemental", False), ("a_angstrom", "geometric", True), ("volume_per_li", "geometric", False),
-     ("poav_cm3_g", "pores", True),
+     ("mean_mass", "elemental", False), ("a_angstrom", "geometric", True),
+     ("volume_per_li", "geometric", False), ("poav_cm3_g", "pores", True),
      ("niggli_a", "lattice_invariant", False), ("partial_share", "disorder", False),
      ("point_group_order", "symmetry", False)], columns=["feature", "group", "kim"])
 

@@ -1,0 +1,351 @@
+"""Figures of notebook 04: errors by protocol and family, parity, SHAP, axis labels."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from sselib.figures import PALETTE, SIGMA_LABEL
+from sselib.models import CONTROLS
+
+PROTOCOL_LABELS: dict[str, str] = {
+    "random_stratified": "random<br>80/20",
+    "kfold5": "random<br>5-fold",
+    "group_doi": "by<br>publication",
+    "group_chemsys": "by chemical<br>system",
+    "group_family": "by<br>family",
+    "loco": "by composition<br>cluster",
+    "obelix_official": "OBELiX<br>official",
+}
+LOG_UNITS = "log<sub>10</sub> units"
+_CONTROL_LABELS = {
+    "mean": "mean",
+    "median": "median",
+    "1nn": "nearest composition",
+    "shuffled": "shuffled labels",
+}
+_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star")
+_GREYS = {"mean": "#444444", "median": "#777777", "1nn": "#999999", "shuffled": "#bbbbbb"}
+
+
+def error_by_protocol(records: pd.DataFrame, *, noise: float = float("nan")) -> go.Figure:
+    """Draw mae_bound with its interval, one column per protocol, from random to unlike splits.
+
+    ``records`` are metric records of one data set; ``noise`` is the label noise in log units.
+    """
+    rows = records[records["metric"] == "mae_bound"]
+    order = [p for p in PROTOCOL_LABELS if p in set(rows["protocol"])]
+    names = list(dict.fromkeys(zip(rows["model"], rows["features"], strict=True)))
+    names = [n for n in names if n[0] not in CONTROLS] + [n for n in names if n[0] in CONTROLS]
+    figure = go.Figure()
+    for k, (model, features) in enumerate(names):
+        part = rows[(rows["model"] == model) & (rows["features"] == features)].set_index("protocol")
+        part = part.reindex([p for p in order if p in part.index])
+        offset = (k - (len(names) - 1) / 2) * 0.8 / len(names)
+        figure.add_trace(
+            _points(part, [order.index(p) + offset for p in part.index], model=model, features=features, k=k)
+        )
+    if np.isfinite(noise):
+        figure.add_hline(
+            noise,
+            line_dash="dot",
+            line_color="#444",
+            annotation_text=f"label noise {noise:.2f}",
+            annotation_position="bottom left",
+        )
+    figure.update_xaxes(
+        tickvals=list(range(len(order))), ticktext=[PROTOCOL_LABELS[p] for p in order], showgrid=False
+    )
+    figure.update_yaxes(title=f"mean absolute error, {LOG_UNITS}", rangemode="tozero")
+    return figure.update_layout(
+        height=480,
+        legend={"orientation": "h", "y": -0.22},
+        title="Error by protocol (bounds at their value; bars: 95 % interval)",
+    )
+
+
+def _points(part: pd.DataFrame, x: Sequence[float], *, model: str, features: str, k: int) -> go.Scatter:
+    is_control = model in CONTROLS
+    name = _CONTROL_LABELS.get(model, f"{model}, {features}")
+    return go.Scatter(
+        x=list(x),
+        y=part["value"],
+        mode="markers",
+        name=name,
+        marker={
+            "symbol": "line-ew-open" if is_control else _SYMBOLS[k % len(_SYMBOLS)],
+            "size": 9,
+            "color": _GREYS[model] if is_control else PALETTE[k % len(PALETTE)],
+            "line": {"width": 2},
+        },
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": part["ci_high"] - part["value"],
+            "arrayminus": part["value"] - part["ci_low"],
+            "thickness": 1,
+            "width": 3,
+        },
+        customdata=part["n"],
+        hovertemplate=f"{name}: %{{y:.2f}}, n = %{{customdata}}<extra></extra>",
+    )
+
+
+def parity(points: pd.DataFrame, *, columns: Sequence[str]) -> go.Figure:
+    """Draw predicted against measured log10(S/cm): one row per split, one column per feature set.
+
+    ``points`` has the columns split, features, part (train or test), y_true, y_pred, censored.
+    """
+    splits = list(dict.fromkeys(points["split"]))
+    titles = [
+        f"{f.replace('kim_', '')}, {_flat(s)}<br><sup>{_parity_text(points, s, f)}</sup>"
+        for s in splits
+        for f in columns
+    ]
+    figure = make_subplots(
+        len(splits),
+        len(columns),
+        subplot_titles=titles,
+        shared_xaxes=True,
+        shared_yaxes=True,
+        horizontal_spacing=0.03,
+        vertical_spacing=0.13,
+    )
+    low, high = points["y_true"].min() - 0.5, points["y_true"].max() + 0.5
+    for r, split in enumerate(splits, start=1):
+        for c, features in enumerate(columns, start=1):
+            rows = points[(points["split"] == split) & (points["features"] == features)]
+            for trace in _parity_traces(rows, legend=r == c == 1):
+                figure.add_trace(trace, row=r, col=c)
+            figure.add_trace(
+                go.Scatter(
+                    x=[low, high],
+                    y=[low, high],
+                    mode="lines",
+                    showlegend=False,
+                    line={"color": "#444", "width": 1},
+                    hoverinfo="skip",
+                ),
+                row=r,
+                col=c,
+            )
+    figure.update_xaxes(range=[low, high])
+    figure.update_yaxes(range=[low, high])
+    figure.update_xaxes(title=f"measured {SIGMA_LABEL}", row=len(splits))
+    figure.update_yaxes(title=f"predicted {SIGMA_LABEL}", col=1)
+    figure.update_annotations(font_size=13)
+    return figure.update_layout(
+        height=100 + 340 * len(splits), margin={"t": 70, "b": 90}, legend={"orientation": "h", "y": -0.14}
+    )
+
+
+def _flat(protocol: str) -> str:
+    return PROTOCOL_LABELS.get(protocol, protocol).replace("<br>", " ")
+
+
+def _parity_text(points: pd.DataFrame, split: str, features: str) -> str:
+    rows = points[(points["split"] == split) & (points["features"] == features)]
+    error = (rows["y_pred"] - rows["y_true"]).abs().groupby(rows["part"]).mean()
+    return f"MAE {error['test']:.2f} test, {error['train']:.2f} train"
+
+
+def _parity_traces(rows: pd.DataFrame, *, legend: bool) -> list[go.Scatter]:
+    styles = [
+        ("train", False, "training rows", "#bbbbbb", "circle"),
+        ("test", False, "test rows", PALETTE[0], "circle"),
+        ("test", True, "test rows, upper bounds", PALETTE[3], "triangle-left-open"),
+    ]
+    traces = []
+    for part, censored, name, color, symbol in styles:
+        chosen = rows[(rows["part"] == part) & ((rows["censored"] == censored) | (part == "train"))]
+        traces.append(
+            go.Scatter(
+                x=chosen["y_true"],
+                y=chosen["y_pred"],
+                mode="markers",
+                name=name,
+                showlegend=legend,
+                legendgroup=name,
+                text=chosen["id"],
+                hovertemplate="%{text}: %{x:.2f}, %{y:.2f}<extra></extra>",
+                marker={"color": color, "symbol": symbol, "size": 4 if part == "train" else 6},
+            )
+        )
+    return traces
+
+
+def family_bars(errors: pd.DataFrame, *, protocols: Sequence[str]) -> go.Figure:
+    """Draw mae_bound per family under several protocols, the family with most rows on top.
+
+    ``errors`` is `sselib.evaluation.family_errors` of one model and one kind of family.
+    """
+    rows = errors[errors["protocol"].isin(protocols)]
+    order = rows.groupby("family")["n"].max().sort_values().index
+    figure = go.Figure()
+    for k, protocol in enumerate(protocols):
+        part = rows[rows["protocol"] == protocol].set_index("family").reindex(order).dropna(subset="n")
+        figure.add_trace(
+            go.Bar(
+                y=part.index,
+                x=part["mae_bound"],
+                orientation="h",
+                name=_flat(protocol),
+                marker_color=PALETTE[k],
+                customdata=part["n"],
+                text=[f"n = {n:.0f}" for n in part["n"]],
+                textposition="outside",
+                textfont_size=10,
+                cliponaxis=False,
+                hovertemplate="%{y}: %{x:.2f}, n = %{customdata}<extra></extra>",
+            )
+        )
+    figure.update_xaxes(title=f"mean absolute error, {LOG_UNITS}")
+    figure.update_yaxes(categoryorder="array", categoryarray=list(order), showgrid=False)
+    return figure.update_layout(
+        height=140 + 24 * len(order) * max(1, len(protocols)),
+        barmode="group",
+        title="Error by family",
+        legend={"traceorder": "reversed"},
+    )
+
+
+def beeswarm(values: pd.DataFrame, *, features: Sequence[str], seed: int = 0) -> go.Figure:
+    """Draw SHAP values of held-out rows, one line of points per feature, coloured by the feature's rank.
+
+    ``values`` is `sselib.explain.shap_out_of_fold`; the first of ``features`` is drawn on top.
+    """
+    rows = values[values["feature"].isin(features)].copy()
+    rows["level"] = rows.groupby("feature")["value"].rank(pct=True)
+    place = {f: len(features) - k for k, f in enumerate(features)}
+    jitter = np.random.default_rng(seed).uniform(-0.32, 0.32, len(rows))
+    known = rows["level"].notna()
+    figure = go.Figure(
+        go.Scatter(
+            x=rows.loc[~known, "shap"],
+            y=(rows["feature"].map(place) + jitter)[~known],
+            mode="markers",
+            name="value missing",
+            marker={"size": 3.5, "color": "#aaaaaa"},
+            hoverinfo="skip",
+        )
+    )
+    figure.add_trace(
+        go.Scatter(
+            x=rows.loc[known, "shap"],
+            y=(rows["feature"].map(place) + jitter)[known],
+            mode="markers",
+            showlegend=False,
+            text=rows.loc[known, "value"],
+            marker={
+                "size": 3.5,
+                "color": rows.loc[known, "level"],
+                "colorscale": "Cividis",
+                "opacity": 0.8,
+                "colorbar": {
+                    "title": "feature value",
+                    "tickvals": [0.05, 0.95],
+                    "ticktext": ["low", "high"],
+                    "len": 0.6,
+                },
+            },
+            hovertemplate="value %{text:.3g}: SHAP %{x:.2f}<extra></extra>",
+        )
+    )
+    figure.add_vline(0, line_color="#444", line_width=1)
+    figure.update_yaxes(tickvals=list(place.values()), ticktext=list(place), showgrid=False)
+    figure.update_xaxes(title=f"SHAP value, {LOG_UNITS}")
+    return figure.update_layout(
+        height=120 + 30 * len(features),
+        title="SHAP values of held-out rows",
+        showlegend=bool((~known).any()),
+        legend={"orientation": "h", "y": -0.14},
+    )
+
+
+def dependence(values: pd.DataFrame, *, features: Sequence[str], units: dict[str, str]) -> go.Figure:
+    """Draw SHAP value against feature value for held-out rows, one panel per feature, three in a line."""
+    n_lines = -(-len(features) // 3)
+    figure = make_subplots(n_lines, 3, shared_yaxes=True, horizontal_spacing=0.04, vertical_spacing=0.28)
+    for k, feature in enumerate(features):
+        rows = values[values["feature"] == feature]
+        row, col = k // 3 + 1, k % 3 + 1
+        figure.add_trace(
+            go.Scatter(
+                x=rows["value"],
+                y=rows["shap"],
+                mode="markers",
+                showlegend=False,
+                marker={"size": 4, "color": PALETTE[0], "opacity": 0.6},
+            ),
+            row=row,
+            col=col,
+        )
+        unit = units.get(feature, "")
+        figure.update_xaxes(
+            title=f"{feature}{', ' + unit if unit not in ('', '1') else ''}", row=row, col=col
+        )
+    figure.update_yaxes(title="SHAP value", col=1)
+    return figure.update_layout(
+        height=120 + 250 * n_lines, title=f"What the leading features add to the prediction, {LOG_UNITS}"
+    )
+
+
+def importance_bars(table: pd.DataFrame, *, by: str) -> go.Figure:
+    """Draw mean |SHAP| with the standard deviation over folds, largest on top (`explain.importance`)."""
+    rows = table.iloc[::-1]
+    figure = go.Figure(
+        go.Bar(
+            x=rows["mean"],
+            y=rows[by],
+            orientation="h",
+            marker_color=PALETTE[0],
+            error_x={"type": "data", "array": rows["std"], "color": "#444", "thickness": 1},
+        )
+    )
+    figure.update_xaxes(
+        title=f"mean |SHAP| of held-out rows, {LOG_UNITS} (bar: standard deviation over folds)"
+    )
+    figure.update_yaxes(showgrid=False)
+    return figure.update_layout(height=130 + 30 * len(rows), title=f"Importance by {by}")
+
+
+def axis_labels(table: pd.DataFrame) -> go.Figure:
+    """Draw mean |SHAP| of the lattice features as tabulated, relabelled and invariant.
+
+    ``table`` is `sselib.explain.axis_relabelling`; bars average the relabellings, points are the runs.
+    """
+    rows = table.dropna(subset="feature")
+    variants = list(dict.fromkeys(rows["variant"]))
+    figure = make_subplots(
+        1,
+        len(variants),
+        shared_yaxes=True,
+        horizontal_spacing=0.03,
+        subplot_titles=[
+            f"{v}<br><sup>MAE {table.loc[table['variant'] == v, 'mae_bound'].mean():.2f}</sup>"
+            for v in variants
+        ],
+    )
+    for k, variant in enumerate(variants, start=1):
+        part = rows[rows["variant"] == variant]
+        mean = part.groupby("feature", sort=False)["mean_abs_shap"].mean()
+        figure.add_trace(
+            go.Bar(x=mean.index, y=mean, marker_color=PALETTE[0], showlegend=False), row=1, col=k
+        )
+        figure.add_trace(
+            go.Scatter(
+                x=part["feature"],
+                y=part["mean_abs_shap"],
+                mode="markers",
+                showlegend=False,
+                marker={"color": "#000000", "size": 6},
+                error_y={"type": "data", "array": part["std_over_folds"], "thickness": 1},
+            ),
+            row=1,
+            col=k,
+        )
+    figure.update_yaxes(title=f"mean |SHAP|, {LOG_UNITS}", col=1)
+    figure.update_xaxes(tickangle=40)
+    return figure.update_layout(height=430, margin={"t": 80, "b": 110})

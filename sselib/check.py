@@ -315,11 +315,13 @@ RULES: tuple[Rule, ...] = (
 
 def _parameter_files(notebook: Notebook) -> Iterator[Finding]:
     """Yield what is wrong with the notebook's parameter file of each profile."""
+    if list(_one_parameters_cell(notebook)):
+        return  # reported already, and the files cannot be judged without the cell
     for profile in PROFILES:
         file = f"params/{profile}/{notebook.name}.yaml"
         try:
             values = values_of_profile(notebook, profile)
-        except (ParameterError, SyntaxError) as error:
+        except ParameterError as error:
             yield Finding(file, 0, str(error), "correct the file")
             continue
         if profile == "smoke":

@@ -76,13 +76,8 @@ def read_notebook(path: Path) -> Notebook:
         node = nbformat.read(path, as_version=4)
     except FileNotFoundError as error:
         raise RunError(f"there is no notebook {path}") from error
-    except (
-        nbformat.reader.NotJSONError,
-        nbformat.ValidationError,
-        UnicodeDecodeError,
-        AttributeError,
-    ) as error:
-        raise RunError(f"{path} is not a readable notebook: {str(error).splitlines()[0]}") from error
+    except (ValueError, TypeError, KeyError, AttributeError, nbformat.ValidationError) as error:
+        raise RunError(f"{path} is not a readable notebook: {last_line(str(error))}") from error
     return Notebook(path=Path(path), name=Path(path).stem, node=node)
 
 

@@ -22,7 +22,7 @@ from pygments.lexers import PythonLexer
 
 from sselib.errors import RunError
 from sselib.headline import RULE_TEXT, headlines, published_numbers, read_metrics
-from sselib.notebooks import Notebook, pending_cells, source_cells, tags
+from sselib.notebooks import Notebook, pending_cells, read_notebook, source_cells, tags
 from sselib.runfolder import write_whole
 from sselib.runner import DONE, EXECUTED, INTERRUPTED, PARTIAL, RUNNING, SKIPPED, RunRecord, is_locked
 
@@ -149,8 +149,8 @@ def _executed(folder: Path) -> NotebookNode | None:
     """Return the executed notebook, or what a run that was cut off left of it."""
     for path in (folder / EXECUTED, folder / PARTIAL):
         try:
-            return nbformat.read(path, as_version=4)
-        except (OSError, ValueError, nbformat.ValidationError):
+            return read_notebook(path).node
+        except RunError:
             continue  # not there, or cut off in the middle of writing
     return None
 
@@ -260,7 +260,8 @@ def _published(rows: list) -> list[dict[str, object]]:
 
 def _page(entry: Entry, record: RunRecord, shared: dict[str, object]) -> str:
     budget = _Budget(_BUDGET_BYTES)
-    cells = _cells(entry.node, budget) if entry.node else []
+    failed_cell = (entry.failure or {}).get("cell")
+    cells = _cells(entry.node, budget, failed_cell) if entry.node else []
     made_with = [
         *record.content.get("versions", {}).items(),
         ("commit", _commit(record) or "no git checkout"),
@@ -296,7 +297,7 @@ class _Budget:
         return fits
 
 
-def _cells(node: NotebookNode, budget: _Budget) -> list[Cell]:
+def _cells(node: NotebookNode, budget: _Budget, failed_cell: int | None) -> list[Cell]:
     cells: list[Cell] = []
     pending, failed_before = set(pending_cells(node)), False
     for number, cell in source_cells(node):
@@ -305,7 +306,7 @@ def _cells(node: NotebookNode, budget: _Budget) -> list[Cell]:
         if cell.cell_type != "code":
             cells.append(Cell("markdown", _prose(cell.source)))
             continue
-        failed = any(o.output_type == "error" for o in cell.outputs)
+        failed = number == failed_cell or any(o.output_type == "error" for o in cell.outputs)
         outputs = tuple(_output(o, budget) for o in cell.outputs)
         cells.append(
             Cell(

@@ -25,6 +25,7 @@ from sselib.notebooks import (
     cells_with_errors,
     last_line,
     pending_cells,
+    read_notebook,
     read_parameters,
     select_notebooks,
     source_cells,
@@ -338,32 +339,31 @@ class _Indented:
 
 def find_failure(node: NotebookNode | None, error: Exception | None) -> Failure | None:
     """Return the first thing that went wrong in an executed notebook, whether or not papermill noticed."""
+    name, message = type(error).__name__, last_line(str(error))
     if node is None:
-        return Failure(0, "", type(error).__name__, last_line(str(error)), "The notebook was not started.")
+        return Failure(0, "", name, message, "The notebook was not started.")
     raised, pending = cells_with_errors(node), pending_cells(node)
     if raised:
         number, output = raised[0]
-        return Failure(
-            number,
-            section_of(node, number),
-            output.ename,
-            last_line(output.evalue),
-            _remedy(node, number, output.ename),
-        )
-    if pending:
-        what = (
-            (type(error).__name__, last_line(str(error)))
-            if error
-            else ("Unfinished", "cells were not executed")
-        )
-        return Failure(pending[0], section_of(node, pending[0]), *what, _remedy(node, pending[0], what[0]))
-    return Failure(0, "", type(error).__name__, last_line(str(error)), "") if error else None
+        return _failure(node, number, output.ename, last_line(output.evalue))
+    if error:
+        return _failure(node, _last_started(node), name, message)
+    return _failure(node, pending[0], "Unfinished", "cells were not executed") if pending else None
+
+
+def _failure(node: NotebookNode, number: int, error: str, message: str) -> Failure:
+    return Failure(number, section_of(node, number), error, message, _remedy(node, number, error))
+
+
+def _last_started(node: NotebookNode) -> int:
+    """Return the number of the last cell that papermill began, the one in which a kernel died."""
+    begun = [n for n, c in source_cells(node) if c.metadata.get("papermill", {}).get("start_time")]
+    return begun[-1] if begun else 0
 
 
 def _remedy(node: NotebookNode, number: int, error: str) -> str:
     """Say what to do about an error of a cell."""
-    cell = next(c for n, c in source_cells(node) if n == number)
-    if "raises-exception" in tags(cell):
+    if any(n == number and "raises-exception" in tags(cell) for n, cell in source_cells(node)):
         return "The tag 'raises-exception' hides errors: remove it, or catch the error and show it."
     if error in ("SystemExit", "Unfinished"):
         return "Later cells were not executed: remove sys.exit() or exit(), or raise an error that says why."
@@ -384,10 +384,9 @@ def section_of(node: NotebookNode, number: int) -> str:
 
 
 def _read_partial(root: Path, notebook: Notebook) -> NotebookNode | None:
-    path = root / notebook.name / PARTIAL
     try:
-        return nbformat.read(path, as_version=4)
-    except (OSError, ValueError, nbformat.ValidationError):
+        return read_notebook(root / notebook.name / PARTIAL).node
+    except RunError:
         return None  # nothing written yet, or cut off in the middle of writing
 
 

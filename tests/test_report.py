@@ -237,7 +237,7 @@ def test_a_random_split_without_twin_is_marked(run_folder):
 
 def test_odd_metrics_files_are_named(run_folder):
     (run_folder / "01_curation/metrics.json").write_text('{"a": 1}')
-    with pytest.raises(SchemaError, match="01_curation/metrics.json holds no list"):
+    with pytest.raises(SchemaError, match=r"01_curation/metrics\.json holds no list"):
         _pages(run_folder)
     (run_folder / "01_curation/metrics.json").write_text('[{"a": 1}]')
     with pytest.raises(SchemaError, match="lacks metric, value"):

@@ -20,6 +20,9 @@ pio.templates["sse"] = go.layout.Template(layout={
               "zeroline": False},
     "legend": {"bgcolor": "rgba(255,255,255,0.8)"}, "title": {"x": 0.0, "xanchor": "left"},
 })
+pio.templates.default = "sse"  # plotly express takes its colours from the default when a figure is made
+# Plotly 7 shows a button that uploads the figure's data to its cloud: a user's data stay where they are.
+pio.renderers["plotly_mimetype"].config = {"showSendToCloud": False, "displaylogo": False}
 
 
 def publish(figure: go.Figure, *, run: RunFolder, name: str, data: pd.DataFrame) -> go.Figure:

@@ -4,11 +4,13 @@ VENV    ?= .venv
 PROFILE ?= quick
 RUN     ?= runs/$(PROFILE)
 
+README_FIGURE ?= protocol_spread
+
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.installed
 export SSE_PROGRESS = log
 
-.PHONY: help report test tests notebooks lint lab constraints reference clean
+.PHONY: help report test tests notebooks lint lab readme constraints clean
 
 help:
 	@echo "make report   run the notebooks (PROFILE=quick, RUN=runs/quick) and write report/index.html"
@@ -46,6 +48,10 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	@touch $(READY)
+
+# Rewrite the numbers, times and the figure of the README from a run with all notebooks.
+readme: $(READY)
+	$(BIN)/python -m sselib.readme $(RUN) 04_gbr_shap/$(README_FIGURE)
 
 # Pin what the tests ran with: a fresh environment without constraints, then its versions.
 constraints:

@@ -39,8 +39,10 @@ def parse_formula(text: str) -> Composition:
     if not cleaned:
         raise FormulaError(f"formula {text!r} is empty: expected for example 'Li6PS5Cl'")
     if re.search(r"[^A-Za-z0-9.()]", cleaned) or re.search(r"\d\.\d+\.", cleaned):
-        raise FormulaError(f"formula {text!r} holds characters that are not part of a formula: "
-                           "write amounts as numbers, for example 'Li6.4Al0.2La3Zr2O12'")
+        raise FormulaError(
+            f"formula {text!r} holds characters that are not part of a formula: "
+            "write amounts as numbers, for example 'Li6.4Al0.2La3Zr2O12'"
+        )
     try:
         composition = Composition(cleaned, strict=True)
     except (ValueError, KeyError) as error:

@@ -7,19 +7,45 @@ import plotly.io as pio
 from sselib.runfolder import RunFolder, write_whole
 
 # Okabe and Ito's palette, distinguishable with every common form of colour blindness.
-PALETTE: tuple[str, ...] = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000",
-                            "#F0E442")
+PALETTE: tuple[str, ...] = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#CC79A7",
+    "#56B4E9",
+    "#000000",
+    "#F0E442",
+)
 SIGMA_LABEL = "log<sub>10</sub>(σ / S cm<sup>−1</sup>)"
 
-pio.templates["sse"] = go.layout.Template(layout={
-    "colorway": list(PALETTE), "font": {"family": "DejaVu Sans, Arial, sans-serif", "size": 13},
-    "paper_bgcolor": "white", "plot_bgcolor": "white", "margin": {"l": 70, "r": 20, "t": 50, "b": 60},
-    "xaxis": {"showgrid": True, "gridcolor": "#e5e5e5", "linecolor": "#444", "ticks": "outside", "automargin": True,
-              "zeroline": False},
-    "yaxis": {"showgrid": True, "gridcolor": "#e5e5e5", "linecolor": "#444", "ticks": "outside", "automargin": True,
-              "zeroline": False},
-    "legend": {"bgcolor": "rgba(255,255,255,0.8)"}, "title": {"x": 0.0, "xanchor": "left"},
-})
+pio.templates["sse"] = go.layout.Template(
+    layout={
+        "colorway": list(PALETTE),
+        "font": {"family": "DejaVu Sans, Arial, sans-serif", "size": 13},
+        "paper_bgcolor": "white",
+        "plot_bgcolor": "white",
+        "margin": {"l": 70, "r": 20, "t": 50, "b": 60},
+        "xaxis": {
+            "showgrid": True,
+            "gridcolor": "#e5e5e5",
+            "linecolor": "#444",
+            "ticks": "outside",
+            "automargin": True,
+            "zeroline": False,
+        },
+        "yaxis": {
+            "showgrid": True,
+            "gridcolor": "#e5e5e5",
+            "linecolor": "#444",
+            "ticks": "outside",
+            "automargin": True,
+            "zeroline": False,
+        },
+        "legend": {"bgcolor": "rgba(255,255,255,0.8)"},
+        "title": {"x": 0.0, "xanchor": "left"},
+    }
+)
 pio.templates.default = "sse"  # plotly express takes its colours from the default when a figure is made
 # Plotly 7 shows a button that uploads the figure's data to its cloud: a user's data stay where they are.
 pio.renderers["plotly_mimetype"].config = {"showSendToCloud": False, "displaylogo": False}

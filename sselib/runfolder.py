@@ -83,8 +83,9 @@ class RunFolder:
 
     def write_json(self, name: str, value: object) -> Path:
         """Write ``<notebook>/<name>.json``."""
-        return write_whole(self.folder / f"{name}.json",
-                           lambda p: p.write_text(to_json(value) + "\n", encoding="utf-8"))
+        return write_whole(
+            self.folder / f"{name}.json", lambda p: p.write_text(to_json(value) + "\n", encoding="utf-8")
+        )
 
     def read_table(self, notebook: str, name: str) -> pd.DataFrame:
         """Read a table that an earlier notebook of this run wrote."""
@@ -97,8 +98,10 @@ class RunFolder:
     def _require(self, notebook: str, file: str) -> Path:
         path = self.root / notebook / file
         if not path.is_file():
-            raise RunError(f"{self.notebook} needs {notebook}/{file} in the run folder {self.root}, and it is "
-                           f"not there: run notebook {notebook} first (sse run {notebook[:2]} --out {self.root})")
+            raise RunError(
+                f"{self.notebook} needs {notebook}/{file} in the run folder {self.root}, and it is "
+                f"not there: run notebook {notebook} first (sse run {notebook[:2]} --out {self.root})"
+            )
         return path
 
     def outputs(self) -> pd.DataFrame:

@@ -30,9 +30,10 @@ class Inputs:
     skipped: dict[str, str]
 
     def files(self) -> pd.DataFrame:
-        """Return one row per file read: source, file, origin, sha256, bytes."""
-        rows = [(t.name, f.name, f.origin, f.sha256, f.n_bytes) for t in self.tables for f in t.files]
-        return pd.DataFrame(rows, columns=["source", "file", "origin", "sha256", "bytes"])
+        """Return one row per file read: source, rows of the source, file, origin, bytes, sha256."""
+        rows = [(t.name, len(t.entries) + len(t.rejects), f.name, f.origin, f.n_bytes, f.sha256)
+                for t in self.tables for f in t.files]
+        return pd.DataFrame(rows, columns=["source", "rows", "file", "origin", "bytes", "sha256"])
 
     def data_mode(self) -> dict[str, object]:
         """Return what `data_mode.json` holds: mode, message, and one record per file."""

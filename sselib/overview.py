@@ -32,6 +32,8 @@ MCHAFFIE_COUNTS: dict[str, int] = {
     "sigma below 1e-4 S/cm": 337,
 }
 
+_N_SHOWN = 7  # ids that the table of findings names
+
 
 def family_table(table: pd.DataFrame) -> pd.DataFrame:
     """Return rows and ratio of each family beside Kim et al.'s Table 5, the largest first."""
@@ -74,12 +76,13 @@ def structure_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def finding_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Return how many structures have each quality finding, and the ids of the first ten."""
+    """Return how many structures have each quality finding, and the ids of the first."""
     flags = table[Curated.STRUCTURE_FLAGS].str.split(";")
     rows = []
     for name, meaning in FINDINGS.items():
         ids = table.loc[flags.map(lambda found, name=name: name in found), Entry.SOURCE_ID]
-        rows.append((name, len(ids), meaning, " ".join(ids[:10]) + (" ..." if len(ids) > 10 else "")))
+        more = " ..." if len(ids) > _N_SHOWN else ""
+        rows.append((name, len(ids), meaning, " ".join(ids[:_N_SHOWN]) + more))
     return pd.DataFrame(rows, columns=["finding", "structures", "meaning", "source ids"])
 
 

@@ -73,7 +73,11 @@ def sigma_by_class(table: pd.DataFrame) -> Drawing:
     order = list(CLASS_COLOURS)
     for (name, censored), values in sorted(groups, key=lambda item: (order.index(item[0][0]), item[0][1])):
         marker = {"color": CLASS_COLOURS[name], "line": {"color": "white", "width": 0.5}}
-        hatch = {"pattern": {"shape": "/", "fgcolor": "white", "size": 6}} if censored else {}
+        hatch = (
+            {"pattern": {"shape": "/", "bgcolor": CLASS_COLOURS[name], "fgcolor": "white", "size": 6}}
+            if censored
+            else {}
+        )
         label = f"{name}{', upper bound' if censored else ''} ({len(values)})"
         figure.add_histogram(x=values, name=label, xbins=_bins(table), marker={**marker, **hatch})
     for limit in CLASS_LIMITS.values():

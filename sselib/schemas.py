@@ -4,6 +4,7 @@
 rows, what was found and what was expected. Extra columns are refused, so that a misspelt one shows.
 """
 
+import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 from pandera.errors import SchemaErrors
@@ -149,6 +150,28 @@ METRICS = pa.DataFrameSchema({
     "n": number(1, required=True, dtype="int64"), "unit": text(required=True, among=("log10(S/cm)", "1")),
     "seed": number(required=True, dtype="int64"),
 }, strict=True, name="metrics", unique=["dataset", "model", "features", "protocol", "metric"])
+
+
+FEATURES = pa.DataFrameSchema({
+    Entry.ID: text(required=True, unique=True),
+    "^(?!id$).+": pa.Column("float64", pa.Check(np.isfinite, error="a finite number or NaN"), nullable=True,
+                            regex=True),
+}, strict=True, name="features")
+
+FEATURE_GROUPS = pa.DataFrameSchema({
+    "feature": text(required=True, unique=True),
+    "group": text(required=True, among=("stoichiometric", "elemental", "geometric", "pores",
+                                        "lattice_invariant", "disorder", "symmetry")),
+    "kim": flag(),
+    "unit": text(required=True),
+    "description": text(required=True),
+}, strict=True, name="feature groups")
+
+FAILURES = pa.DataFrameSchema({
+    Entry.ID: text(required=True),
+    "block": text(required=True, among=("structure", "lattice", "pores", "disorder", "symmetry")),
+    "reason": text(required=True),
+}, strict=True, name="failures")
 
 
 def validate(table: pd.DataFrame, schema: pa.DataFrameSchema, *, what: str) -> pd.DataFrame:

@@ -1,0 +1,1 @@
+"""Numbers that describe a composition and its structure; `table` puts them together."""

@@ -1,0 +1,173 @@
+"""Zeo++ (Willems et al., Microporous Mesoporous Mater. 149, 134 (2012), doi 10.1016/j.micromeso.2011.08.020).
+
+Zeo++ ends the whole process on some inputs, so each structure gets a child process with a time limit.
+What pyzeo does not expose (the dimensionality of channels) is read off the Voronoi network it writes.
+"""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pymatgen.core import Lattice
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import breadth_first_order, connected_components
+
+from sselib.errors import SSEError
+
+_CHILD = Path(__file__).with_name("zeopp_child.py")
+
+# Van der Waals radii (Angstrom) that Zeo++ takes by default: those of the Cambridge Crystallographic Data
+# Centre. An element that is not listed has 2.00, also by that centre's convention.
+RADII_ANGSTROM: dict[str, float] = {
+    "H": 1.09, "He": 1.40, "Li": 1.82, "C": 1.70, "N": 1.55, "O": 1.52, "F": 1.47, "Ne": 1.54, "Na": 2.27,
+    "Mg": 1.73, "Si": 2.10, "P": 1.80, "S": 1.80, "Cl": 1.75, "Ar": 1.88, "K": 2.75, "Ni": 1.63, "Cu": 1.40,
+    "Zn": 1.39, "Ga": 1.87, "As": 1.85, "Se": 1.90, "Br": 1.85, "Kr": 2.02, "Pd": 1.63, "Ag": 1.72,
+    "Cd": 1.58, "In": 1.93, "Sn": 2.17, "Te": 2.06, "I": 1.98, "Xe": 2.16, "Pt": 1.72, "Au": 1.66,
+    "Hg": 1.55, "Tl": 1.96, "Pb": 2.02, "U": 1.86,
+}
+DEFAULT_RADIUS_ANGSTROM = 2.00
+
+
+class ZeoppError(SSEError):
+    """Zeo++ ended without a result, or took longer than it was given."""
+
+
+@dataclass(frozen=True)
+class VoronoiNetwork:
+    """The void space as Zeo++ sees it: nodes, and edges through their narrowest point.
+
+    ``frac_coords`` (n, 3) and ``radius_angstrom`` (n,): centre and radius of the largest sphere that
+    touches no atom at a node. ``edges`` (m, 5): first and second node, and the three cell shifts from
+    the first to the second; ``edge_radius_angstrom`` (m,): the largest sphere that passes along it.
+    """
+
+    frac_coords: np.ndarray
+    radius_angstrom: np.ndarray
+    edges: np.ndarray
+    edge_radius_angstrom: np.ndarray
+
+
+@dataclass(frozen=True)
+class ZeoppResult:
+    """Sphere diameters in Angstrom and the Voronoi network they were read from."""
+
+    largest_included_sphere_angstrom: float  # Di: the largest sphere that fits somewhere
+    largest_free_sphere_angstrom: float  # Df: the largest sphere that can travel through the crystal
+    included_along_free_path_angstrom: float  # Dif: the largest sphere on the path of Df
+    network: VoronoiNetwork
+
+
+def radius_angstrom(element: str) -> float:
+    """Return the van der Waals radius of an element in Angstrom (2.00 where the set has none)."""
+    return RADII_ANGSTROM.get(element, DEFAULT_RADIUS_ANGSTROM)
+
+
+def run_zeopp(lattice: Lattice, elements: Sequence[str], frac_coords: np.ndarray, *,
+              radii_angstrom: Mapping[str, float] | None = None, timeout_s: float = 60.0) -> ZeoppResult:
+    """Analyse a crystal of full atoms; ``frac_coords`` has shape (n, 3).
+
+    ``radii_angstrom`` overrides the van der Waals radius of the elements it names. Raises `ZeoppError`
+    with what Zeo++ said if it fails or needs more than ``timeout_s`` seconds; this process goes on.
+    """
+    if len(elements) == 0:
+        raise ZeoppError("no atoms are left: expected a framework beside the mobile ion")
+    radii = {el: (radii_angstrom or {}).get(el, radius_angstrom(el)) for el in elements}
+    with tempfile.TemporaryDirectory(prefix="sse-zeopp-") as name:
+        folder = Path(name)
+        (folder / "in.cif").write_text(_cif(lattice, elements, frac_coords), encoding="ascii")
+        rows = "".join(f"{el} {radius:.4f}\n" for el, radius in radii.items())
+        (folder / "radii.rad").write_text(rows, encoding="ascii")
+        _run_child(folder, timeout_s)
+        diameters = _read_spheres(folder / "spheres.res")
+        return ZeoppResult(*diameters, _read_network(folder / "network.nt2", lattice))
+
+
+def _cif(lattice: Lattice, elements: Sequence[str], frac_coords: np.ndarray) -> str:
+    """Return a P1 CIF of full atoms with ten decimals."""
+    names = ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")
+    cell = [f"_cell_{name} {value:.10f}" for name, value in zip(names, lattice.parameters, strict=True)]
+    head = ["data_framework", "_symmetry_space_group_name_H-M 'P 1'", *cell,
+            "loop_", "_symmetry_equiv_pos_as_xyz", "'x,y,z'",
+            "loop_", "_atom_site_label", "_atom_site_type_symbol",
+            "_atom_site_fract_x", "_atom_site_fract_y", "_atom_site_fract_z"]
+    wrapped = np.asarray(frac_coords, float) % 1.0
+    atoms = [f"{el}{i} {el} {x:.10f} {y:.10f} {z:.10f}"
+             for i, (el, (x, y, z)) in enumerate(zip(elements, wrapped, strict=True), start=1)]
+    return "\n".join([*head, *atoms]) + "\n"
+
+
+def _run_child(folder: Path, timeout_s: float) -> None:
+    """Run Zeo++ on ``folder`` and raise `ZeoppError` unless it left both of its files."""
+    command = [sys.executable, "-I", str(_CHILD), str(folder)]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=timeout_s, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise ZeoppError(f"Zeo++ took longer than {timeout_s:g} s") from error
+    if done.returncode != 0 or not (folder / "network.nt2").is_file():
+        said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
+        raise ZeoppError(f"Zeo++ ended with code {done.returncode}: {said[-1] if said else 'no message'}")
+
+
+def _read_spheres(path: Path) -> tuple[float, float, float]:
+    """Return Di, Df and Dif from a line 'name Di Df Dif'."""
+    words = path.read_text(encoding="ascii").split()
+    di, df, dif = (float(word) for word in words[-3:])
+    return di, df, dif
+
+
+def _read_network(path: Path, lattice: Lattice) -> VoronoiNetwork:
+    """Read a .nt2 file: lines 'i x y z radius atoms...' and 'i -> j radius dx dy dz length'.
+
+    Zeo++ leaves out nodes inside atoms but keeps their numbers; edges to them are dropped here.
+    """
+    vertex_text, edge_text = path.read_text(encoding="ascii").split("Edge table:")
+    nodes = _numbers(vertex_text.removeprefix("Vertex table:"), columns=5)
+    edges = _numbers(edge_text.replace("->", " "), columns=6)
+    edges = edges[np.isin(edges[:, :2], nodes[:, 0]).all(axis=1)]
+    ends = np.searchsorted(nodes[:, 0], edges[:, :2])
+    a_along_x = Lattice.from_parameters(*lattice.parameters, vesta=True)
+    return VoronoiNetwork(
+        frac_coords=a_along_x.get_fractional_coords(nodes[:, 1:4]), radius_angstrom=nodes[:, 4],
+        edges=np.hstack([ends, edges[:, 3:]]).astype(int), edge_radius_angstrom=edges[:, 2])
+
+
+def _numbers(text: str, *, columns: int) -> np.ndarray:
+    """Return the first numbers of each line that is not empty, shape (n, columns)."""
+    rows = [line.split()[:columns] for line in text.splitlines() if line.strip()]
+    return np.array(rows, float).reshape(-1, columns)
+
+
+def channel_dimensionality(network: VoronoiNetwork, *, probe_radius_angstrom: float) -> np.ndarray:
+    """Return for each node in how many directions a probe that starts there can leave the cell (0 to 3).
+
+    Shape (n,), -1 where the probe does not fit. A connected set of nodes is a channel if it reaches a
+    periodic image of itself; the rank of those translations is its dimensionality.
+    """
+    n = len(network.radius_angstrom)
+    fits = network.radius_angstrom >= probe_radius_angstrom
+    passes = network.edge_radius_angstrom >= probe_radius_angstrom
+    passes &= fits[network.edges[:, 0]] & fits[network.edges[:, 1]]
+    edges = network.edges[passes]
+    ones = np.ones(len(edges))
+    graph = csr_array((ones, (edges[:, 0], edges[:, 1])), shape=(n, n))
+    _, label = connected_components(graph, directed=False)
+    part = label[edges[:, 0]]
+    rank = {name: _rank(edges[part == name], graph) for name in np.unique(part)}
+    return np.array([rank.get(name, 0) if ok else -1 for name, ok in zip(label, fits, strict=True)], int)
+
+
+def _rank(edges: np.ndarray, graph: csr_array) -> int:
+    """Return the rank of the translations by which a connected set of nodes repeats itself."""
+    order, parent = breadth_first_order(graph, edges[0, 0], directed=False)
+    shift_of: dict[tuple[int, int], np.ndarray] = {}
+    for i, j, *shift in edges.tolist():
+        shift_of[i, j], shift_of[j, i] = np.array(shift), -np.array(shift)
+    offset = np.zeros((graph.shape[0], 3), int)
+    for node in order[1:]:
+        offset[node] = offset[parent[node]] + shift_of[parent[node], node]
+    cycles = offset[edges[:, 0]] + edges[:, 2:] - offset[edges[:, 1]]
+    return int(np.linalg.matrix_rank(np.unique(cycles, axis=0)))

@@ -269,20 +269,27 @@ def _text(value: float, low: float | None, high: float | None) -> str:
     return f"{value:.2f}" if low is None or np.isnan(low) else f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 
-_PUBLISHED_NAMES = {"MAE": "mae_bound", "R2": "r2_bound", "SRCC": "srcc_bound"}
+_PUBLISHED_METRICS = {"MAE": "mae_bound", "R2": "r2_bound", "SRCC": "srcc_bound"}
+_PUBLISHED_FEATURES = {"stoichiometric features": "kim_stoichiometric", "geometric features": "kim_geometric"}
 
 
 def beside_published(records: Iterable[Mapping[str, object]], published: Iterable[Mapping[str, object]], *,
                      dataset: str, model: str, features: str) -> pd.DataFrame:
     """Return published numbers with this run's value of the same metric under the nearest protocol.
 
-    Columns: who, protocol, metric, published, here, comparable. A published metric whose treatment of
-    bounds is not stated stands beside the one with bounds at their value.
+    ``published`` are the entries of `data/published.yaml`. Columns: who, protocol, metric, published,
+    features, here, comparable. A published metric whose treatment of bounds is not stated stands beside
+    the one with bounds at their value. Entries on Kim et al.'s stoichiometric or geometric features alone
+    stand beside ``model`` on the same, the others beside ``model`` on ``features``.
     """
-    own = {(r["protocol"], r["metric"]): _text(r["value"], r["ci_low"], r["ci_high"]) for r in records
-           if (r["dataset"], r["model"], r["features"]) == (dataset, model, features)}
-    rows = [{"who": p["who"], "protocol": p["protocol"], "metric": metric, "published": p["value"],
-             "here": own[p["protocol"], metric], "comparable": p["comparable"]}
-            for p in published for metric in [_PUBLISHED_NAMES.get(p["metric"], p["metric"])]
-            if (p["protocol"], metric) in own]
-    return pd.DataFrame(rows, columns=["who", "protocol", "metric", "published", "here", "comparable"])
+    own = {(r["features"], r["protocol"], r["metric"]): _text(r["value"], r["ci_low"], r["ci_high"])
+           for r in records if (r["dataset"], r["model"]) == (dataset, model)}
+    rows = []
+    for entry in published:
+        metric = _PUBLISHED_METRICS.get(entry["metric"], entry["metric"])
+        same = next((f for text, f in _PUBLISHED_FEATURES.items() if text in entry["who"]), features)
+        if (same, entry["protocol"], metric) in own:
+            rows.append([entry["who"], entry["protocol"], metric, entry["value"], same,
+                         own[same, entry["protocol"], metric], entry["comparable"]])
+    return pd.DataFrame(rows, columns=["who", "protocol", "metric", "published", "features", "here",
+                                       "comparable"])

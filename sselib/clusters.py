@@ -50,7 +50,9 @@ def composition_clusters(fractions: np.ndarray, *, seed: int, spread: float = 5.
     """Return clusters of similar composition: element mover's distance, UMAP, DBSCAN.
 
     The settings are those of McHaffie et al. (section 4.2), after Hargreaves et al.: spread 5, eps 4.
-    Arguments as in `composition_map`; ``eps`` is a distance on the map.
+    Arguments as in `composition_map`; ``eps`` is a distance on the map. The result is sensitive: OBELiX's
+    321 structures give 10 clusters with seed 42, 9 to 16 with others, and 11 with seed 42 once mole
+    fractions are rounded to six decimals. Report over several seeds.
     """
     coordinates = composition_map(fractions, seed=seed, spread=spread, n_neighbors=n_neighbors)
     if len(coordinates) < _MINIMUM_ROWS:

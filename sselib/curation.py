@@ -7,16 +7,16 @@ The rules, in their order:
    means room temperature and is accepted.
 3. Every row that carries OBELiX's official split is kept as its own row, so that the split stays whole.
 4. A row of a later source is merged into a kept row of an earlier one if either names the other as the
-   same measurement, or if the composition is the same (within a tolerance), the space groups do not
-   contradict each other and not just one of them is a glass. The kept row keeps its label.
+   same measurement, or if the composition is the same (within a tolerance), its space group is the
+   same or not stated, and not just one of them is a glass. The kept row keeps its label.
 5. If the kept rows of that composition have several space groups and the new row states none (nor
    shares its publication with one of them), it belongs to an unknown polymorph: it is dropped, because
    merging could put a value on the wrong polymorph and keeping would give one composition a label that
    no structure belongs to.
 6. Repeats inside a source become one row with the median of the measured values.
 
-Sources that state space groups come before those that do not, whatever the order given: otherwise a row
-with a structure would disappear into one without.
+The order of precedence does not depend on the order given: OBELiX, the user's own data, then sources
+that state space groups before those that do not.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,6 +32,7 @@ from sselib.conductivity import conductivity_class, is_superionic
 from sselib.disorder import disorder_class
 from sselib.errors import DataError
 from sselib.families import Family, normalise_family
+from sselib.sources.own import RESERVED_NAMES
 from sselib.sources.table import SourceTable
 from sselib.structures import quality_findings, structure_from_json
 
@@ -119,14 +120,15 @@ def audit_counts(audit: pd.DataFrame) -> pd.DataFrame:
 
 
 def _by_precedence(tables: Sequence[SourceTable]) -> list[SourceTable]:
-    """Return the tables: official split first, then those that mostly state space groups, then the rest."""
+    """Return the tables: official split, the user's, those that mostly state space groups, the rest."""
     names = [t.name for t in tables]
     if not names or len(set(names)) < len(names):
         raise DataError(f"sources {', '.join(names) or '(none)'}: expected at least one, and each name once")
 
-    def rank(table: SourceTable) -> tuple[bool, bool]:
+    def rank(table: SourceTable) -> tuple[bool, bool, bool]:
         official = table.entries[Entry.OFFICIAL_SPLIT].notna().any()
-        return not official, not table.entries[Entry.SPACE_GROUP_NUMBER].notna().mean() > 0.5
+        public = table.name in RESERVED_NAMES
+        return not official, public, not table.entries[Entry.SPACE_GROUP_NUMBER].notna().mean() > 0.5
 
     return sorted(tables, key=rank)
 
@@ -181,7 +183,7 @@ def _merge_by_composition(row: Mapping, candidates: list[Mapping], ledger: _Ledg
     elif len({c[Entry.SPACE_GROUP_NUMBER] for c in candidates} - {pd.NA}) > 1:
         ledger.record(row[Entry.ID], DROPPED, UNKNOWN_POLYMORPH)
     elif candidates:
-        ledger.record(row[Entry.ID], MERGED, "same composition, no contradicting space group",
+        ledger.record(row[Entry.ID], MERGED, "same composition; space group the same or not stated",
                       candidates[0][Entry.ID])
 
 
@@ -314,10 +316,13 @@ def _fractions(rows: pd.DataFrame) -> np.ndarray:
 
 
 def _compatible(row: Mapping, other: Mapping) -> bool:
-    """Return whether two rows may be one phase: the same space group or one unknown; glass or not, both."""
+    """Return whether a row may be merged into the kept row ``other`` of the same composition.
+
+    A row that states its space group is not merged into one that does not: it would be lost.
+    """
     first, second = row[Entry.SPACE_GROUP_NUMBER], other[Entry.SPACE_GROUP_NUMBER]
-    same_space_group = bool(pd.isna(first) or pd.isna(second) or first == second)
-    return same_space_group and _is_glass(row) == _is_glass(other)
+    same_space_group = pd.isna(first) or (not pd.isna(second) and first == second)
+    return bool(same_space_group) and _is_glass(row) == _is_glass(other)
 
 
 def _is_glass(row: Mapping) -> bool:

@@ -87,8 +87,13 @@ def finding_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def cluster_table(table: pd.DataFrame, *, seeds: Sequence[int]) -> pd.DataFrame:
-    """Return how the clusters of composition change with the seed of the map, one row per seed."""
-    fractions = element_fractions(list(table[Entry.COMPOSITION])).to_numpy()
+    """Return how the clusters of composition change with the seed of the map, one row per seed.
+
+    The content of the unit cell is used where known, because it is exact: rounding mole fractions in
+    the sixth decimal, as the column ``composition`` does, is enough to change the clusters.
+    """
+    formulas = table[Entry.CELL_FORMULA].fillna(table[Entry.COMPOSITION])
+    fractions = element_fractions(list(formulas)).to_numpy()
     superionic = table[Curated.SUPERIONIC].fillna(False).to_numpy(dtype=bool)
     rows = []
     for seed in seeds:

@@ -83,6 +83,14 @@ def test_a_different_space_group_is_a_different_material():
     assert outcome(curation, "2", "mine") == ("merged", "obelix:1")
 
 
+def test_own_data_go_before_the_public_sets_and_lose_no_polymorph():
+    reference = source("reference", row("Li3PS4", -6.6, space_group_number=31), row("Li3N", -3.2),
+                       row("Li3YCl6", -3.3, space_group_number=164))
+    curation = curate([reference, source("mine", row("Li3PS4", -4.0), row("Li3N", -3.0))])
+    assert curation.curated[Entry.ID].tolist() == ["mine:1", "mine:2", "reference:1", "reference:3"]
+    assert outcome(curation, "2", "reference") == ("merged", "mine:2")
+
+
 def test_a_glass_is_not_its_crystal():
     liion = source("liion", row("(Li2S)70(P2S5)30", -4.0, family_raw="Glass"),
                    row("(Li2S)70(P2S5)30", -2.5, family_raw="Glass-Ceramic"))

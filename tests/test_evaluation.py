@@ -8,13 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import mean_absolute_error, r2_score
+from xgboost import XGBRegressor
 
 from sselib.columns import Prediction
 from sselib.composition import canonical, chemical_system, element_fractions
-from sselib.errors import DataError
+from sselib.errors import DataError, ParameterError
 from sselib.evaluation import (
     Case,
     Settings,
+    bootstrap_groups,
     compounds,
     datasets,
     evaluate,
@@ -22,7 +24,9 @@ from sselib.evaluation import (
     family_errors,
     half_width,
     kim_category,
+    parity_points,
     plan,
+    save_final_model,
 )
 from sselib.metrics import metrics_from_predictions
 from sselib.models import ModelOptions
@@ -201,3 +205,40 @@ def test_official_split_with_kims_settings_repeats_the_measured_number(mirror: P
     assert values["xgb_kim", "mae_bound"]["value"] == pytest.approx(1.19, abs=0.08)
     assert values["median", "mae_floor"]["value"] == pytest.approx(2.163, abs=1e-3)
     assert values["1nn", "mae_bound"]["value"] == pytest.approx(1.590, abs=1e-3)
+
+
+def test_plan_holds_each_model_and_control_once_per_protocol() -> None:
+    cases = plan("obelix", ["kfold5", "group_doi"], models=["xgb_kim/kim_all", "extra_trees/all"])
+    assert len(cases) == len(set(cases)) == 2 * (2 + 4)
+    assert Case("obelix", "shuffled", "kim_all", "kfold5") in cases
+    assert Case("obelix", "1nn", "composition", "group_doi") in cases
+    with pytest.raises(ParameterError, match="Did you mean 'kim_all'"):
+        plan("obelix", ["kfold5"], models=["xgb_kim/kim_al"])
+
+
+def test_parity_points_show_training_and_held_out_rows() -> None:
+    points = parity_points(*made_up(), feature_sets=["all", "kim_all"], protocols=["kfold5"],
+                           model="xgb_single", settings=SETTINGS)
+    assert points.groupby(["features", "part"]).size().to_dict() == {
+        (f, part): n for f in ("all", "kim_all") for part, n in (("test", 12), ("train", 48))}
+    held_out = run("xgb_single").query("fold == 0").set_index("id")["y_pred"]
+    test = points[(points["part"] == "test") & (points["features"] == "all")].set_index("id")["y_pred"]
+    assert test.to_numpy() == pytest.approx(held_out[test.index].to_numpy())
+
+
+def test_final_model_can_be_read_back_and_knows_its_features(tmp_path: Path) -> None:
+    table, features, groups = made_up()
+    record = save_final_model(table, features, groups, name="xgb_single/kim_all", settings=SETTINGS,
+                              folder=tmp_path)
+    assert record["features"] == ["frac_Li", "frac_O"] and record["n_rows"] == 60
+    model = XGBRegressor()
+    model.load_model(tmp_path / record["file"])
+    X = features.set_index("id").loc[table["id"], record["features"]]
+    assert mean_absolute_error(table["log10_sigma"], model.predict(X.to_numpy())) < 0.4
+
+
+def test_bootstrap_groups_cover_the_grouped_protocols_only() -> None:
+    table, _, _ = made_up()
+    found = bootstrap_groups(table, ["kfold5", "group_family", "obelix_official"])
+    assert list(found) == ["group_family"]
+    assert found["group_family"]["obelix:3"] == table["family"][3]

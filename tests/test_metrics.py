@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
 from sselib.errors import DataError
-from sselib.metrics import interval_score, metrics_from_predictions, srcc
+from sselib.metrics import beside_published, interval_score, metrics_from_predictions, score_table, srcc
 
 
 def make_predictions(n: int = 80, *, models: tuple[str, ...] = ("good", "mean"), repeats: int = 1,
@@ -157,3 +157,27 @@ def test_forty_models_take_seconds() -> None:
     start = time.perf_counter()
     records = metrics_from_predictions(predictions, n_bootstrap=1000)
     assert len(records) == 40 * 9 and time.perf_counter() - start < 30  # about 4 s on one idle core
+
+
+def test_score_table_keeps_the_order_of_protocols_and_shows_intervals() -> None:
+    predictions = pd.concat([make_predictions(), make_predictions().assign(protocol="group_doi")])
+    records = metrics_from_predictions(predictions, n_bootstrap=50)
+    table = score_table(records, dataset="obelix", metrics=["mae_bound"], protocols=["group_doi", "kfold5"])
+    assert table["protocol"].tolist() == ["group_doi"] * 2 + ["kfold5"] * 2 and (table["n"] == 80).all()
+    record = values_of(records, "good")["mae_bound"]
+    assert table["mae_bound"][2] == "{value:.2f} [{ci_low:.2f}, {ci_high:.2f}]".format(**record)
+
+
+def test_published_numbers_stand_beside_the_same_features() -> None:
+    predictions = make_predictions(models=("good",))
+    both = pd.concat([predictions, predictions.assign(features="kim_geometric", y_pred=-5.0)])
+    published = [{"who": "A, geometric features", "protocol": "kfold5", "metric": "MAE", "value": 0.72,
+                  "comparable": "no"}, {"who": "B", "protocol": "kfold5", "metric": "R2", "value": 0.84,
+                                        "comparable": "no"},
+                 {"who": "C", "protocol": "loco_paper", "metric": "MAE", "value": 1.0, "comparable": "no"}]
+    records = metrics_from_predictions(both, n_bootstrap=50)
+    found = beside_published(records, published, dataset="obelix", model="good", features="all")
+    assert found["features"].tolist() == ["kim_geometric", "all"]
+    assert found["metric"].tolist() == ["mae_bound", "r2_bound"]
+    own = values_of(metrics_from_predictions(predictions, n_bootstrap=50), "good")
+    assert found["here"][1].startswith(f"{own['r2_bound']['value']:.2f} [")

@@ -204,7 +204,7 @@ def family_bars(errors: pd.DataFrame, *, protocols: Sequence[str]) -> go.Figure:
     figure.update_xaxes(title=f"mean absolute error, {LOG_UNITS}")
     figure.update_yaxes(categoryorder="array", categoryarray=list(order), showgrid=False)
     return figure.update_layout(
-        height=140 + 24 * len(order) * max(1, len(protocols)),
+        height=140 + 14 * len(order) * max(1, len(protocols)),
         barmode="group",
         title="Error by family",
         legend={"traceorder": "reversed"},
@@ -329,7 +329,7 @@ def axis_labels(table: pd.DataFrame) -> go.Figure:
         ],
     )
     for k, variant in enumerate(variants, start=1):
-        part = rows[rows["variant"] == variant]
+        part = rows[rows["variant"] == variant].sort_values("feature")
         mean = part.groupby("feature", sort=False)["mean_abs_shap"].mean()
         figure.add_trace(
             go.Bar(x=mean.index, y=mean, marker_color=PALETTE[0], showlegend=False), row=1, col=k

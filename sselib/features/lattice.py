@@ -122,8 +122,8 @@ def implausible(cell: Cell) -> str:
     per_atom, (low, high) = cell.lattice.volume / cell.content.num_atoms, _VOLUME_PER_ATOM_A3
     if low <= per_atom <= high:
         return ""
-    return (f"{per_atom:.1f} Angstrom^3 per atom in a cell of {cell.lattice.volume:.0f} Angstrom^3 that holds "
-            f"{cell.content.formula}: expected {low:g} to {high:g}; the content or the cell is wrong")
+    return (f"{per_atom:.1f} Angstrom^3 per atom in a cell of {cell.lattice.volume:.0f} Angstrom^3 that "
+            f"holds {cell.content.formula}: expected {low:g} to {high:g}; the content or the cell is wrong")
 
 
 def lattice_consistency(rows: pd.DataFrame, structures: Mapping[str, Structure]) -> pd.DataFrame:

@@ -4,7 +4,7 @@ VENV    ?= .venv
 PROFILE ?= quick
 RUN     ?= runs/$(PROFILE)
 
-README_FIGURE ?= protocol_spread
+README_FIGURE ?= error_by_protocol
 
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.installed

@@ -42,6 +42,7 @@ def test_zeopp_spheres_are_the_analytic_ones(coords, a, di, df):
     found = run_zeopp(Lattice.cubic(a), ["O"] * len(coords), coords + jitter, radii_angstrom={"O": 1.5})
     assert found.largest_included_sphere_angstrom == pytest.approx(di, abs=2e-3)
     assert found.largest_free_sphere_angstrom == pytest.approx(df, abs=2e-3)
+    assert found.included_along_free_path_angstrom == pytest.approx(di, abs=2e-3)
 
 
 @pytest.mark.parametrize(("atoms", "probe", "expected"), [
@@ -61,7 +62,8 @@ def test_volumes_of_separate_balls_are_analytic():
     a, ball, probe = 6.0, 1.5, 0.5
     grid = void_grid(Lattice.cubic(a), SIMPLE_CUBIC, [ball], spacing_angstrom=0.2,
                      probe_radius_angstrom=probe)
-    covered, centres = (f(grid, probe_radius_angstrom=probe) for f in (occupiable_fraction, accessible_fraction))
+    covered = occupiable_fraction(grid, probe_radius_angstrom=probe)
+    centres = accessible_fraction(grid, probe_radius_angstrom=probe)
     assert covered == pytest.approx(1 - 4 / 3 * np.pi * (ball / a) ** 3, abs=2e-3)
     assert centres == pytest.approx(1 - 4 / 3 * np.pi * ((ball + probe) / a) ** 3, abs=2e-3)
 

@@ -33,7 +33,7 @@ _Z_TOLERANCE = 0.05  # relative; how well cell contents must differ by a whole n
 _SPHERES = {
     "largest_included_sphere_angstrom": "diameter of the largest sphere that fits somewhere (Di)",
     "largest_free_sphere_angstrom": "diameter of the largest sphere that can travel through (Df)",
-    "included_along_free_path_angstrom": "diameter of the largest sphere on that path (Dif)",
+    "included_along_free_path_angstrom": "diameter of the largest sphere in the channels that it opens (Dif)",
 }
 
 

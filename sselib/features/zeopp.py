@@ -30,6 +30,7 @@ RADII_ANGSTROM: dict[str, float] = {
     "Hg": 1.55, "Tl": 1.96, "Pb": 2.02, "U": 1.86,
 }
 DEFAULT_RADIUS_ANGSTROM = 2.00
+_SAME_ANGSTROM = 2e-3  # windows this close are equal by symmetry and differ by the jitter only
 
 
 class ZeoppError(SSEError):
@@ -57,7 +58,7 @@ class ZeoppResult:
 
     largest_included_sphere_angstrom: float  # Di: the largest sphere that fits somewhere
     largest_free_sphere_angstrom: float  # Df: the largest sphere that can travel through the crystal
-    included_along_free_path_angstrom: float  # Dif: the largest sphere on the path of Df
+    included_along_free_path_angstrom: float  # Dif: the largest sphere in the channels that Df opens
     network: VoronoiNetwork
 
 
@@ -82,8 +83,9 @@ def run_zeopp(lattice: Lattice, elements: Sequence[str], frac_coords: np.ndarray
         rows = "".join(f"{el} {radius:.4f}\n" for el, radius in radii.items())
         (folder / "radii.rad").write_text(rows, encoding="ascii")
         _run_child(folder, timeout_s)
-        diameters = _read_spheres(folder / "spheres.res")
-        return ZeoppResult(*diameters, _read_network(folder / "network.nt2", lattice))
+        di, df = _read_spheres(folder / "spheres.res")
+        network = _read_network(folder / "network.nt2", lattice)
+    return ZeoppResult(di, df, included_along_free_path(network, free_sphere_angstrom=df), network)
 
 
 def _cif(lattice: Lattice, elements: Sequence[str], frac_coords: np.ndarray) -> str:
@@ -112,11 +114,10 @@ def _run_child(folder: Path, timeout_s: float) -> None:
         raise ZeoppError(f"Zeo++ ended with code {done.returncode}: {said[-1] if said else 'no message'}")
 
 
-def _read_spheres(path: Path) -> tuple[float, float, float]:
-    """Return Di, Df and Dif from a line 'name Di Df Dif'."""
+def _read_spheres(path: Path) -> tuple[float, float]:
+    """Return Di and Df from a line 'name Di Df Dif'."""
     words = path.read_text(encoding="ascii").split()
-    di, df, dif = (float(word) for word in words[-3:])
-    return di, df, dif
+    return float(words[-3]), float(words[-2])
 
 
 def _read_network(path: Path, lattice: Lattice) -> VoronoiNetwork:
@@ -158,6 +159,20 @@ def channel_dimensionality(network: VoronoiNetwork, *, probe_radius_angstrom: fl
     part = label[edges[:, 0]]
     rank = {name: _rank(edges[part == name], graph) for name in np.unique(part)}
     return np.array([rank.get(name, 0) if ok else -1 for name, ok in zip(label, fits, strict=True)], int)
+
+
+def included_along_free_path(network: VoronoiNetwork, *, free_sphere_angstrom: float) -> float:
+    """Return the diameter of the largest sphere in the channels through which the free sphere travels.
+
+    Zeo++ reports it for the one path that it happens to find among equivalent ones, so its value changes
+    with the order of atoms (by up to 0.15 Angstrom in OBELiX); this one is that of all such channels. 0
+    where nothing can travel.
+    """
+    probe = free_sphere_angstrom / 2 - _SAME_ANGSTROM
+    if probe <= 0:
+        return 0.0
+    open_nodes = channel_dimensionality(network, probe_radius_angstrom=probe) > 0
+    return float(2 * network.radius_angstrom[open_nodes].max(initial=0.0))
 
 
 def _rank(edges: np.ndarray, graph: csr_array) -> int:

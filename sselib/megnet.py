@@ -1,0 +1,366 @@
+"""MEGNet in torch, run from the published Keras files, for ordered and disordered crystals.
+
+The HDF5 file of a MEGNet model holds its Keras layer graph and its weights. This module reads both and
+evaluates the graph with torch, so that every published MEGNet model (formation energy, band gap, moduli,
+multi-fidelity band gap) runs without TensorFlow. A disordered site enters as the occupancy-weighted sum of
+its elements' embeddings; a vacancy contributes nothing.
+
+Sources: Chen et al., Chem. Mater. 31, 3564 (2019), doi 10.1021/acs.chemmater.9b01294 (architecture);
+Chen et al., Nat. Comput. Sci. 1, 46 (2021), doi 10.1038/s43588-020-00002-x (disorder, fidelity states);
+McHaffie et al., Digital Discovery 4, 1518 (2025), doi 10.1039/d5dd00052a (features V0 to V3).
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from pymatgen.core import Element, Structure
+
+from sselib import registry
+from sselib.errors import DataError, SSEError, nearest
+
+N_ATOMIC_NUMBERS = 95  # rows of the species tensor; row 0 is unused, row 94 is Pu
+_EMPTY_STATE = (0.0, 0.0)  # the state attributes that the single-fidelity models were trained with
+
+
+class StructureNotSupportedError(SSEError, ValueError):
+    """A structure holds an element that the model never saw, or no site at all."""
+
+
+# Short names of the registry's models; the six disorder models differ in their training split only.
+MODEL_FILES: Mapping[str, str] = {
+    "formation_energy": "megnet/mp-2019.4.1/formation_energy.hdf5",
+    "log10_shear_modulus": "megnet/mp-2019.4.1/log10G.hdf5",
+    "log10_bulk_modulus": "megnet/mp-2019.4.1/log10K.hdf5",
+    "band_gap": "megnet/mp-2018.6.1/band_gap_regression.hdf5",
+    "is_insulator": "megnet/mp-2018.6.1/band_classification.hdf5",
+    **{
+        f"band_gap_disorder_{k}": f"megnet/mf_2020/pbe_gllb_hse_exp_disorder/{k}/best_model.hdf5"
+        for k in range(6)
+    },
+}
+
+
+def load_megnet(name: str) -> "MegnetModel":
+    """Return a model of the registry by its short name, its files verified (see `MODEL_FILES`)."""
+    if name not in MODEL_FILES:
+        raise DataError(
+            f"no MEGNet model {name!r}: expected one of {', '.join(MODEL_FILES)}."
+            f"{nearest(name, list(MODEL_FILES))}"
+        )
+    key = MODEL_FILES[name]
+    return MegnetModel(registry.locate(key).path, registry.locate(f"{key}.json").path)
+
+
+@dataclass(frozen=True)
+class GraphSettings:
+    """How distances become bond attributes: Gaussian basis exp(-(d - c)^2 / width^2)."""
+
+    cutoff_angstrom: float
+    centres_angstrom: np.ndarray  # shape (n_centres,)
+    width_angstrom: float
+
+
+@dataclass(frozen=True)
+class CrystalGraphs:
+    """A batch of crystals as one graph.
+
+    ``species`` (n_sites, 95): occupancy by atomic number. ``first``, ``second`` (n_bonds,): site indices.
+    ``distance_angstrom`` (n_bonds,). ``site_graph``, ``bond_graph``: number of the crystal each belongs to.
+    """
+
+    species: torch.Tensor
+    first: torch.Tensor
+    second: torch.Tensor
+    distance_angstrom: torch.Tensor
+    site_graph: torch.Tensor
+    bond_graph: torch.Tensor
+    n_graphs: int
+
+
+def crystal_graphs(structures: Sequence[Structure], *, cutoff_angstrom: float) -> CrystalGraphs:
+    """Build one batch of graphs; bonds are all pairs of sites within the cutoff, both directions.
+
+    Raises `StructureNotSupportedError` for a structure without sites or with an element beyond Pu.
+    """
+    species, first, second, distances, site_graph, bond_graph = [], [], [], [], [], []
+    offset = 0
+    for number, structure in enumerate(structures):
+        species.append(site_species(structure))
+        centre, neighbour, _, distance = structure.get_neighbor_list(cutoff_angstrom, exclude_self=True)
+        first.append(centre + offset)
+        second.append(neighbour + offset)
+        distances.append(distance)
+        site_graph.append(np.full(len(structure), number))
+        bond_graph.append(np.full(len(distance), number))
+        offset += len(structure)
+    index = [
+        torch.as_tensor(np.concatenate(x), dtype=torch.long) for x in (first, second, site_graph, bond_graph)
+    ]
+    return CrystalGraphs(
+        species=torch.as_tensor(np.concatenate(species), dtype=torch.float32),
+        first=index[0],
+        second=index[1],
+        distance_angstrom=torch.as_tensor(np.concatenate(distances), dtype=torch.float32),
+        site_graph=index[2],
+        bond_graph=index[3],
+        n_graphs=len(structures),
+    )
+
+
+def site_species(structure: Structure) -> np.ndarray:
+    """Return occupancies by atomic number, shape (n_sites, 95)."""
+    if len(structure) == 0:
+        raise StructureNotSupportedError("the structure has no sites")
+    table = np.zeros((len(structure), N_ATOMIC_NUMBERS))
+    for i, site in enumerate(structure):
+        for specie, occupancy in site.species.items():
+            table[i, _atomic_number(specie)] += occupancy
+    return table
+
+
+def _atomic_number(specie: object) -> int:
+    number = Element(getattr(specie, "symbol", str(specie))).Z
+    if number >= N_ATOMIC_NUMBERS:
+        raise StructureNotSupportedError(
+            f"element {specie} (atomic number {number}) is not among the 94 that MEGNet was trained on"
+        )
+    return number
+
+
+class MegnetModel(torch.nn.Module):
+    """A published MEGNet model, evaluated layer by layer from its Keras graph."""
+
+    def __init__(self, path: Path, description_path: Path) -> None:
+        """Read the HDF5 file and its JSON description; `DataError` if this is no MEGNet model."""
+        super().__init__()
+        with h5py.File(path, "r") as file:
+            config = json.loads(_text(file.attrs["model_config"]))["config"]
+            self._layers = [_layer(entry) for entry in config["layers"]]
+            self._inputs = [name for name, *_ in config["input_layers"]]
+            self._output = config["output_layers"][0][0]
+            self._weights = _weights(file["model_weights"], [layer.name for layer in self._layers])
+        description = json.loads(description_path.read_text(encoding="utf-8"))
+        self.metadata: Mapping[str, object] = description["metadata"]
+        self.settings = _graph_settings(description["graph_converter"])
+        self._elements = _element_vectors(description["graph_converter"]["atom_converter"])
+        if len(self._inputs) != 7:
+            raise DataError(f"{path.name}: a MEGNet model has 7 inputs, this file has {len(self._inputs)}")
+
+    def forward(self, structures: Sequence[Structure], *, fidelity: int | None = None) -> torch.Tensor:
+        """Return the model's output for each structure, shape (n_structures,), in ``metadata['unit']``.
+
+        ``fidelity`` (0 PBE, 1 GLLB-SC, 2 HSE, 3 experiment) is needed by multi-fidelity models only.
+        """
+        graphs = crystal_graphs(structures, cutoff_angstrom=self.settings.cutoff_angstrom)
+        return self.evaluate(graphs, fidelity=fidelity)[self._output][:, 0]
+
+    def site_features(self, graphs: CrystalGraphs) -> tuple[torch.Tensor, ...]:
+        """Return V0 (n_sites, 16) and V1, V2, V3 (n_sites, 32), the atoms after each graph convolution.
+
+        V1 to V3 are the outputs of the MEGNet layers before the skip connection is added.
+        """
+        values = self.evaluate(graphs)
+        blocks = [layer.name for layer in self._layers if layer.kind == "MEGNetLayer"]
+        return (self._embed_atoms(graphs.species), *(values[name][0] for name in blocks))
+
+    @torch.no_grad()
+    def evaluate(self, graphs: CrystalGraphs, *, fidelity: int | None = None) -> dict[str, object]:
+        """Return the output of every layer of the Keras graph by name."""
+        values: dict[str, object] = dict(zip(self._inputs, self._input_values(graphs, fidelity), strict=True))
+        for layer in self._layers:
+            if layer.kind != "InputLayer":
+                arguments = [_pick(values[name], position) for name, position in layer.inputs]
+                values[layer.name] = _APPLY[layer.kind](self._weights[layer.name], layer, arguments, graphs)
+        return values
+
+    def _input_values(self, graphs: CrystalGraphs, fidelity: int | None) -> list[torch.Tensor]:
+        """Return the seven inputs: atoms, bonds, state, two bond indices, two graph indices."""
+        atoms = graphs.species if self._elements is None else graphs.species @ self._elements
+        state = self._state(graphs.n_graphs, fidelity)
+        bonds = gaussian_basis(graphs.distance_angstrom, self.settings)
+        return [atoms, bonds, state, graphs.first, graphs.second, graphs.site_graph, graphs.bond_graph]
+
+    def _state(self, n_graphs: int, fidelity: int | None) -> torch.Tensor:
+        n_fidelities = len(self.metadata.get("fidelities", ()))
+        if not n_fidelities:
+            return torch.tensor(_EMPTY_STATE).expand(n_graphs, -1)
+        if fidelity is None or not 0 <= fidelity < n_fidelities:
+            raise ValueError(
+                f"fidelity is {fidelity}: this model needs 0 to {n_fidelities - 1} "
+                f"({', '.join(self.metadata['fidelities'])})"
+            )
+        return torch.nn.functional.one_hot(torch.full((n_graphs,), fidelity), n_fidelities).float()
+
+    def _embed_atoms(self, species: torch.Tensor) -> torch.Tensor:
+        if self._elements is not None:
+            return species @ self._elements
+        layer = next(layer for layer in self._layers if layer.kind == "Embedding")
+        return species @ self._weights[layer.name]["embeddings"]
+
+
+def gaussian_basis(distance_angstrom: torch.Tensor, settings: GraphSettings) -> torch.Tensor:
+    """Expand distances in Gaussians, shape (n_bonds, n_centres)."""
+    centres = torch.as_tensor(settings.centres_angstrom, dtype=torch.float32)
+    return torch.exp(-(((distance_angstrom[:, None] - centres) / settings.width_angstrom) ** 2))
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """One layer of the Keras graph: what it is, and whose outputs (name, position) it takes."""
+
+    name: str
+    kind: str
+    activation: str
+    inputs: tuple[tuple[str, int], ...]
+    steps: int  # T of Set2Set
+
+
+def _layer(entry: Mapping) -> _Layer:
+    config = entry["config"]
+    nodes = entry["inbound_nodes"][0] if entry["inbound_nodes"] else []
+    return _Layer(
+        name=entry["name"],
+        kind=entry["class_name"],
+        activation=str(config.get("activation", "linear")),
+        inputs=tuple((node[0], node[2]) for node in nodes),
+        steps=int(config.get("T", 0)),
+    )
+
+
+def _weights(group: h5py.Group, names: Sequence[str]) -> dict[str, dict[str, torch.Tensor]]:
+    """Return the weights of each layer by their short name (``kernel``, ``weight_e_0`` ...)."""
+    weights: dict[str, dict[str, torch.Tensor]] = {name: {} for name in names}
+    for name in names:
+        if name in group:
+            group[name].visititems(lambda key, item, into=weights[name]: _collect(key, item, into))
+    return weights
+
+
+def _collect(key: str, item: object, into: dict[str, torch.Tensor]) -> None:
+    if isinstance(item, h5py.Dataset):
+        into[key.rsplit("/", 1)[-1].removesuffix(":0")] = torch.as_tensor(item[()], dtype=torch.float32)
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode("utf-8")
+
+
+def _graph_settings(converter: Mapping) -> GraphSettings:
+    bonds = converter["bond_converter"]
+    return GraphSettings(
+        cutoff_angstrom=float(converter["cutoff"]),
+        width_angstrom=float(bonds["width"]),
+        centres_angstrom=np.asarray(bonds["centers"]["data"], dtype=float),
+    )
+
+
+def _element_vectors(converter: Mapping) -> torch.Tensor | None:
+    """Return fixed element vectors (95, 16) of the disorder models, None where the model embeds itself."""
+    if "embedding_dict" not in converter:
+        return None
+    table = torch.zeros(N_ATOMIC_NUMBERS, 16)
+    for symbol, vector in converter["embedding_dict"].items():
+        table[Element(symbol).Z] = torch.tensor(vector)
+    return table
+
+
+def _pick(value: object, position: int) -> torch.Tensor:
+    return value[position] if isinstance(value, tuple) else value
+
+
+def _softplus2(x: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.softplus(x) - np.log(2.0)
+
+
+_ACTIVATIONS = {"softplus2": _softplus2, "linear": lambda x: x, "sigmoid": torch.sigmoid}
+
+
+def _dense(weights: Mapping, layer: _Layer, inputs: list[torch.Tensor], _: CrystalGraphs) -> torch.Tensor:
+    return _ACTIVATIONS[layer.activation](inputs[0] @ weights["kernel"] + weights["bias"])
+
+
+def _embedding(weights: Mapping, _: _Layer, inputs: list[torch.Tensor], __: CrystalGraphs) -> torch.Tensor:
+    """Embed occupancies (or a one-hot state): a weighted sum of rows."""
+    return inputs[0] @ weights["embeddings"]
+
+
+def _add(_: Mapping, __: _Layer, inputs: list[torch.Tensor], ___: CrystalGraphs) -> torch.Tensor:
+    return inputs[0] + inputs[1]
+
+
+def _concatenate(_: Mapping, __: _Layer, inputs: list[torch.Tensor], ___: CrystalGraphs) -> torch.Tensor:
+    return torch.cat(inputs, dim=-1)
+
+
+def _mlp(weights: Mapping, letter: str, x: torch.Tensor) -> torch.Tensor:
+    """Three dense layers; the last one is linear."""
+    for depth in range(3):
+        x = x @ weights[f"weight_{letter}_{depth}"] + weights[f"bias_{letter}_{depth}"]
+        x = _softplus2(x) if depth < 2 else x
+    return x
+
+
+def _mean_by(x: torch.Tensor, index: torch.Tensor, n: int) -> torch.Tensor:
+    """Mean of the rows of ``x`` by index, shape (n, n_columns); 0 where an index does not occur."""
+    total = torch.zeros(n, x.shape[1]).index_add_(0, index, x)
+    return total / torch.bincount(index, minlength=n).clamp(min=1)[:, None]
+
+
+def _megnet_block(
+    weights: Mapping, _: _Layer, inputs: list[torch.Tensor], graphs: CrystalGraphs
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Update bonds, then atoms, then the state (Chen et al. 2019, equations 1 to 7)."""
+    atoms, bonds, state = inputs[:3]
+    edge = torch.cat([atoms[graphs.first], atoms[graphs.second], bonds, state[graphs.bond_graph]], dim=1)
+    bonds = _mlp(weights, "e", edge)
+    node = torch.cat([_mean_by(bonds, graphs.first, len(atoms)), atoms, state[graphs.site_graph]], dim=1)
+    atoms = _mlp(weights, "v", node)
+    means = [
+        _mean_by(bonds, graphs.bond_graph, graphs.n_graphs),
+        _mean_by(atoms, graphs.site_graph, graphs.n_graphs),
+    ]
+    return atoms, bonds, _mlp(weights, "u", torch.cat([*means, state], dim=1))
+
+
+def _set2set(
+    weights: Mapping, layer: _Layer, inputs: list[torch.Tensor], graphs: CrystalGraphs
+) -> torch.Tensor:
+    """Pool a set by T attention steps (Vinyals et al. 2015); the cell state starts from 0 at every step."""
+    values = inputs[0] @ weights["x_to_m_weight"] + weights["x_to_m_bias"]
+    index, n, width = inputs[1], graphs.n_graphs, weights["x_to_m_weight"].shape[1]
+    query = torch.zeros(n, 2 * width)
+    for _ in range(layer.steps):
+        gates = query @ weights["recurrent_kernel"] + weights["recurrent_bias"]
+        take, _forget, candidate, out = gates.split(width, dim=1)
+        hidden = _hard_sigmoid(out) * torch.tanh(_hard_sigmoid(take) * torch.tanh(candidate))
+        attention = _softmax_by((values * hidden[index]).sum(1), index, n)
+        read = torch.zeros(n, width).index_add_(0, index, attention[:, None] * values)
+        query = torch.cat([hidden, read], dim=1)
+    return query
+
+
+def _hard_sigmoid(x: torch.Tensor) -> torch.Tensor:
+    """Keras' piecewise linear sigmoid, which is not torch's."""
+    return torch.clamp(0.2 * x + 0.5, 0.0, 1.0)
+
+
+def _softmax_by(x: torch.Tensor, index: torch.Tensor, n: int) -> torch.Tensor:
+    """Softmax within each index."""
+    largest = torch.full((n,), -torch.inf).scatter_reduce(0, index, x, "amax")
+    weight = torch.exp(x - largest[index])
+    return weight / torch.zeros(n).index_add_(0, index, weight)[index]
+
+
+_APPLY = {
+    "Dense": _dense,
+    "Embedding": _embedding,
+    "Add": _add,
+    "Concatenate": _concatenate,
+    "MEGNetLayer": _megnet_block,
+    "Set2Set": _set2set,
+}

@@ -26,8 +26,9 @@ class Clusters:
         return len(set(self.labels.tolist()) - {-1})
 
 
-def composition_map(fractions: np.ndarray, *, seed: int, spread: float = 5.0,
-                    n_neighbors: int = 15) -> np.ndarray:
+def composition_map(
+    fractions: np.ndarray, *, seed: int, spread: float = 5.0, n_neighbors: int = 15
+) -> np.ndarray:
     """Return UMAP coordinates (n, 2) of compositions from their element mover's distances.
 
     ``fractions`` (n, 103) in the modified Pettifor order. One seed gives one map (on one machine and
@@ -38,15 +39,27 @@ def composition_map(fractions: np.ndarray, *, seed: int, spread: float = 5.0,
         return np.zeros((n_rows, 2))
     from umap import UMAP  # imported here: it compiles with numba, which takes seconds
 
-    reducer = UMAP(metric="precomputed", spread=spread, n_neighbors=min(n_neighbors, n_rows - 1),
-                   random_state=seed, n_jobs=1)
+    reducer = UMAP(
+        metric="precomputed",
+        spread=spread,
+        n_neighbors=min(n_neighbors, n_rows - 1),
+        random_state=seed,
+        n_jobs=1,
+    )
     with warnings.catch_warnings(), np.errstate(divide="ignore"):  # its curve fit tries exponents below 0
         warnings.filterwarnings("ignore", message="using precomputed metric")
         return np.asarray(reducer.fit_transform(elmd_distances(fractions, fractions)), dtype=float)
 
 
-def composition_clusters(fractions: np.ndarray, *, seed: int, spread: float = 5.0, n_neighbors: int = 15,
-                         eps: float = 4.0, min_samples: int = 5) -> Clusters:
+def composition_clusters(
+    fractions: np.ndarray,
+    *,
+    seed: int,
+    spread: float = 5.0,
+    n_neighbors: int = 15,
+    eps: float = 4.0,
+    min_samples: int = 5,
+) -> Clusters:
     """Return clusters of similar composition: element mover's distance, UMAP, DBSCAN.
 
     The settings are those of McHaffie et al. (section 4.2), after Hargreaves et al.: spread 5, eps 4.

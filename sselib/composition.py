@@ -17,12 +17,13 @@ from sselib.errors import FormulaError
 
 # Modified Pettifor order (Glawe et al., New J. Phys. 18, 093011 (2016), doi 10.1088/1367-2630/18/9/093011):
 # neighbours in this row replace each other in known structures. Position = index.
-MODIFIED_PETTIFOR_ORDER: tuple[str, ...] = tuple(
+_PETTIFOR = (
     "He Ne Ar Kr Xe Rn Fr Cs Rb K Na Li Ra Ba Sr Ca Eu Yb Lu Tm Y Er Ho Dy Tb Gd Sm Pm Nd Pr Ce La "
     "Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr Sc Zr Hf Ti Ta Nb V Cr Mo W Re Tc Os Ru Ir Rh Pt "
     "Pd Au Ag Cu Ni Co Fe Mn Mg Zn Cd Hg Be Al Ga In Tl Pb Sn Ge Si B C N P As Sb Bi Po Te Se S O "
-    "At I Br Cl F H".split()
+    "At I Br Cl F H"
 )
+MODIFIED_PETTIFOR_ORDER: tuple[str, ...] = tuple(_PETTIFOR.split())
 _DECIMALS = 6  # of a mole fraction in the canonical form
 _CHUNK = re.compile(r'^[\s"\'`]+|[\s"\'`]+$')
 

@@ -18,8 +18,9 @@ _AMOUNT = r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)"
 _NUMBER = re.compile(rf"({_AMOUNT})(?:e([+-]?\d{{1,4}}))?", re.IGNORECASE)  # 1.2e-4, 1,2E-4
 # 1.2x10^-4, 1.2x10-4, 10^-4
 _POWER = re.compile(rf"(?:({_AMOUNT})[x*])?10(?:(?:\^|\*\*)([+-]?\d{{1,4}})|(?<=[x*]10)([+-]\d{{1,4}}))")
-_LOOKALIKES = str.maketrans({"−": "-", "–": "-", "×": "x", "·": "x", "X": "x", "≤": "<", "≥": ">", "μ": "u",
-                             "µ": "u"})
+_LOOKALIKES = str.maketrans(
+    {"−": "-", "–": "-", "×": "x", "·": "x", "X": "x", "≤": "<", "≥": ">", "μ": "u", "µ": "u"}
+)
 _SUPERSCRIPTS = str.maketrans("⁻⁺⁰¹²³⁴⁵⁶⁷⁸⁹", "-+0123456789")
 
 
@@ -48,8 +49,10 @@ def parse_conductivity(text: str | float, *, unit: str = "S/cm") -> Conductivity
     elif value > 0:
         log10_sigma = math.log10(value) + power + exponent
     else:
-        raise ConductivityError(f"conductivity {text!r} is not positive: expected a value above 0 in {unit}; "
-                                "if the numbers are logarithms, give the unit 'log10'")
+        raise ConductivityError(
+            f"conductivity {text!r} is not positive: expected a value above 0 in {unit}; "
+            "if the numbers are logarithms, give the unit 'log10'"
+        )
     return Conductivity(_in_range(log10_sigma, text=text, unit=unit), censored)
 
 
@@ -57,8 +60,9 @@ def _unit_exponent(unit: str) -> int | None:
     """Return the power of ten that turns ``unit`` into S/cm, None for log10."""
     plain = re.sub(r"\s+", "", unit.translate(_LOOKALIKES))
     if plain not in UNITS:
-        raise ConductivityError(f"unit {unit!r} is unknown: expected one of {', '.join(UNITS)}."
-                                f"{nearest(plain, list(UNITS))}")
+        raise ConductivityError(
+            f"unit {unit!r} is unknown: expected one of {', '.join(UNITS)}.{nearest(plain, list(UNITS))}"
+        )
     return UNIT_EXPONENTS.get(plain)
 
 
@@ -71,8 +75,10 @@ def _read_number(written: str, *, text: str | float) -> tuple[float, int]:
     kind = "is empty" if written in ("", "nan", "None") else "cannot be read"
     if written.startswith(">"):
         kind = "is a lower bound, which cannot be used as a label"
-    raise ConductivityError(f"conductivity {text!r} {kind}: expected a number such as 1.2e-4 or 1.2x10^-4, "
-                            "or an upper bound such as <1e-10, without its unit")
+    raise ConductivityError(
+        f"conductivity {text!r} {kind}: expected a number such as 1.2e-4 or 1.2x10^-4, "
+        "or an upper bound such as <1e-10, without its unit"
+    )
 
 
 def _plain_exponent(written: str) -> str:
@@ -83,9 +89,11 @@ def _plain_exponent(written: str) -> str:
 def _in_range(log10_sigma: float, *, text: str | float, unit: str) -> float:
     """Return the value if a solid can have it, else raise `ConductivityError`."""
     if not LOG10_SIGMA_MIN <= log10_sigma <= LOG10_SIGMA_MAX:
-        raise ConductivityError(f"conductivity {text!r} in {unit} is 10^{log10_sigma:.3g} S/cm: expected "
-                                f"10^{LOG10_SIGMA_MIN:.0f} to 10^{LOG10_SIGMA_MAX:.0f} S/cm. "
-                                f"Is the unit right? Known are {', '.join(UNITS)}")
+        raise ConductivityError(
+            f"conductivity {text!r} in {unit} is 10^{log10_sigma:.3g} S/cm: expected "
+            f"10^{LOG10_SIGMA_MIN:.0f} to 10^{LOG10_SIGMA_MAX:.0f} S/cm. "
+            f"Is the unit right? Known are {', '.join(UNITS)}"
+        )
     return log10_sigma
 
 

@@ -79,9 +79,15 @@ class _Ledger:
         return [i for i, (action, _, _) in self.fate.items() if action == KEPT]
 
 
-def curate(tables: Sequence[SourceTable], *, temperature_min_c: float = 20.0, temperature_max_c: float = 34.0,
-           merge_tolerance: float = MERGE_TOLERANCE_L1, duplicate_tolerance: float = DUPLICATE_TOLERANCE_L1,
-           seed: int = 0) -> Curation:
+def curate(
+    tables: Sequence[SourceTable],
+    *,
+    temperature_min_c: float = 20.0,
+    temperature_max_c: float = 34.0,
+    merge_tolerance: float = MERGE_TOLERANCE_L1,
+    duplicate_tolerance: float = DUPLICATE_TOLERANCE_L1,
+    seed: int = 0,
+) -> Curation:
     """Merge sources into one labelled table (the rules stand at the top of this module).
 
     Temperatures in deg C, both ends included; tolerances are L1 distances of mole fractions; ``seed``
@@ -91,8 +97,10 @@ def curate(tables: Sequence[SourceTable], *, temperature_min_c: float = 20.0, te
     ordered = _by_precedence(tables)
     entries = pd.concat([t.entries for t in ordered], ignore_index=True)
     if entries[Entry.ID].duplicated().any():
-        raise DataError(f"id {entries.loc[entries[Entry.ID].duplicated(), Entry.ID].iloc[0]!r} occurs twice: "
-                        "expected ids '<source>:<source_id>', and each source once")
+        raise DataError(
+            f"id {entries.loc[entries[Entry.ID].duplicated(), Entry.ID].iloc[0]!r} occurs twice: "
+            "expected ids '<source>:<source_id>', and each source once"
+        )
     ledger, indexed = _Ledger(), entries.set_index(Entry.ID, drop=False)
     _drop_out_of_scope(indexed, ledger, low=temperature_min_c, high=temperature_max_c)
     for table in ordered:
@@ -101,13 +109,19 @@ def curate(tables: Sequence[SourceTable], *, temperature_min_c: float = 20.0, te
     rejects = pd.concat([t.rejects for t in ordered], ignore_index=True)
     curated = _labelled(indexed, ledger)
     if curated.empty:
-        raise DataError(f"no row is left of {len(entries)}: expected rows with lithium measured between "
-                        f"{temperature_min_c:g} and {temperature_max_c:g} deg C; widen that window")
+        raise DataError(
+            f"no row is left of {len(entries)}: expected rows with lithium measured between "
+            f"{temperature_min_c:g} and {temperature_max_c:g} deg C; widen that window"
+        )
     structures = structures[structures[StructureTable.STRUCTURE_ID].isin(curated[Entry.STRUCTURE_ID])]
     curated = _describe(curated, structures, duplicate_tolerance=duplicate_tolerance, seed=seed)
-    return Curation(curated=curated, measurements=_measurements(entries, ledger),
-                    structures=structures.reset_index(drop=True), audit=_audit(entries, rejects, ledger),
-                    rejects=rejects)
+    return Curation(
+        curated=curated,
+        measurements=_measurements(entries, ledger),
+        structures=structures.reset_index(drop=True),
+        audit=_audit(entries, rejects, ledger),
+        rejects=rejects,
+    )
 
 
 def audit_counts(audit: pd.DataFrame) -> pd.DataFrame:
@@ -183,8 +197,12 @@ def _merge_by_composition(row: Mapping, candidates: list[Mapping], ledger: _Ledg
     elif len({c[Entry.SPACE_GROUP_NUMBER] for c in candidates} - {pd.NA}) > 1:
         ledger.record(row[Entry.ID], DROPPED, UNKNOWN_POLYMORPH)
     elif candidates:
-        ledger.record(row[Entry.ID], MERGED, "same composition; space group the same or not stated",
-                      candidates[0][Entry.ID])
+        ledger.record(
+            row[Entry.ID],
+            MERGED,
+            "same composition; space group the same or not stated",
+            candidates[0][Entry.ID],
+        )
 
 
 def _merge_repeats(rows: pd.DataFrame, ledger: _Ledger, *, tolerance: float) -> None:
@@ -212,8 +230,11 @@ def _keep_representative(group: pd.DataFrame, ledger: _Ledger) -> None:
     if len(group) == 1:
         ledger.record(group.index[0], KEPT, "only measurement of its composition")
         return
-    unique = ~group.assign(doi=_plain_doi(group), value=group[Entry.LOG10_SIGMA].round(2)).duplicated(
-        ["doi", "value", Entry.CENSORED]).to_numpy()
+    unique = (
+        ~group.assign(doi=_plain_doi(group), value=group[Entry.LOG10_SIGMA].round(2))
+        .duplicated(["doi", "value", Entry.CENSORED])
+        .to_numpy()
+    )
     ledger.copies.update(group.index[~unique])
     distinct = group[unique]
     exact = distinct[~distinct[Entry.CENSORED]]
@@ -233,8 +254,11 @@ def _labelled(entries: pd.DataFrame, ledger: _Ledger) -> pd.DataFrame:
     for row_id, (action, _, into) in ledger.fate.items():
         if action == MERGED:
             members[into].append(row_id)
-    labels = {row_id: _label(entries.loc[[i for i in (row_id, *merged) if i not in ledger.copies]])
-              for row_id, merged in members.items() if merged}
+    labels = {
+        row_id: _label(entries.loc[[i for i in (row_id, *merged) if i not in ledger.copies]])
+        for row_id, merged in members.items()
+        if merged
+    }
     rows = [labels.get(row_id, (value, 1, np.nan)) for row_id, value in kept[Entry.LOG10_SIGMA].items()]
     columns = [Entry.LOG10_SIGMA, Curated.N_MEASUREMENTS, Curated.LABEL_STD]
     kept[columns] = pd.DataFrame(rows, columns=columns, index=kept.index)
@@ -254,22 +278,28 @@ def _label(counted: pd.DataFrame) -> tuple[float, int, float]:
     return own.median() if len(own) else bounds.min(), len(counted), exact[Entry.LOG10_SIGMA].std()
 
 
-def _describe(curated: pd.DataFrame, structures: pd.DataFrame, *, duplicate_tolerance: float,
-              seed: int) -> pd.DataFrame:
+def _describe(
+    curated: pd.DataFrame, structures: pd.DataFrame, *, duplicate_tolerance: float, seed: int
+) -> pd.DataFrame:
     """Add every column of `Curated` that follows from one row's composition, label or structure."""
     labels = list(zip(curated[Entry.LOG10_SIGMA], curated[Entry.CENSORED], strict=True))
     clusters = composition_clusters(_fractions(curated), seed=seed)
-    described = curated.assign(**{
-        Curated.FAMILY: [str(normalise_family(raw, c)) for raw, c in
-                         zip(curated[Entry.FAMILY_RAW], curated[Entry.COMPOSITION], strict=True)],
-        Curated.CHEMICAL_SYSTEM: [chemical_system(c) for c in curated[Entry.COMPOSITION]],
-        Curated.CONDUCTIVITY_CLASS: [conductivity_class(y, censored=bool(c)) for y, c in labels],
-        Curated.SUPERIONIC: pd.array([is_superionic(y, censored=bool(c)) for y, c in labels], "boolean"),
-        Curated.DUPLICATE_GROUP: duplicate_groups(_fractions(curated), tolerance=duplicate_tolerance),
-        Curated.CLUSTER: clusters.labels.astype("int64"),
-        Curated.MAP_X: clusters.coordinates[:, 0], Curated.MAP_Y: clusters.coordinates[:, 1],
-        **_structure_columns(curated, structures),
-    })
+    described = curated.assign(
+        **{
+            Curated.FAMILY: [
+                str(normalise_family(raw, c))
+                for raw, c in zip(curated[Entry.FAMILY_RAW], curated[Entry.COMPOSITION], strict=True)
+            ],
+            Curated.CHEMICAL_SYSTEM: [chemical_system(c) for c in curated[Entry.COMPOSITION]],
+            Curated.CONDUCTIVITY_CLASS: [conductivity_class(y, censored=bool(c)) for y, c in labels],
+            Curated.SUPERIONIC: pd.array([is_superionic(y, censored=bool(c)) for y, c in labels], "boolean"),
+            Curated.DUPLICATE_GROUP: duplicate_groups(_fractions(curated), tolerance=duplicate_tolerance),
+            Curated.CLUSTER: clusters.labels.astype("int64"),
+            Curated.MAP_X: clusters.coordinates[:, 0],
+            Curated.MAP_Y: clusters.coordinates[:, 1],
+            **_structure_columns(curated, structures),
+        }
+    )
     return described[[str(c) for c in (*Entry, *Curated)]]
 
 
@@ -298,16 +328,25 @@ def _measurements(entries: pd.DataFrame, ledger: _Ledger) -> pd.DataFrame:
 
 def _audit(entries: pd.DataFrame, rejects: pd.DataFrame, ledger: _Ledger) -> pd.DataFrame:
     """Return one row per input; raises `DataError` if one is missing, which would be a defect here."""
-    rows = [(source, source_id, *ledger.fate.get(row_id, (None, None, None)))
-            for source, source_id, row_id in
-            entries[[Entry.SOURCE, Entry.SOURCE_ID, Entry.ID]].itertuples(index=False)]
-    rows += [(source, source_id, REJECTED, reason, None) for source, source_id, reason in
-             rejects[[Reject.SOURCE, Reject.SOURCE_ID, Reject.REASON]].itertuples(index=False)]
+    rows = [
+        (source, source_id, *ledger.fate.get(row_id, (None, None, None)))
+        for source, source_id, row_id in entries[[Entry.SOURCE, Entry.SOURCE_ID, Entry.ID]].itertuples(
+            index=False
+        )
+    ]
+    rows += [
+        (source, source_id, REJECTED, reason, None)
+        for source, source_id, reason in rejects[[Reject.SOURCE, Reject.SOURCE_ID, Reject.REASON]].itertuples(
+            index=False
+        )
+    ]
     audit = pd.DataFrame(rows, columns=[str(c) for c in Audit])
     undecided = audit[audit[Audit.ACTION].isna()]
     if len(undecided) or len(audit) != len(entries) + len(rejects):
-        raise DataError(f"{len(undecided)} input rows have no outcome and {len(audit)} audit rows stand for "
-                        f"{len(entries) + len(rejects)} inputs: a defect of curation, please report it")
+        raise DataError(
+            f"{len(undecided)} input rows have no outcome and {len(audit)} audit rows stand for "
+            f"{len(entries) + len(rejects)} inputs: a defect of curation, please report it"
+        )
     return audit
 
 

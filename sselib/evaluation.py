@@ -41,17 +41,31 @@ _HALOGENS = ["F", "Cl", "Br", "I"]
 
 # Kim et al., Table 9: composition, experimental and predicted log10(S/cm) of their GBR.
 KIM_TABLE_9 = pd.DataFrame(
-    [("Li7La3Zr2O12", -4.638, -4.258), ("Li6BaLa2Ta2O12", -4.886, -4.833), ("Li10GeP2S12", -1.917, -1.962),
-     ("Li10Ge0.66Sn0.33P2S12", -2.194, -1.747), ("Li6PS5Br", -3.154, -3.526), ("Li6PS5I", -5.900, -3.929),
-     ("Li8GeP4", -4.066, -4.464), ("Li4SnSe4", -4.699, -6.715)],
-    columns=["formula", "kim_experiment", "kim_gbr"])
+    [
+        ("Li7La3Zr2O12", -4.638, -4.258),
+        ("Li6BaLa2Ta2O12", -4.886, -4.833),
+        ("Li10GeP2S12", -1.917, -1.962),
+        ("Li10Ge0.66Sn0.33P2S12", -2.194, -1.747),
+        ("Li6PS5Br", -3.154, -3.526),
+        ("Li6PS5I", -5.900, -3.929),
+        ("Li8GeP4", -4.066, -4.464),
+        ("Li4SnSe4", -4.699, -6.715),
+    ],
+    columns=["formula", "kim_experiment", "kim_gbr"],
+)
 
 # Kim et al., section III.C and Figure 7: test MAE of their GBR in log10 units, one 399/100 split.
 KIM_FIGURE_7: dict[str, float] = {"kim_stoichiometric": 0.611, "kim_geometric": 0.720, "kim_all": 0.543}
 # Kim et al., Table 8: rows in their test set and MAE of their GBR in log10 units.
 KIM_TABLE_8 = pd.DataFrame(
-    [("oxide", 57, 0.503), ("sulfide (non-halides)", 11, 0.245), ("sulfide (halides)", 27, 0.501),
-     ("others (non-S/O)", 5, 1.874)], columns=["family", "kim_n", "kim_mae"])
+    [
+        ("oxide", 57, 0.503),
+        ("sulfide (non-halides)", 11, 0.245),
+        ("sulfide (halides)", 27, 0.501),
+        ("others (non-S/O)", 5, 1.874),
+    ],
+    columns=["family", "kim_n", "kim_mae"],
+)
 
 
 @dataclass(frozen=True)
@@ -106,8 +120,9 @@ def datasets(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {"obelix": table[table[Entry.SOURCE] == "obelix"].reset_index(drop=True)} | whole
 
 
-def plan(dataset: str, protocols: Sequence[str], *, models: Sequence[str],
-         controls: Sequence[str] = CONTROLS) -> list[Case]:
+def plan(
+    dataset: str, protocols: Sequence[str], *, models: Sequence[str], controls: Sequence[str] = CONTROLS
+) -> list[Case]:
     """Return a case per protocol and model, the controls included.
 
     ``models`` are written "model/features", for example "xgb_kim/kim_all". The control ``shuffled`` takes
@@ -123,27 +138,48 @@ def split_name(name: str) -> tuple[str, str]:
     model, _, features = name.partition("/")
     for found, valid in ((model, MODELS), (features, FEATURE_SETS)):
         if found not in valid:
-            raise ParameterError(f"{name!r} is not 'model/features': {found!r} is none of {', '.join(valid)}."
-                                 f"{nearest(found, list(valid))}")
+            raise ParameterError(
+                f"{name!r} is not 'model/features': {found!r} is none of {', '.join(valid)}."
+                f"{nearest(found, list(valid))}"
+            )
     return model, features
 
 
 def bootstrap_groups(table: pd.DataFrame, protocols: Iterable[str]) -> dict[str, pd.Series]:
     """Return the group of each id for the protocols that hold whole groups out (cluster bootstrap)."""
-    return {p: pd.Series(row_groups(p, table).to_numpy(), index=table[Entry.ID])
-            for p in protocols if p.startswith(("group_", "loco"))}
+    return {
+        p: pd.Series(row_groups(p, table).to_numpy(), index=table[Entry.ID])
+        for p in protocols
+        if p.startswith(("group_", "loco"))
+    }
 
 
-def evaluate_all(cases: Iterable[Case], *, tables: dict[str, pd.DataFrame], features: pd.DataFrame,
-                 groups: pd.DataFrame, settings: Settings, parts: Path | None = None) -> pd.DataFrame:
+def evaluate_all(
+    cases: Iterable[Case],
+    *,
+    tables: dict[str, pd.DataFrame],
+    features: pd.DataFrame,
+    groups: pd.DataFrame,
+    settings: Settings,
+    parts: Path | None = None,
+) -> pd.DataFrame:
     """Return the predictions of all cases; see `evaluate`. Cases named twice run once."""
-    found = [evaluate(tables[case.dataset], features, groups, case=case, settings=settings, parts=parts)
-             for case in progress(list(dict.fromkeys(cases)), stage="models under protocols")]
+    found = [
+        evaluate(tables[case.dataset], features, groups, case=case, settings=settings, parts=parts)
+        for case in progress(list(dict.fromkeys(cases)), stage="models under protocols")
+    ]
     return pd.concat(found, ignore_index=True)
 
 
-def evaluate(table: pd.DataFrame, features: pd.DataFrame, groups: pd.DataFrame, *, case: Case,
-             settings: Settings, parts: Path | None = None) -> pd.DataFrame:
+def evaluate(
+    table: pd.DataFrame,
+    features: pd.DataFrame,
+    groups: pd.DataFrame,
+    *,
+    case: Case,
+    settings: Settings,
+    parts: Path | None = None,
+) -> pd.DataFrame:
     """Return one row per prediction with the columns of `Prediction`.
 
     ``table`` is curated rows, ``features`` has ``id`` and a column per feature, ``groups`` tells their
@@ -151,15 +187,22 @@ def evaluate(table: pd.DataFrame, features: pd.DataFrame, groups: pd.DataFrame, 
     settings and library versions, and read back if nothing of that has changed.
     """
     arrays = _arrays(table, features, feature_columns(groups, case.features))
-    splits = protocol_splits(case.protocol, table, seed=settings.seed, repeats=settings.repeats,
-                             n_folds=settings.n_folds)
+    splits = protocol_splits(
+        case.protocol, table, seed=settings.seed, repeats=settings.repeats, n_folds=settings.n_folds
+    )
     key = _fingerprint(case, settings, arrays, splits, table)
     name = f"{case.dataset}-{case.model}-{case.features}-{case.protocol}-{key}"
     path = parts / f"{name}.parquet" if parts else None
     if path and path.is_file():
         return pd.read_parquet(path)
-    predictions = _predict(table, arrays, splits, case=case, settings=settings,
-                           trials=parts / f"{name}.trials" if parts else None)
+    predictions = _predict(
+        table,
+        arrays,
+        splits,
+        case=case,
+        settings=settings,
+        trials=parts / f"{name}.trials" if parts else None,
+    )
     if path:
         write_whole(path, lambda p: predictions.to_parquet(p, index=False))
     return predictions
@@ -168,20 +211,31 @@ def evaluate(table: pd.DataFrame, features: pd.DataFrame, groups: pd.DataFrame, 
 def _arrays(table: pd.DataFrame, features: pd.DataFrame, columns: list[str]) -> _Arrays:
     missing = set(table[Entry.ID]) - set(features["id"])
     if missing:
-        raise DataError(f"{len(missing)} curated rows have no features, for example {min(missing)}: run "
-                        "notebook 03_features again on this curated table")
+        raise DataError(
+            f"{len(missing)} curated rows have no features, for example {min(missing)}: run "
+            "notebook 03_features again on this curated table"
+        )
     rows = features.set_index("id").loc[table[Entry.ID], columns]
-    return _Arrays(X=rows.to_numpy(float), y=table[Entry.LOG10_SIGMA].to_numpy(float),
-                   groups=row_groups("duplicates", table).to_numpy())
+    return _Arrays(
+        X=rows.to_numpy(float),
+        y=table[Entry.LOG10_SIGMA].to_numpy(float),
+        groups=row_groups("duplicates", table).to_numpy(),
+    )
 
 
-def _fingerprint(case: Case, settings: Settings, arrays: _Arrays, splits: list[Split],
-                 table: pd.DataFrame) -> str:
+def _fingerprint(
+    case: Case, settings: Settings, arrays: _Arrays, splits: list[Split], table: pd.DataFrame
+) -> str:
     """Return 12 hexadecimal digits that change with anything that can change the predictions."""
-    known = {"case": asdict(case), "seed": settings.seed, "options": asdict(settings.options),
-             "interval": _wants_interval(case, settings) and settings.nominal,
-             "n_trials": case.model == "xgb_tuned" and settings.n_trials,
-             "xgboost": xgboost.__version__, "sklearn": sklearn.__version__}
+    known = {
+        "case": asdict(case),
+        "seed": settings.seed,
+        "options": asdict(settings.options),
+        "interval": _wants_interval(case, settings) and settings.nominal,
+        "n_trials": case.model == "xgb_tuned" and settings.n_trials,
+        "xgboost": xgboost.__version__,
+        "sklearn": sklearn.__version__,
+    }
     digest = hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode())
     digest.update("\n".join([*table[Entry.ID], *table[Entry.CENSORED].astype(str), *arrays.groups]).encode())
     for array in (arrays.X, arrays.y, *(a for s in splits for a in (s.train, s.test))):
@@ -189,8 +243,15 @@ def _fingerprint(case: Case, settings: Settings, arrays: _Arrays, splits: list[S
     return digest.hexdigest()[:12]
 
 
-def _predict(table: pd.DataFrame, arrays: _Arrays, splits: list[Split], *, case: Case, settings: Settings,
-             trials: Path | None) -> pd.DataFrame:
+def _predict(
+    table: pd.DataFrame,
+    arrays: _Arrays,
+    splits: list[Split],
+    *,
+    case: Case,
+    settings: Settings,
+    trials: Path | None,
+) -> pd.DataFrame:
     """Fit every split and its inner folds, several at a time, each in one thread."""
     wants_interval = _wants_interval(case, settings)
     options = [_options(arrays, s, case=case, settings=settings, trials=trials) for s in splits]
@@ -201,15 +262,27 @@ def _predict(table: pd.DataFrame, arrays: _Arrays, splits: list[Split], *, case:
     def fit(k: int, train: np.ndarray, test: np.ndarray) -> np.ndarray:
         model = make_model(case.model, options=options[k], seed=settings.seed + k)
         return np.asarray(model.fit(arrays.X[train], arrays.y[train]).predict(arrays.X[test]), float)
+
     results = Parallel(settings.n_jobs, backend="threading")(delayed(fit)(*job) for job in jobs)
     n = len(splits)
     residuals = [np.abs(arrays.y[test] - p) for (_, _, test), p in zip(jobs[n:], results[n:], strict=True)]
-    inner = [np.concatenate(residuals[k * N_INTERVAL_FOLDS:(k + 1) * N_INTERVAL_FOLDS]) if wants_interval
-             else np.empty(0) for k in range(n)]
-    frames = [_frame(table, s, p, half_width(r, nominal=settings.nominal))
-              for s, p, r in zip(splits, results[:n], inner, strict=True)]
-    named = {P.DATASET: case.dataset, P.MODEL: case.model, P.FEATURES: case.features,
-             P.PROTOCOL: case.protocol, P.P_SUPERIONIC: np.nan}
+    inner = [
+        np.concatenate(residuals[k * N_INTERVAL_FOLDS : (k + 1) * N_INTERVAL_FOLDS])
+        if wants_interval
+        else np.empty(0)
+        for k in range(n)
+    ]
+    frames = [
+        _frame(table, s, p, half_width(r, nominal=settings.nominal))
+        for s, p, r in zip(splits, results[:n], inner, strict=True)
+    ]
+    named = {
+        P.DATASET: case.dataset,
+        P.MODEL: case.model,
+        P.FEATURES: case.features,
+        P.PROTOCOL: case.protocol,
+        P.P_SUPERIONIC: np.nan,
+    }
     return pd.concat(frames, ignore_index=True).assign(**named)[[str(c) for c in P]]
 
 
@@ -217,17 +290,25 @@ def _wants_interval(case: Case, settings: Settings) -> bool:
     return case.model in settings.interval_models and case.protocol in settings.interval_protocols
 
 
-def _options(arrays: _Arrays, split: Split, *, case: Case, settings: Settings,
-             trials: Path | None) -> ModelOptions:
+def _options(
+    arrays: _Arrays, split: Split, *, case: Case, settings: Settings, trials: Path | None
+) -> ModelOptions:
     """Return the model options of a split; ``xgb_tuned`` is tuned here, on its training rows alone."""
     if case.model != "xgb_tuned" or not settings.n_trials:
         return settings.options
     storage = trials.with_suffix(f".{split.repeat}-{split.fold}.log") if trials else None
     if storage:
         storage.parent.mkdir(parents=True, exist_ok=True)
-    found = tune(arrays.X[split.train], arrays.y[split.train], n_trials=settings.n_trials,
-                 groups=arrays.groups[split.train], seed=settings.seed, n_jobs=settings.n_jobs,
-                 options=settings.options, storage=storage)
+    found = tune(
+        arrays.X[split.train],
+        arrays.y[split.train],
+        n_trials=settings.n_trials,
+        groups=arrays.groups[split.train],
+        seed=settings.seed,
+        n_jobs=settings.n_jobs,
+        options=settings.options,
+        storage=storage,
+    )
     return replace(settings.options, tuned=found.settings)
 
 
@@ -252,10 +333,18 @@ def half_width(residuals: np.ndarray, *, nominal: float) -> float:
 
 def _frame(table: pd.DataFrame, split: Split, y_pred: np.ndarray, width: float) -> pd.DataFrame:
     rows = table.iloc[split.test]
-    return pd.DataFrame({
-        P.ID: rows[Entry.ID].to_numpy(), P.REPEAT: split.repeat, P.FOLD: split.fold,
-        P.Y_TRUE: rows[Entry.LOG10_SIGMA].to_numpy(float), P.CENSORED: rows[Entry.CENSORED].to_numpy(bool),
-        P.Y_PRED: y_pred, P.LOWER: y_pred - width, P.UPPER: y_pred + width})
+    return pd.DataFrame(
+        {
+            P.ID: rows[Entry.ID].to_numpy(),
+            P.REPEAT: split.repeat,
+            P.FOLD: split.fold,
+            P.Y_TRUE: rows[Entry.LOG10_SIGMA].to_numpy(float),
+            P.CENSORED: rows[Entry.CENSORED].to_numpy(bool),
+            P.Y_PRED: y_pred,
+            P.LOWER: y_pred - width,
+            P.UPPER: y_pred + width,
+        }
+    )
 
 
 def kim_category(compositions: Sequence[str]) -> list[str]:
@@ -267,8 +356,13 @@ def kim_category(compositions: Sequence[str]) -> list[str]:
     x = element_fractions(list(compositions))
     halide = x[_HALOGENS].sum(axis=1) > 0
     sulfide = x["S"] > x["O"]
-    return list(np.select([sulfide & halide, sulfide, x["O"] > 0],
-                          ["sulfide (halides)", "sulfide (non-halides)", "oxide"], "others (non-S/O)"))
+    return list(
+        np.select(
+            [sulfide & halide, sulfide, x["O"] > 0],
+            ["sulfide (halides)", "sulfide (non-halides)", "oxide"],
+            "others (non-S/O)",
+        )
+    )
 
 
 def family_errors(predictions: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
@@ -277,42 +371,70 @@ def family_errors(predictions: pd.DataFrame, table: pd.DataFrame) -> pd.DataFram
     One row per model, feature set, protocol and family; repeats are pooled. ``bias`` is the mean of
     prediction minus label. All in log10(S/cm); a bound counts as its value.
     """
-    names = pd.DataFrame({P.ID: table[Entry.ID], "kim": kim_category(table[Entry.COMPOSITION]),
-                          "family": table[Curated.FAMILY].astype(object).fillna("unknown")})
+    names = pd.DataFrame(
+        {
+            P.ID: table[Entry.ID],
+            "kim": kim_category(table[Entry.COMPOSITION]),
+            "family": table[Curated.FAMILY].astype(object).fillna("unknown"),
+        }
+    )
     long = predictions.merge(names.melt(P.ID, var_name="kind", value_name="group"), on=P.ID)
     long["error"] = long[P.Y_PRED] - long[P.Y_TRUE]
     long["absolute_error"] = long["error"].abs()
     keys = [P.DATASET, P.PROTOCOL, P.MODEL, P.FEATURES, "kind", "group"]
-    found = long.groupby(keys, sort=False).agg(
-        n=(P.ID, "nunique"), mae_bound=("absolute_error", "mean"), bias=("error", "mean"),
-        mean_label=(P.Y_TRUE, "mean")).reset_index()
-    return found.rename(columns={"group": "family"}).sort_values([*keys[:5], "n"],
-                                                                 ascending=[True] * 5 + [False])
+    found = (
+        long.groupby(keys, sort=False)
+        .agg(
+            n=(P.ID, "nunique"),
+            mae_bound=("absolute_error", "mean"),
+            bias=("error", "mean"),
+            mean_label=(P.Y_TRUE, "mean"),
+        )
+        .reset_index()
+    )
+    return found.rename(columns={"group": "family"}).sort_values(
+        [*keys[:5], "n"], ascending=[True] * 5 + [False]
+    )
 
 
-def compounds(predictions: pd.DataFrame, table: pd.DataFrame, *, formulas: Sequence[str],
-              tolerance: float = 0.02) -> pd.DataFrame:
+def compounds(
+    predictions: pd.DataFrame, table: pd.DataFrame, *, formulas: Sequence[str], tolerance: float = 0.02
+) -> pd.DataFrame:
     """Return the held-out prediction for each formula: that of the nearest row within ``tolerance`` (L1).
 
     One row per formula: formula, id, row_formula, distance_l1, y_true, censored, y_pred (log10(S/cm)). A
     formula with no such row stays, with missing values. ``predictions`` is of one model, one protocol.
     """
     rows = table[table[Entry.ID].isin(predictions[P.ID])].reset_index(drop=True)
-    distance = l1_distances(element_fractions(list(formulas)).to_numpy(),
-                            element_fractions(list(rows[Entry.COMPOSITION])).to_numpy())
+    distance = l1_distances(
+        element_fractions(list(formulas)).to_numpy(),
+        element_fractions(list(rows[Entry.COMPOSITION])).to_numpy(),
+    )
     best = distance.argmin(axis=1)
     near = distance.min(axis=1) <= tolerance
-    found = pd.DataFrame({"formula": list(formulas), P.ID: rows[Entry.ID].to_numpy()[best],
-                          "row_formula": rows[Entry.FORMULA].to_numpy()[best],
-                          "distance_l1": distance.min(axis=1)})
+    found = pd.DataFrame(
+        {
+            "formula": list(formulas),
+            P.ID: rows[Entry.ID].to_numpy()[best],
+            "row_formula": rows[Entry.FORMULA].to_numpy()[best],
+            "distance_l1": distance.min(axis=1),
+        }
+    )
     found.loc[~near, [P.ID, "row_formula", "distance_l1"]] = None
     means = predictions.groupby(P.ID)[[P.Y_TRUE, P.CENSORED, P.Y_PRED]].mean().reset_index()
     return found.merge(means, on=P.ID, how="left")
 
 
-def parity_points(table: pd.DataFrame, features: pd.DataFrame, groups: pd.DataFrame, *,
-                  feature_sets: Sequence[str], protocols: Sequence[str], model: str,
-                  settings: Settings) -> pd.DataFrame:
+def parity_points(
+    table: pd.DataFrame,
+    features: pd.DataFrame,
+    groups: pd.DataFrame,
+    *,
+    feature_sets: Sequence[str],
+    protocols: Sequence[str],
+    model: str,
+    settings: Settings,
+) -> pd.DataFrame:
     """Return fitted and held-out predictions of the first split of each protocol, as in Kim et al.'s Fig. 7.
 
     Columns: split (the protocol), features, part (train or test), id, y_true, censored, y_pred.
@@ -323,16 +445,32 @@ def parity_points(table: pd.DataFrame, features: pd.DataFrame, groups: pd.DataFr
         arrays = _arrays(table, features, feature_columns(groups, name))
         fitted = make_model(model, options=settings.options, seed=settings.seed)
         fitted.fit(arrays.X[split.train], arrays.y[split.train])
-        frames += [pd.DataFrame({"split": protocol, "features": name, "part": part,
-                                 P.ID: table[Entry.ID].to_numpy()[rows], P.Y_TRUE: arrays.y[rows],
-                                 P.CENSORED: table[Entry.CENSORED].to_numpy(bool)[rows],
-                                 P.Y_PRED: fitted.predict(arrays.X[rows])})
-                   for part, rows in (("train", split.train), ("test", split.test))]
+        frames += [
+            pd.DataFrame(
+                {
+                    "split": protocol,
+                    "features": name,
+                    "part": part,
+                    P.ID: table[Entry.ID].to_numpy()[rows],
+                    P.Y_TRUE: arrays.y[rows],
+                    P.CENSORED: table[Entry.CENSORED].to_numpy(bool)[rows],
+                    P.Y_PRED: fitted.predict(arrays.X[rows]),
+                }
+            )
+            for part, rows in (("train", split.train), ("test", split.test))
+        ]
     return pd.concat(frames, ignore_index=True)
 
 
-def save_final_model(table: pd.DataFrame, features: pd.DataFrame, groups: pd.DataFrame, *, name: str,
-                     settings: Settings, folder: Path) -> dict[str, object]:
+def save_final_model(
+    table: pd.DataFrame,
+    features: pd.DataFrame,
+    groups: pd.DataFrame,
+    *,
+    name: str,
+    settings: Settings,
+    folder: Path,
+) -> dict[str, object]:
     """Train a boosted-tree model ("xgb_kim/all") on every row and write it as XGBoost's JSON.
 
     Returns its record: name, file, features (in the order of the columns it expects), n_rows, target.
@@ -342,5 +480,10 @@ def save_final_model(table: pd.DataFrame, features: pd.DataFrame, groups: pd.Dat
     arrays = _arrays(table, features, columns)
     fitted = make_model(model, options=settings.options, seed=settings.seed).fit(arrays.X, arrays.y)
     path = write_whole(folder / f"{model}-{feature_set}.json", lambda p: fitted.save_model(p))
-    return {"name": name, "file": path.name, "features": columns, "n_rows": len(table),
-            "target": "log10_sigma, log10(S/cm)"}
+    return {
+        "name": name,
+        "file": path.name,
+        "features": columns,
+        "n_rows": len(table),
+        "target": "log10_sigma, log10(S/cm)",
+    }

@@ -47,46 +47,117 @@ class KimGroup(StrEnum):
 
 _HALOGENS = ("F", "Cl", "Br", "I")
 _CHALCOGENS = ("S", "Se", "Te")
-_LARGE = ("La", "Ce", "Pr", "Nd", "Sm", "Eu", "Gd", "Tb", "Dy", "Ho", "Er", "Ba", "Sr", "Ca", "K", "Na",
-          "Ag", "Rb")  # cations of the garnet's and perovskite's large site
+_LARGE = (
+    "La",
+    "Ce",
+    "Pr",
+    "Nd",
+    "Sm",
+    "Eu",
+    "Gd",
+    "Tb",
+    "Dy",
+    "Ho",
+    "Er",
+    "Ba",
+    "Sr",
+    "Ca",
+    "K",
+    "Na",
+    "Ag",
+    "Rb",
+)  # cations of the garnet's and perovskite's large site
 _TETRAHEDRAL = ("P", "Si", "Ge", "Sn", "As", "Sb", "Al", "Ga")  # centres of MS4 tetrahedra
 _TETRAHEDRAL_OXIDE = ("P", "V", "Si", "Ge", "As", "Al", "Ga")  # centres of MO4 tetrahedra in LISICON
 _ANIONS = ("O", "S", "Se", *_HALOGENS, "N", "H", "C")
-_OXIDE_FAMILIES = frozenset({Family.GARNET, Family.NASICON, Family.PEROVSKITE, Family.LISICON,
-                             Family.PHOSPHATE, Family.OXIDE_OTHER})
+_OXIDE_FAMILIES = frozenset(
+    {Family.GARNET, Family.NASICON, Family.PEROVSKITE, Family.LISICON, Family.PHOSPHATE, Family.OXIDE_OTHER}
+)
 
 # Raw string in lower case, letters only -> family; None: the string names no chemistry, composition decides.
 RAW_FAMILIES: dict[str, Family | None] = {
-    "nasicon": Family.NASICON, "linasicon": Family.NASICON,
-    "garnet": Family.GARNET, "garnets": Family.GARNET, "garnetlike": Family.GARNET,
-    "perovskite": Family.PEROVSKITE, "perovskites": Family.PEROVSKITE,
-    "antiperovskite": Family.ANTIPEROVSKITE, "antiperovskites": Family.ANTIPEROVSKITE,
-    "argyrodite": Family.ARGYRODITE, "argyrodites": Family.ARGYRODITE,
-    "lgps": Family.LGPS, "thiolisicon": Family.THIO_LISICON, "chalcogenidotetrelates": Family.THIO_LISICON,
+    "nasicon": Family.NASICON,
+    "linasicon": Family.NASICON,
+    "garnet": Family.GARNET,
+    "garnets": Family.GARNET,
+    "garnetlike": Family.GARNET,
+    "perovskite": Family.PEROVSKITE,
+    "perovskites": Family.PEROVSKITE,
+    "antiperovskite": Family.ANTIPEROVSKITE,
+    "antiperovskites": Family.ANTIPEROVSKITE,
+    "argyrodite": Family.ARGYRODITE,
+    "argyrodites": Family.ARGYRODITE,
+    "lgps": Family.LGPS,
+    "thiolisicon": Family.THIO_LISICON,
+    "chalcogenidotetrelates": Family.THIO_LISICON,
     "lisicon": Family.LISICON,
-    "halide": Family.HALIDE, "halides": Family.HALIDE, "chloride": Family.HALIDE, "chlorides": Family.HALIDE,
-    "cholorides": Family.HALIDE, "fluoride": Family.HALIDE, "fluorides": Family.HALIDE,
-    "bromide": Family.HALIDE, "bromides": Family.HALIDE, "iodide": Family.HALIDE, "iodides": Family.HALIDE,
-    "nitride": Family.PNICTIDE, "nitrides": Family.PNICTIDE, "boronnitride": Family.PNICTIDE,
-    "nitridosilicates": Family.PNICTIDE, "phosphide": Family.PNICTIDE, "phosphides": Family.PNICTIDE,
-    "nitridephosphide": Family.PNICTIDE, "pnictide": Family.PNICTIDE, "nitridehalide": None,
-    "hydride": Family.HYDRIDE, "hydrides": Family.HYDRIDE, "borohydride": Family.HYDRIDE,
-    "complexhydride": Family.HYDRIDE, "amide": Family.HYDRIDE, "closoborate": Family.HYDRIDE,
-    "phosphate": Family.PHOSPHATE, "phosphates": Family.PHOSPHATE, "diphosphate": Family.PHOSPHATE,
-    "pyrophosphate": Family.PHOSPHATE, "fluorophosphates": Family.PHOSPHATE, "tavorite": Family.PHOSPHATE,
-    "borophosphates": Family.PHOSPHATE, "lipon": Family.PHOSPHATE, "zircon": Family.PHOSPHATE,
-    "oxide": Family.OXIDE_OTHER, "oxides": Family.OXIDE_OTHER, "oxideother": Family.OXIDE_OTHER,
+    "halide": Family.HALIDE,
+    "halides": Family.HALIDE,
+    "chloride": Family.HALIDE,
+    "chlorides": Family.HALIDE,
+    "cholorides": Family.HALIDE,
+    "fluoride": Family.HALIDE,
+    "fluorides": Family.HALIDE,
+    "bromide": Family.HALIDE,
+    "bromides": Family.HALIDE,
+    "iodide": Family.HALIDE,
+    "iodides": Family.HALIDE,
+    "nitride": Family.PNICTIDE,
+    "nitrides": Family.PNICTIDE,
+    "boronnitride": Family.PNICTIDE,
+    "nitridosilicates": Family.PNICTIDE,
+    "phosphide": Family.PNICTIDE,
+    "phosphides": Family.PNICTIDE,
+    "nitridephosphide": Family.PNICTIDE,
+    "pnictide": Family.PNICTIDE,
+    "nitridehalide": None,
+    "hydride": Family.HYDRIDE,
+    "hydrides": Family.HYDRIDE,
+    "borohydride": Family.HYDRIDE,
+    "complexhydride": Family.HYDRIDE,
+    "amide": Family.HYDRIDE,
+    "closoborate": Family.HYDRIDE,
+    "phosphate": Family.PHOSPHATE,
+    "phosphates": Family.PHOSPHATE,
+    "diphosphate": Family.PHOSPHATE,
+    "pyrophosphate": Family.PHOSPHATE,
+    "fluorophosphates": Family.PHOSPHATE,
+    "tavorite": Family.PHOSPHATE,
+    "borophosphates": Family.PHOSPHATE,
+    "lipon": Family.PHOSPHATE,
+    "zircon": Family.PHOSPHATE,
+    "oxide": Family.OXIDE_OTHER,
+    "oxides": Family.OXIDE_OTHER,
+    "oxideother": Family.OXIDE_OTHER,
     "molybdates": Family.OXIDE_OTHER,
-    "pyrochlore": Family.OXIDE_OTHER, "lanthanumlithiumoxide": Family.OXIDE_OTHER,
-    "hexaoxometalates": Family.OXIDE_OTHER, "copperpyroborate": Family.OXIDE_OTHER,
-    "zirconates": Family.OXIDE_OTHER, "fluorooxoborate": Family.OXIDE_OTHER, "silicates": Family.OXIDE_OTHER,
-    "silicate": Family.OXIDE_OTHER, "borate": Family.OXIDE_OTHER, "sugilites": Family.OXIDE_OTHER,
-    "boracites": Family.OXIDE_OTHER, "lysonite": Family.OXIDE_OTHER,  # lyonsite, misspelt by LiIon
+    "pyrochlore": Family.OXIDE_OTHER,
+    "lanthanumlithiumoxide": Family.OXIDE_OTHER,
+    "hexaoxometalates": Family.OXIDE_OTHER,
+    "copperpyroborate": Family.OXIDE_OTHER,
+    "zirconates": Family.OXIDE_OTHER,
+    "fluorooxoborate": Family.OXIDE_OTHER,
+    "silicates": Family.OXIDE_OTHER,
+    "silicate": Family.OXIDE_OTHER,
+    "borate": Family.OXIDE_OTHER,
+    "sugilites": Family.OXIDE_OTHER,
+    "boracites": Family.OXIDE_OTHER,
+    "lysonite": Family.OXIDE_OTHER,  # lyonsite, misspelt by LiIon
     "phenakite": Family.OXIDE_OTHER,
-    "sulfide": Family.SULFIDE_OTHER, "sulfides": Family.SULFIDE_OTHER, "sulfideother": Family.SULFIDE_OTHER,
-    "thiophosphate": Family.SULFIDE_OTHER, "thiophosphates": Family.SULFIDE_OTHER,
-    "glass": Family.GLASS, "glassceramic": None, "rocksalt": None, "olivine": None,
-    "layered": None, "spinel": None, "antifluorite": None, "binary": None, "binaries": None, "other": None,
+    "sulfide": Family.SULFIDE_OTHER,
+    "sulfides": Family.SULFIDE_OTHER,
+    "sulfideother": Family.SULFIDE_OTHER,
+    "thiophosphate": Family.SULFIDE_OTHER,
+    "thiophosphates": Family.SULFIDE_OTHER,
+    "glass": Family.GLASS,
+    "glassceramic": None,
+    "rocksalt": None,
+    "olivine": None,
+    "layered": None,
+    "spinel": None,
+    "antifluorite": None,
+    "binary": None,
+    "binaries": None,
+    "other": None,
 }
 
 
@@ -208,8 +279,11 @@ def _is_antiperovskite(composition: Composition) -> bool:
     if halogen == 0 or composition["O"] == 0:
         return False
     light = composition["Li"] + composition["Na"] + composition["H"]
-    return (abs(composition["O"] / halogen - 1) <= 0.15 and abs(light / halogen - 3) <= 0.3
-            and light + halogen + composition["O"] >= 0.95 * composition.num_atoms)
+    return (
+        abs(composition["O"] / halogen - 1) <= 0.15
+        and abs(light / halogen - 3) <= 0.3
+        and light + halogen + composition["O"] >= 0.95 * composition.num_atoms
+    )
 
 
 def _is_argyrodite(composition: Composition) -> bool:
@@ -223,8 +297,12 @@ def _is_argyrodite(composition: Composition) -> bool:
 def _is_lgps(composition: Composition) -> bool:
     cell = _per(composition, _CHALCOGENS, 12)
     tetrahedral = 0.0 if cell is None else _sum(cell, _TETRAHEDRAL)
-    return (cell is not None and abs(tetrahedral - 3) <= 0.15 and 9.3 <= cell["Li"] <= 10.6
-            and abs((tetrahedral - cell["P"]) / tetrahedral - 1 / 3) <= 0.1)
+    return (
+        cell is not None
+        and abs(tetrahedral - 3) <= 0.15
+        and 9.3 <= cell["Li"] <= 10.6
+        and abs((tetrahedral - cell["P"]) / tetrahedral - 1 / 3) <= 0.1
+    )
 
 
 def _is_thio_lisicon(composition: Composition) -> bool:
@@ -233,10 +311,14 @@ def _is_thio_lisicon(composition: Composition) -> bool:
 
 
 _STRUCTURE_TYPES: tuple[tuple[Family, Callable[[Composition], bool]], ...] = (
-    (Family.GARNET, _is_garnet), (Family.NASICON, _is_nasicon), (Family.PEROVSKITE, _is_perovskite),
+    (Family.GARNET, _is_garnet),
+    (Family.NASICON, _is_nasicon),
+    (Family.PEROVSKITE, _is_perovskite),
     (Family.LISICON, _is_lisicon),
-    (Family.ANTIPEROVSKITE, _is_antiperovskite), (Family.ARGYRODITE, _is_argyrodite),
-    (Family.LGPS, _is_lgps), (Family.THIO_LISICON, _is_thio_lisicon),
+    (Family.ANTIPEROVSKITE, _is_antiperovskite),
+    (Family.ARGYRODITE, _is_argyrodite),
+    (Family.LGPS, _is_lgps),
+    (Family.THIO_LISICON, _is_thio_lisicon),
 )
 
 
@@ -246,7 +328,8 @@ def _family_from_anions(composition: Composition) -> Family:
         return Family.OTHER
     oxygen = composition["O"]
     amounts = {
-        Family.OXIDE_OTHER: oxygen, Family.SULFIDE_OTHER: _sum(composition, _CHALCOGENS),
+        Family.OXIDE_OTHER: oxygen,
+        Family.SULFIDE_OTHER: _sum(composition, _CHALCOGENS),
         Family.HALIDE: _sum(composition, _HALOGENS),
         Family.PNICTIDE: composition["N"] + (0 if oxygen or composition["S"] else composition["P"]),
         Family.HYDRIDE: 0 if oxygen else composition["H"],

@@ -12,12 +12,15 @@ from sselib.errors import SchemaError
 from sselib.paths import project_root
 
 CONTROLS: tuple[str, ...] = ("mean", "median", "1nn", "shuffled")
-# The rule: the first of these metrics that a protocol has decides, lowest or highest value.
+# A metric that judges models, and whether the lowest value is best; the first that a notebook has decides.
 RULE: tuple[tuple[str, bool], ...] = (("mae_bound", True), ("auc_pr", False))
+# One model per notebook is chosen under the first of these protocols, and shown under all of them.
+CHOSEN_UNDER: tuple[str, ...] = ("group_chemsys", "group_doi", "group_family", "loco")
 RULE_TEXT = (
-    "Per notebook, dataset and protocol the table shows the model and features with the lowest mae_bound "
-    "(highest auc_pr for classification); the other metrics belong to that same model. Picking the best of "
-    "several models on the rows it is judged by favours it a little."
+    "One model per notebook is shown everywhere: the one with the lowest mae_bound (highest auc_pr for "
+    "classification) under group_chemsys on the notebook's first dataset, or the next grouped protocol that "
+    "was run. It is not chosen anew per protocol; only its own group_chemsys number is favoured a little by "
+    "the choice. Where it did not take part, the best of that block is shown and marked with a star."
 )
 PROTOCOL_ORDER: tuple[str, ...] = (
     "obelix_official",
@@ -100,9 +103,33 @@ def published_numbers() -> list[dict[str, object]]:
 def headlines(metrics: pd.DataFrame) -> list[Headline]:
     """Return one row per (notebook, dataset, protocol), grouped protocols below their random twins."""
     published = published_numbers()
+    chosen = {name: _chosen(block) for name, block in metrics.groupby("notebook", sort=False)}
+    order = {key: k for k, key in enumerate(dict.fromkeys(zip(metrics["notebook"], metrics["dataset"])))}
     blocks = metrics.groupby(["notebook", "dataset", "protocol"], sort=False)
-    rows = [_headline(key, block, metrics, published) for key, block in blocks]
-    return sorted((r for r in rows if r), key=lambda r: (r.notebook, r.dataset, _position(r.protocol)))
+    rows = [_headline(key, block, metrics, published, chosen[key[0]]) for key, block in blocks]
+    return sorted((r for r in rows if r), key=lambda r: (order[r.notebook, r.dataset], _position(r.protocol)))
+
+
+def _chosen(metrics: pd.DataFrame) -> tuple[str, str] | None:
+    """Return (model, features) of one notebook by the rule, None if no grouped protocol was scored."""
+    scored = metrics[~metrics["model"].isin(CONTROLS) & metrics["metric"].isin([m for m, _ in RULE])]
+    for protocol in CHOSEN_UNDER:
+        block = scored[(scored["protocol"] == protocol) & scored["dataset"].eq(_first(scored["dataset"]))]
+        if block["value"].notna().any():
+            best = _best(block)
+            return best["model"], best["features"]
+    return None
+
+
+def _first(values: pd.Series) -> object:
+    return values.iloc[0] if len(values) else None
+
+
+def _best(models: pd.DataFrame) -> pd.Series:
+    """Return the record with the best value of the first metric of the rule that is there."""
+    metric, lowest = next((m, low) for m, low in RULE if (models["metric"] == m).any())
+    ranked = models[models["metric"] == metric].dropna(subset="value")
+    return ranked.sort_values(["value", "model", "features"], ascending=[lowest, True, True]).iloc[0]
 
 
 def _position(protocol: str) -> tuple[int, str]:
@@ -111,23 +138,29 @@ def _position(protocol: str) -> tuple[int, str]:
 
 
 def _headline(
-    key: tuple[str, str, str], block: pd.DataFrame, metrics: pd.DataFrame, published: list[dict[str, object]]
+    key: tuple[str, str, str],
+    block: pd.DataFrame,
+    metrics: pd.DataFrame,
+    published: list[dict[str, object]],
+    chosen: tuple[str, str] | None,
 ) -> Headline | None:
     """Return the row of one block, or None if it holds no model judged by a metric of the rule."""
     models = block[~block["model"].isin(CONTROLS)]
-    rule = next(((m, low) for m, low in RULE if (models["metric"] == m).any()), None)
-    if rule is None:
+    judged = models[models["metric"].isin([m for m, _ in RULE])].dropna(subset="value")
+    if judged.empty:
         return None
-    metric, lowest = rule
-    ranked = models[models["metric"] == metric].dropna(subset="value")
-    best = ranked.sort_values(["value", "model", "features"], ascending=[lowest, True, True]).iloc[0]
+    same = (
+        judged[(judged["model"] == chosen[0]) & (judged["features"] == chosen[1])] if chosen else judged[:0]
+    )
+    best = _best(same if len(same) else judged)
+    metric = best["metric"]
     own = models[(models["model"] == best["model"]) & (models["features"] == best["features"])]
     notebook, dataset, protocol = key
     return Headline(
         notebook=notebook,
         dataset=dataset,
         protocol=protocol,
-        model=best["model"],
+        model=best["model"] if len(same) else f"{best['model']}*",
         features=best["features"],
         metric=metric,
         scores=_by(own, "metric"),

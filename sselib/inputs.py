@@ -12,7 +12,9 @@ from sselib.sources import liion, obelix, reference
 from sselib.sources.table import SourceTable
 
 SOURCES: dict[str, Callable[[], SourceTable]] = {
-    "obelix": obelix.load, "reference": reference.load, "liion": liion.load,
+    "obelix": obelix.load,
+    "reference": reference.load,
+    "liion": liion.load,
 }
 
 
@@ -31,20 +33,27 @@ class Inputs:
 
     def files(self) -> pd.DataFrame:
         """Return one row per file read: source, rows of the source, file, origin, bytes, sha256."""
-        rows = [(t.name, len(t.entries) + len(t.rejects), f.name, f.origin, f.n_bytes, f.sha256)
-                for t in self.tables for f in t.files]
+        rows = [
+            (t.name, len(t.entries) + len(t.rejects), f.name, f.origin, f.n_bytes, f.sha256)
+            for t in self.tables
+            for f in t.files
+        ]
         return pd.DataFrame(rows, columns=["source", "rows", "file", "origin", "bytes", "sha256"])
 
     def data_mode(self) -> dict[str, object]:
         """Return what `data_mode.json` holds: mode, message, and one record per file."""
         n_rows = {t.name: len(t.entries) + len(t.rejects) for t in self.tables}
-        records = [{"name": t.name, "origin": f.origin, "file": f.name, "sha256": f.sha256,
-                    "rows": n_rows[t.name]} for t in self.tables for f in t.files]
+        records = [
+            {"name": t.name, "origin": f.origin, "file": f.name, "sha256": f.sha256, "rows": n_rows[t.name]}
+            for t in self.tables
+            for f in t.files
+        ]
         return {"mode": self.mode, "message": self.message, "sources": records}
 
 
-def load_sources(names: Sequence[str], *, if_unavailable: str = "skip",
-                 own: SourceTable | None = None) -> Inputs:
+def load_sources(
+    names: Sequence[str], *, if_unavailable: str = "skip", own: SourceTable | None = None
+) -> Inputs:
     """Read the sources.
 
     ``names``: any of obelix, liion, reference. ``own`` is the user's table, see `sselib.sources.own`.
@@ -70,8 +79,9 @@ def load_sources(names: Sequence[str], *, if_unavailable: str = "skip",
 def _check_choice(found: Sequence[str], valid: list[str], *, what: str) -> None:
     for name in found:
         if name not in valid:
-            raise ParameterError(f"{what} {name!r} is unknown: expected {', '.join(valid)}."
-                                 f"{nearest(name, valid)}")
+            raise ParameterError(
+                f"{what} {name!r} is unknown: expected {', '.join(valid)}.{nearest(name, valid)}"
+            )
 
 
 def _message(tables: Sequence[SourceTable], skipped: Mapping[str, str], mode: str) -> str:
@@ -80,5 +90,7 @@ def _message(tables: Sequence[SourceTable], skipped: Mapping[str, str], mode: st
     missing = f" Not to be had here: {', '.join(skipped)}." if skipped else ""
     if mode == "real":
         return f"Real data: {counts}.{missing}"
-    return (f"Without OBELiX: {counts}.{missing} The numbers of this run show that the notebooks work; they "
-            "do not compare with published ones. Set SSE_DATA_MIRROR or allow downloads to use OBELiX.")
+    return (
+        f"Without OBELiX: {counts}.{missing} The numbers of this run show that the notebooks work; they "
+        "do not compare with published ones. Set SSE_DATA_MIRROR or allow downloads to use OBELiX."
+    )

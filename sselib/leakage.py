@@ -33,8 +33,10 @@ def audit_split(table: pd.DataFrame, train_ids: Collection[str], test_ids: Colle
     train, test = _rows(table, train_ids, "training"), _rows(table, test_ids, "test")
     both = set(train[Entry.ID]) & set(test[Entry.ID])
     if both:
-        raise DataError(f"{len(both)} ids are on both sides of the split, for example {sorted(both)[0]!r}: "
-                        "a row can train or test, not both")
+        raise DataError(
+            f"{len(both)} ids are on both sides of the split, for example {sorted(both)[0]!r}: "
+            "a row can train or test, not both"
+        )
     records = [_record(criterion, hits) for criterion, hits in _all_hits(train, test).items()]
     return pd.DataFrame(records)
 
@@ -48,8 +50,9 @@ def audit_protocol(table: pd.DataFrame, splits: Sequence[Split]) -> pd.DataFrame
     tables = []
     for split in splits:
         hits = _all_hits(table.iloc[split.train], table.iloc[split.test])
-        tables += [{"criterion": c, "hits": h.sum(), "n": len(h), "repeat": split.repeat}
-                   for c, h in hits.items()]
+        tables += [
+            {"criterion": c, "hits": h.sum(), "n": len(h), "repeat": split.repeat} for c, h in hits.items()
+        ]
     pooled = pd.DataFrame(tables).groupby(["criterion", "repeat"], sort=False)[["hits", "n"]].sum()
     mean = pooled.groupby("criterion", sort=False).mean()
     rows = [_interval(c, row["hits"], row["n"]) for c, row in mean.iterrows()]
@@ -64,8 +67,10 @@ def _rows(table: pd.DataFrame, ids: Collection[str], what: str) -> pd.DataFrame:
     if not wanted:
         raise DataError(f"the {what} set has no id: {expected}")
     if unknown:
-        raise DataError(f"the {what} set has {len(unknown)} ids that the table lacks, "
-                        f"for example {sorted(unknown)[0]!r}: {expected}")
+        raise DataError(
+            f"the {what} set has {len(unknown)} ids that the table lacks, "
+            f"for example {sorted(unknown)[0]!r}: {expected}"
+        )
     return table[table[Entry.ID].isin(wanted)]
 
 

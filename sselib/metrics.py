@@ -88,37 +88,53 @@ Metric = Callable[[Rows, np.ndarray], np.ndarray]
 
 def _score(function: Callable[..., np.ndarray], bounds: str) -> Metric:
     """Apply ``function`` with the bounds as floor, as bound, or left out."""
+
     def metric(rows: Rows, w: np.ndarray) -> np.ndarray:
         if bounds == "uncensored":
             keep = rows.uncensored
             return function(rows.y_true[keep], rows.y_pred[keep], w[keep])
         return function(rows.y_floor if bounds == "floor" else rows.y_true, rows.y_pred, w)
+
     return metric
 
 
 def _interval_metrics(nominal: float) -> dict[str, Metric]:
     """Metrics of the interval on uncensored rows: share covered, mean width, mean interval score."""
+
     def mean_of(value: Callable[[Rows], np.ndarray]) -> Metric:
         def metric(rows: Rows, w: np.ndarray) -> np.ndarray:
             keep = rows.uncensored
             return value(rows)[keep] @ w[keep] / w[keep].sum(axis=0)
+
         return metric
+
     return {
         "coverage": mean_of(lambda r: ((r.lower <= r.y_true) & (r.y_true <= r.upper)).astype(float)),
         "interval_width": mean_of(lambda r: r.upper - r.lower),
-        "interval_score": mean_of(lambda r: interval_score(r.y_true, r.lower, r.upper, nominal=nominal))}
+        "interval_score": mean_of(lambda r: interval_score(r.y_true, r.lower, r.upper, nominal=nominal)),
+    }
 
 
 POINT_METRICS: dict[str, Metric] = {
     "mae_floor": _score(mae, "floor"),
-    **{f"{f.__name__}_{bounds}": _score(f, bounds) for f in (mae, rmse, r2, srcc)
-       for bounds in ("bound", "uncensored")}}
+    **{
+        f"{f.__name__}_{bounds}": _score(f, bounds)
+        for f in (mae, rmse, r2, srcc)
+        for bounds in ("bound", "uncensored")
+    },
+}
 
 
-def metrics_from_predictions(predictions: pd.DataFrame, *, seed: int = 0, n_bootstrap: int = 1000,
-                             nominal: float = 0.9, groups: Mapping[str, pd.Series] | None = None,
-                             controls: Sequence[str] = ("mean", "median", "1nn", "shuffled"),
-                             pairs: Sequence[tuple[str, str]] = ()) -> list[dict]:
+def metrics_from_predictions(
+    predictions: pd.DataFrame,
+    *,
+    seed: int = 0,
+    n_bootstrap: int = 1000,
+    nominal: float = 0.9,
+    groups: Mapping[str, pd.Series] | None = None,
+    controls: Sequence[str] = ("mean", "median", "1nn", "shuffled"),
+    pairs: Sequence[tuple[str, str]] = (),
+) -> list[dict]:
     """Return records: dataset, model, features, protocol, metric, value, ci_low, ci_high, n, unit, seed.
 
     ``predictions`` has the columns of `Prediction`. Folds of a repeat are pooled. With several repeats
@@ -152,22 +168,29 @@ def _check(predictions: pd.DataFrame) -> None:
     bad = predictions[predictions[[P.Y_TRUE, P.Y_PRED]].isna().any(axis=1)]
     if len(bad):
         row = bad.iloc[0]
-        raise DataError(f"{len(bad)} of {len(predictions)} predictions lack y_true or y_pred, the first for "
-                        f"{row[P.ID]} by {row[P.MODEL]}/{row[P.FEATURES]} under {row[P.PROTOCOL]}: every "
-                        "row of a test set needs a prediction")
+        raise DataError(
+            f"{len(bad)} of {len(predictions)} predictions lack y_true or y_pred, the first for "
+            f"{row[P.ID]} by {row[P.MODEL]}/{row[P.FEATURES]} under {row[P.PROTOCOL]}: every "
+            "row of a test set needs a prediction"
+        )
     for (dataset, protocol), block in predictions.groupby([P.DATASET, P.PROTOCOL], sort=False):
-        rows = {name: sorted(zip(t[P.REPEAT], t[P.ID], strict=True))
-                for name, t in block.groupby([P.MODEL, P.FEATURES], sort=False)}
+        rows = {
+            name: sorted(zip(t[P.REPEAT], t[P.ID], strict=True))
+            for name, t in block.groupby([P.MODEL, P.FEATURES], sort=False)
+        }
         first, *others = rows
         for other in others:
             if rows[other] != rows[first]:
-                raise DataError(f"under {protocol} on {dataset}, {'/'.join(first)} and {'/'.join(other)} "
-                                f"predict different rows ({len(rows[first])} and {len(rows[other])}): "
-                                "numbers side by side need the same rows")
+                raise DataError(
+                    f"under {protocol} on {dataset}, {'/'.join(first)} and {'/'.join(other)} "
+                    f"predict different rows ({len(rows[first])} and {len(rows[other])}): "
+                    "numbers side by side need the same rows"
+                )
 
 
-def _bootstrap_weights(block: pd.DataFrame, unit_of: pd.Series | None, *, n_bootstrap: int,
-                       seed: int) -> tuple[np.ndarray, dict[str, int]]:
+def _bootstrap_weights(
+    block: pd.DataFrame, unit_of: pd.Series | None, *, n_bootstrap: int, seed: int
+) -> tuple[np.ndarray, dict[str, int]]:
     """Return how often each unit was drawn, shape (units, 1 + b), and the unit's index of each id.
 
     Column 0 is the sample itself: every unit once.
@@ -175,11 +198,14 @@ def _bootstrap_weights(block: pd.DataFrame, unit_of: pd.Series | None, *, n_boot
     ids = sorted(block[P.ID].unique())
     labels = ids if unit_of is None else unit_of.reindex(ids)
     if unit_of is not None and labels.isna().any():
-        raise DataError(f"{int(labels.isna().sum())} predicted ids have no group, for example "
-                        f"{labels.index[labels.isna()][0]}: the groups must cover every predicted row")
+        raise DataError(
+            f"{int(labels.isna().sum())} predicted ids have no group, for example "
+            f"{labels.index[labels.isna()][0]}: the groups must cover every predicted row"
+        )
     codes, names = pd.factorize(np.asarray(labels, dtype=object), sort=True)
-    drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)),
-                                                    size=n_bootstrap)
+    drawn = np.random.default_rng(seed).multinomial(
+        len(names), np.full(len(names), 1 / len(names)), size=n_bootstrap
+    )
     return np.vstack([np.ones(len(names)), drawn]).T.copy(), dict(zip(ids, codes, strict=True))
 
 
@@ -187,9 +213,15 @@ def _rows(part: pd.DataFrame, units: Mapping[str, int]) -> Rows:
     y_true, censored = part[P.Y_TRUE].to_numpy(float), part[P.CENSORED].to_numpy(bool)
     nothing = np.full(len(part), np.nan)
     lower, upper = (part[c].to_numpy(float) if c in part else nothing for c in (P.LOWER, P.UPPER))
-    return Rows(y_true=y_true, y_floor=np.where(censored, FLOOR_LOG10_SIGMA, y_true),
-                y_pred=part[P.Y_PRED].to_numpy(float), lower=lower, upper=upper, uncensored=~censored,
-                unit=part[P.ID].map(units).to_numpy(int))
+    return Rows(
+        y_true=y_true,
+        y_floor=np.where(censored, FLOOR_LOG10_SIGMA, y_true),
+        y_pred=part[P.Y_PRED].to_numpy(float),
+        lower=lower,
+        upper=upper,
+        uncensored=~censored,
+        unit=part[P.ID].map(units).to_numpy(int),
+    )
 
 
 def _values(repeats: list[Rows], weights: np.ndarray, *, nominal: float) -> dict[str, np.ndarray]:
@@ -216,8 +248,16 @@ def _model_records(values: Mapping[str, np.ndarray], repeats: list[Rows]) -> lis
         unit = _UNITS.get(name.split("_")[0], LOG_UNIT)
         records.append(_record(name, of_repeats.mean(axis=0), n=n, unit=unit))
         if len(repeats) > 1:
-            records.append({"metric": f"{name}_std", "value": float(of_repeats[:, 0].std(ddof=1)),
-                            "ci_low": None, "ci_high": None, "n": n, "unit": unit})
+            records.append(
+                {
+                    "metric": f"{name}_std",
+                    "value": float(of_repeats[:, 0].std(ddof=1)),
+                    "ci_low": None,
+                    "ci_high": None,
+                    "n": n,
+                    "unit": unit,
+                }
+            )
     return records
 
 
@@ -225,19 +265,33 @@ def _record(name: str, values: np.ndarray, *, n: int, unit: str) -> dict:
     """Return one record from the value on the sample (first entry) and on the resamples (the rest)."""
     resamples = values[1:][np.isfinite(values[1:])]
     low, high = np.percentile(resamples, _CI) if len(resamples) else (None, None)
-    return {"metric": name, "value": float(values[0]), "ci_low": low, "ci_high": high, "n": int(n),
-            "unit": unit}
+    return {
+        "metric": name,
+        "value": float(values[0]),
+        "ci_low": low,
+        "ci_high": high,
+        "n": int(n),
+        "unit": unit,
+    }
 
 
-def _difference_records(samples: Mapping[tuple[str, str], np.ndarray], *, controls: Sequence[str],
-                        pairs: Sequence[tuple[str, str]], n: int) -> list[dict]:
+def _difference_records(
+    samples: Mapping[tuple[str, str], np.ndarray],
+    *,
+    controls: Sequence[str],
+    pairs: Sequence[tuple[str, str]],
+    n: int,
+) -> list[dict]:
     """Return paired differences of mae_bound of every model to every control, and of the named pairs."""
     models = [key for key in samples if key[0] not in controls]
     found = [(model, _control(name, model, samples), name) for model in models for name in controls]
     found += [(tuple(a.split("/", 1)), tuple(b.split("/", 1)), b) for a, b in pairs]
-    return [{"model": model[0], "features": model[1]}
-            | _record(f"delta_mae_bound_vs_{label}", samples[model] - samples[other], n=n, unit=LOG_UNIT)
-            for model, other, label in found if model in samples and other in samples]
+    return [
+        {"model": model[0], "features": model[1]}
+        | _record(f"delta_mae_bound_vs_{label}", samples[model] - samples[other], n=n, unit=LOG_UNIT)
+        for model, other, label in found
+        if model in samples and other in samples
+    ]
 
 
 def _control(name: str, model: tuple[str, str], keys: Iterable[tuple[str, str]]) -> tuple[str, str]:
@@ -247,8 +301,13 @@ def _control(name: str, model: tuple[str, str], keys: Iterable[tuple[str, str]])
     return (same or found or [("", "")])[0]
 
 
-def score_table(records: Iterable[Mapping[str, object]], *, dataset: str, metrics: Sequence[str],
-                protocols: Sequence[str] = ()) -> pd.DataFrame:
+def score_table(
+    records: Iterable[Mapping[str, object]],
+    *,
+    dataset: str,
+    metrics: Sequence[str],
+    protocols: Sequence[str] = (),
+) -> pd.DataFrame:
     """Return one row per protocol and model with "value [low, high]" per metric and n, for reading.
 
     ``protocols`` gives their order, and leaves the others out; none means all.
@@ -259,8 +318,9 @@ def score_table(records: Iterable[Mapping[str, object]], *, dataset: str, metric
     order = list(protocols) or list(dict.fromkeys(rows["protocol"]))
     names = list(dict.fromkeys(zip(rows["model"], rows["features"], strict=True)))
     keys = [(p, *n) for p in order for n in names]
-    table = rows.pivot_table(index=["protocol", "model", "features"], columns="metric", values="text",
-                             aggfunc="first").reindex(columns=list(metrics))
+    table = rows.pivot_table(
+        index=["protocol", "model", "features"], columns="metric", values="text", aggfunc="first"
+    ).reindex(columns=list(metrics))
     n = rows.groupby(["protocol", "model", "features"])["n"].max()
     return table.assign(n=n).reindex([k for k in keys if k in table.index]).reset_index()
 
@@ -273,8 +333,14 @@ _PUBLISHED_METRICS = {"MAE": "mae_bound", "R2": "r2_bound", "SRCC": "srcc_bound"
 _PUBLISHED_FEATURES = {"stoichiometric features": "kim_stoichiometric", "geometric features": "kim_geometric"}
 
 
-def beside_published(records: Iterable[Mapping[str, object]], published: Iterable[Mapping[str, object]], *,
-                     dataset: str, model: str, features: str) -> pd.DataFrame:
+def beside_published(
+    records: Iterable[Mapping[str, object]],
+    published: Iterable[Mapping[str, object]],
+    *,
+    dataset: str,
+    model: str,
+    features: str,
+) -> pd.DataFrame:
     """Return published numbers with this run's value of the same metric under the nearest protocol.
 
     ``published`` are the entries of `data/published.yaml`. Columns: who, protocol, metric, published,
@@ -282,14 +348,27 @@ def beside_published(records: Iterable[Mapping[str, object]], published: Iterabl
     the one with bounds at their value. Entries on Kim et al.'s stoichiometric or geometric features alone
     stand beside ``model`` on the same, the others beside ``model`` on ``features``.
     """
-    own = {(r["features"], r["protocol"], r["metric"]): _text(r["value"], r["ci_low"], r["ci_high"])
-           for r in records if (r["dataset"], r["model"]) == (dataset, model)}
+    own = {
+        (r["features"], r["protocol"], r["metric"]): _text(r["value"], r["ci_low"], r["ci_high"])
+        for r in records
+        if (r["dataset"], r["model"]) == (dataset, model)
+    }
     rows = []
     for entry in published:
         metric = _PUBLISHED_METRICS.get(entry["metric"], entry["metric"])
         same = next((f for text, f in _PUBLISHED_FEATURES.items() if text in entry["who"]), features)
         if (same, entry["protocol"], metric) in own:
-            rows.append([entry["who"], entry["protocol"], metric, entry["value"], same,
-                         own[same, entry["protocol"], metric], entry["comparable"]])
-    return pd.DataFrame(rows, columns=["who", "protocol", "metric", "published", "features", "here",
-                                       "comparable"])
+            rows.append(
+                [
+                    entry["who"],
+                    entry["protocol"],
+                    metric,
+                    entry["value"],
+                    same,
+                    own[same, entry["protocol"], metric],
+                    entry["comparable"],
+                ]
+            )
+    return pd.DataFrame(
+        rows, columns=["who", "protocol", "metric", "published", "features", "here", "comparable"]
+    )

@@ -21,11 +21,27 @@ from sselib.errors import DataError, ParameterError, nearest
 
 # Kim et al., Table 1: the outcome of their Bayesian search on 399 rows.
 KIM_TABLE_1: Mapping[str, float] = {
-    "n_estimators": 242, "reg_lambda": 24.922, "reg_alpha": 2.345, "max_depth": 8, "num_parallel_tree": 8,
-    "min_child_weight": 1, "subsample": 0.659, "learning_rate": 0.084, "gamma": 0.015}
+    "n_estimators": 242,
+    "reg_lambda": 24.922,
+    "reg_alpha": 2.345,
+    "max_depth": 8,
+    "num_parallel_tree": 8,
+    "min_child_weight": 1,
+    "subsample": 0.659,
+    "learning_rate": 0.084,
+    "gamma": 0.015,
+}
 
-MODELS: tuple[str, ...] = ("xgb_kim", "xgb_single", "xgb_tuned", "extra_trees", "mean", "median", "1nn",
-                           "shuffled")
+MODELS: tuple[str, ...] = (
+    "xgb_kim",
+    "xgb_single",
+    "xgb_tuned",
+    "extra_trees",
+    "mean",
+    "median",
+    "1nn",
+    "shuffled",
+)
 CONTROLS: tuple[str, ...] = ("mean", "median", "1nn", "shuffled")
 # The features that a control looks at, whatever features the models beside it use.
 CONTROL_FEATURES: Mapping[str, str] = {"mean": "none", "median": "none", "1nn": "composition"}
@@ -37,7 +53,8 @@ _FEATURE_SETS: Mapping[str, tuple[tuple[str, ...], bool]] = {  # groups (empty: 
     "kim_all": ((), True),
     "kim_stoichiometric": (("stoichiometric",), True),
     "kim_geometric": (("geometric", "pores"), True),
-    "composition": (("stoichiometric",), False)}
+    "composition": (("stoichiometric",), False),
+}
 FEATURE_SETS: tuple[str, ...] = tuple(name for name in _FEATURE_SETS if name != "composition")
 
 
@@ -94,8 +111,9 @@ class ShuffledLabels(RegressorMixin, BaseEstimator):
         return self.fitted_.predict(X)
 
 
-def make_model(name: str, *, options: ModelOptions = DEFAULT_OPTIONS, seed: int = 0,
-               n_jobs: int = 1) -> BaseEstimator:
+def make_model(
+    name: str, *, options: ModelOptions = DEFAULT_OPTIONS, seed: int = 0, n_jobs: int = 1
+) -> BaseEstimator:
     """Return an unfitted estimator.
 
     ``xgb_kim`` has the settings of Kim et al.'s Table 1, ``xgb_single`` the same with one tree per
@@ -111,10 +129,17 @@ def make_model(name: str, *, options: ModelOptions = DEFAULT_OPTIONS, seed: int 
     if name == "shuffled":
         return ShuffledLabels(make_model("xgb_single", options=options, seed=seed), random_state=seed)
     if name == "extra_trees":
-        return make_pipeline(SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
-                             ExtraTreesRegressor(options.n_trees, random_state=seed, n_jobs=n_jobs))
-    return XGBRegressor(**_boosting_settings(name, options), max_bin=options.max_bin, random_state=seed,
-                        n_jobs=n_jobs, tree_method="hist")
+        return make_pipeline(
+            SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
+            ExtraTreesRegressor(options.n_trees, random_state=seed, n_jobs=n_jobs),
+        )
+    return XGBRegressor(
+        **_boosting_settings(name, options),
+        max_bin=options.max_bin,
+        random_state=seed,
+        n_jobs=n_jobs,
+        tree_method="hist",
+    )
 
 
 def _boosting_settings(name: str, options: ModelOptions) -> dict[str, float]:
@@ -125,10 +150,12 @@ def _boosting_settings(name: str, options: ModelOptions) -> dict[str, float]:
     if name == "xgb_tuned" and options.tuned:
         return dict(options.tuned)
     if name == "xgb_tuned":
-        raise ParameterError("xgb_tuned has no settings: tune it first (sselib.tuning.tune), or set n_trials "
-                             "above 0")
-    raise ParameterError(f"model {name!r} is unknown: expected one of {', '.join(MODELS)}."
-                         f"{nearest(name, list(MODELS))}")
+        raise ParameterError(
+            "xgb_tuned has no settings: tune it first (sselib.tuning.tune), or set n_trials above 0"
+        )
+    raise ParameterError(
+        f"model {name!r} is unknown: expected one of {', '.join(MODELS)}.{nearest(name, list(MODELS))}"
+    )
 
 
 def feature_columns(groups: pd.DataFrame, name: str) -> list[str]:
@@ -142,13 +169,17 @@ def feature_columns(groups: pd.DataFrame, name: str) -> list[str]:
     if name == "none":
         return []
     if name not in _FEATURE_SETS:
-        raise ParameterError(f"feature set {name!r} is unknown: expected one of {', '.join(FEATURE_SETS)}."
-                             f"{nearest(name, list(FEATURE_SETS))}")
+        raise ParameterError(
+            f"feature set {name!r} is unknown: expected one of {', '.join(FEATURE_SETS)}."
+            f"{nearest(name, list(FEATURE_SETS))}"
+        )
     kinds, only_kim = _FEATURE_SETS[name]
     wanted = groups["group"].isin(kinds) if kinds else pd.Series(True, index=groups.index)
     if only_kim:
         wanted = wanted & groups["kim"].astype(bool)
     if not wanted.any():
-        raise DataError(f"feature set {name!r} is empty: the feature groups of this run are "
-                        f"{', '.join(sorted(groups['group'].unique()))}")
+        raise DataError(
+            f"feature set {name!r} is empty: the feature groups of this run are "
+            f"{', '.join(sorted(groups['group'].unique()))}"
+        )
     return list(groups.loc[wanted, "feature"])

@@ -28,10 +28,13 @@ def label_noise(measurements: pd.DataFrame, *, seed: int) -> pd.DataFrame:
     """
     exact = measurements[~measurements[Entry.CENSORED].astype(bool)]
     rng = np.random.default_rng(seed)
-    rows = [{"source": source, "grouping": grouping, "measure": measure, **_summary(groups, pool, rng)}
-            for source, table in exact.groupby(Entry.SOURCE, sort=False)
-            for grouping, keys in GROUPINGS.items() for groups in [_repeats(table, keys)]
-            for measure, pool in _MEASURES.items()]
+    rows = [
+        {"source": source, "grouping": grouping, "measure": measure, **_summary(groups, pool, rng)}
+        for source, table in exact.groupby(Entry.SOURCE, sort=False)
+        for grouping, keys in GROUPINGS.items()
+        for groups in [_repeats(table, keys)]
+        for measure, pool in _MEASURES.items()
+    ]
     return pd.DataFrame(rows)
 
 
@@ -53,8 +56,12 @@ def source_disagreement(measurements: pd.DataFrame, *, first: str, second: str, 
     pairs = pairs.assign(difference=(pairs[f"{Entry.LOG10_SIGMA}_1"] - pairs[f"{Entry.LOG10_SIGMA}_2"]).abs())
     apart = pairs.groupby(Entry.COMPOSITION)["difference"].median().to_numpy()
     rng = np.random.default_rng(seed)
-    return pd.DataFrame([_median_row("all shared compositions", shared, rng),
-                         _median_row("different publications", apart, rng)])
+    return pd.DataFrame(
+        [
+            _median_row("all shared compositions", shared, rng),
+            _median_row("different publications", apart, rng),
+        ]
+    )
 
 
 def _repeats(table: pd.DataFrame, keys: list[str]) -> list[np.ndarray]:
@@ -72,12 +79,14 @@ def _pair_differences(values: np.ndarray) -> np.ndarray:
 
 
 _MEASURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "mean_abs_deviation": _deviations, "mean_pair_difference": _pair_differences,
+    "mean_abs_deviation": _deviations,
+    "mean_pair_difference": _pair_differences,
 }
 
 
-def _summary(groups: list[np.ndarray], pool: Callable[[np.ndarray], np.ndarray],
-             rng: np.random.Generator) -> dict[str, float]:
+def _summary(
+    groups: list[np.ndarray], pool: Callable[[np.ndarray], np.ndarray], rng: np.random.Generator
+) -> dict[str, float]:
     """Return the pooled mean with its bootstrap interval over groups; NaN without repeats."""
     counts = {"n_groups": len(groups), "n_measurements": sum(len(g) for g in groups)}
     if not groups:

@@ -49,7 +49,13 @@ _USUAL_ANIONS = frozenset({"H", "C", "N", "O", "F", "S", "Cl", "Se", "Br", "Te",
 _STEADY = frozenset({"N", "O", "F", "Cl", "Br", "I"})
 # Where pymatgen's common states do not fit solids: it lists all of -4..4 for C, only 5 for V, 3 for Bi.
 _COMMON_OVERRIDES: dict[str, tuple[int, ...]] = {
-    "C": (-4, 4), "V": (3, 4, 5), "Cr": (2, 3, 6), "Mn": (2, 3, 4, 7), "Cu": (1, 2), "Bi": (-3, 3, 5)}
+    "C": (-4, 4),
+    "V": (3, 4, 5),
+    "Cr": (2, 3, 6),
+    "Mn": (2, 3, 4, 7),
+    "Cu": (1, 2),
+    "Bi": (-3, 3, 5),
+}
 # States of borides and peroxides, which the ICSD list of pymatgen lacks.
 _EXTRA_STATES: dict[str, tuple[int, ...]] = {"B": (-1,), "O": (-1,)}
 
@@ -118,8 +124,10 @@ def _fractions(composition: Composition) -> dict[str, float]:
     amounts: dict[str, float] = {}
     for species, amount in composition.items():
         if isinstance(species, DummySpecies):
-            raise DataError(f"composition {composition.formula!r} holds the dummy atom {species}: expected "
-                            "elements only; remove it or name its element")
+            raise DataError(
+                f"composition {composition.formula!r} holds the dummy atom {species}: expected "
+                "elements only; remove it or name its element"
+            )
         symbol = Element.from_Z(species.Z).symbol
         amounts[symbol] = amounts.get(symbol, 0.0) + float(amount)
     total = sum(amounts.values())
@@ -143,7 +151,8 @@ def _assign(fractions: tuple[tuple[str, float], ...]) -> OxidationAssignment:
     return OxidationAssignment(
         states=MappingProxyType({s: round(float(v), 6) for s, v in zip(symbols, best.states)}),
         imbalance_per_atom=imbalance,
-        rule=best.rule if imbalance <= BALANCE_TOLERANCE else IMBALANCED)
+        rule=best.rule if imbalance <= BALANCE_TOLERANCE else IMBALANCED,
+    )
 
 
 def _adjustable(symbols: list[str]) -> list[int]:

@@ -100,5 +100,8 @@ if __name__ == "__main__":
     import sys
 
     update_readme(
-        Path(sys.argv[1]), Path("README.md"), figure=sys.argv[2], image=Path("docs/images/error_by_protocol.png")
+        Path(sys.argv[1]),
+        Path("README.md"),
+        figure=sys.argv[2],
+        image=Path("docs/images/error_by_protocol.png"),
     )

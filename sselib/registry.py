@@ -68,8 +68,9 @@ def files(source: str) -> tuple[RemoteFile, ...]:
     """Return the files of one source. Raises `DataError` if there is no such source."""
     known = {s.name: s for s in sources()}
     if source not in known:
-        raise DataError(f"no source '{source}': expected one of {', '.join(known)}."
-                        f"{nearest(source, list(known))}")
+        raise DataError(
+            f"no source '{source}': expected one of {', '.join(known)}.{nearest(source, list(known))}"
+        )
     return known[source].files
 
 
@@ -111,15 +112,18 @@ def mirror_folder() -> Path | None:
         return None
     path = Path(named).expanduser()
     if not path.is_dir():
-        raise DataError(f"SSE_DATA_MIRROR is '{named}', which is not a folder: "
-                        "correct it, or unset it to use the cache or a download")
+        raise DataError(
+            f"SSE_DATA_MIRROR is '{named}', which is not a folder: "
+            "correct it, or unset it to use the cache or a download"
+        )
     return path
 
 
 def status_table() -> pd.DataFrame:
     """Return one row per registered file: source, file, bytes, origin (mirror, cache or empty), licence."""
-    rows = [(s.name, f.key, f.n_bytes, _origin(f), s.licence, f.description)
-            for s in sources() for f in s.files]
+    rows = [
+        (s.name, f.key, f.n_bytes, _origin(f), s.licence, f.description) for s in sources() for f in s.files
+    ]
     return pd.DataFrame(rows, columns=["source", "file", "bytes", "origin", "licence", "description"])
 
 
@@ -147,18 +151,35 @@ def _read_registry(path: Path) -> tuple[Source, ...]:
 
 
 def _source(name: str, entry: dict) -> Source:
-    remote = tuple(RemoteFile(key=key, url=f["url"], n_bytes=f["bytes"], sha256=f["sha256"],
-                              mirror_path=f["mirror_path"], description=f["description"])
-                   for key, f in entry["files"].items())
-    return Source(name=name, title=entry["title"], licence=entry["licence"], licence_url=entry["licence_url"],
-                  homepage=entry["homepage"], citation=entry["citation"].strip(), files=remote)
+    remote = tuple(
+        RemoteFile(
+            key=key,
+            url=f["url"],
+            n_bytes=f["bytes"],
+            sha256=f["sha256"],
+            mirror_path=f["mirror_path"],
+            description=f["description"],
+        )
+        for key, f in entry["files"].items()
+    )
+    return Source(
+        name=name,
+        title=entry["title"],
+        licence=entry["licence"],
+        licence_url=entry["licence_url"],
+        homepage=entry["homepage"],
+        citation=entry["citation"].strip(),
+        files=remote,
+    )
 
 
 def _file(key: str) -> RemoteFile:
     known = {f.key: f for s in sources() for f in s.files}
     if key not in known:
-        raise DataError(f"'{key}' is not registered in data/sources.yaml.{nearest(key, list(known))} "
-                        "'sse data list' shows every registered file")
+        raise DataError(
+            f"'{key}' is not registered in data/sources.yaml.{nearest(key, list(known))} "
+            "'sse data list' shows every registered file"
+        )
     return known[key]
 
 
@@ -178,9 +199,11 @@ def _verified(file: RemoteFile, path: Path, origin: str) -> Located:
     """Return the file if its sha256 is the registered one, else raise `DataError`."""
     found, size = sha256_of(path), path.stat().st_size
     if found != file.sha256:
-        raise DataError(f"{path} ({origin}) is not the registered '{file.key}': its sha256 is {found}, "
-                        f"expected {file.sha256}; it has {size} bytes, expected {file.n_bytes}. Delete or "
-                        "replace it and run again: a file with the wrong content is never used")
+        raise DataError(
+            f"{path} ({origin}) is not the registered '{file.key}': its sha256 is {found}, "
+            f"expected {file.sha256}; it has {size} bytes, expected {file.n_bytes}. Delete or "
+            "replace it and run again: a file with the wrong content is never used"
+        )
     return Located(key=file.key, path=path, origin=origin, sha256=found, n_bytes=size)
 
 
@@ -197,8 +220,13 @@ def _verify_file(file: RemoteFile) -> list[tuple[str, str, str]]:
 
 def _download(file: RemoteFile) -> Path:
     """Download a file into the cache, whole or not at all: pooch writes aside, checks and renames."""
-    fetcher = pooch.create(path=cache_folder(), base_url="", registry={file.key: f"sha256:{file.sha256}"},
-                           urls={file.key: file.url}, retry_if_failed=N_RETRIES)
+    fetcher = pooch.create(
+        path=cache_folder(),
+        base_url="",
+        registry={file.key: f"sha256:{file.sha256}"},
+        urls={file.key: file.url},
+        retry_if_failed=N_RETRIES,
+    )
     bar = os.environ.get("SSE_PROGRESS") != "log"
     downloader = pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT_S)
     try:
@@ -211,6 +239,8 @@ def _ways_out(file: RemoteFile, why: str) -> str:
     """Say what to do when a file is nowhere."""
     mirror = os.environ.get("SSE_DATA_MIRROR") or "not set"
     online = "connect to the internet and unset SSE_OFFLINE" if offline() else "connect to the internet"
-    return (f"'{file.key}' is neither in SSE_DATA_MIRROR ({mirror}) nor in the cache, {why}. "
-            f"Do one of these: (1) set SSE_DATA_MIRROR to a folder that holds {file.mirror_path}; "
-            f"(2) put the file at {cache_folder() / file.key}, taken from {file.url}; (3) {online}")
+    return (
+        f"'{file.key}' is neither in SSE_DATA_MIRROR ({mirror}) nor in the cache, {why}. "
+        f"Do one of these: (1) set SSE_DATA_MIRROR to a folder that holds {file.mirror_path}; "
+        f"(2) put the file at {cache_folder() / file.key}, taken from {file.url}; (3) {online}"
+    )

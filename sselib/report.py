@@ -210,15 +210,17 @@ def _data_banner(root: Path) -> dict[str, object]:
             "message": "Data sources: not recorded, because 01_curation was not run here.",
         }
     mode = json.loads(path.read_text(encoding="utf-8"))
-    named = "; ".join(
-        f"{s.get('name')}, {s.get('rows')} rows, {s.get('origin')}, sha256 "
-        f"{str(s.get('sha256') or 'not recorded')[:12]}"
-        for s in mode.get("sources", [])
+    message = mode.get("message") or ", ".join(
+        dict.fromkeys(f"{s.get('name')} ({s.get('rows')} rows)" for s in mode.get("sources", []))
     )
-    message = mode.get("message") or ""
-    if mode.get("mode") == "embedded":
-        return {"embedded": True, "message": message or f"Embedded reference set only ({named})."}
-    return {"embedded": False, "message": f"Data: {named}" if named else message}
+    embedded = mode.get("mode") == "embedded"
+    return {"embedded": embedded, "message": f"{message} {_origins(mode.get('sources', []))}"}
+
+
+def _origins(sources: list[dict[str, object]]) -> str:
+    """Return where the files came from; their hashes stand in the provenance box of each page."""
+    origins = ", ".join(dict.fromkeys(str(s.get("origin")) for s in sources))
+    return f"{len(sources)} files, each verified by its sha256 ({origins})." if sources else ""
 
 
 def _index(root: Path, record: RunRecord, entries: list[Entry], shared: dict[str, object]) -> str:

@@ -55,14 +55,18 @@ def simplify(structure: Structure, *, representation: str, mobile_ion: str = "Li
     """
     kind = _representation(representation)
     if kind.is_simplified and mobile_ion in STAND_INS.values():
-        raise ParameterError(f"mobile ion {mobile_ion} cannot be told from the stand-ins Al, S and Mg of "
-                             f"{kind}: use CAMN or CAN")
+        raise ParameterError(
+            f"mobile ion {mobile_ion} cannot be told from the stand-ins Al, S and Mg of "
+            f"{kind}: use CAMN or CAN"
+        )
     states = _assigned_states(structure) if kind.is_simplified else {}
     sites = [_site(site, kind, mobile_ion, states) for site in structure]
     kept = [site for site in sites if site is not None]
     if not kept:
-        raise DataError(f"no atom remains of {structure.composition.reduced_formula} in representation "
-                        f"{kind}: expected atoms other than {mobile_ion}; use CAMN or CAMNS")
+        raise DataError(
+            f"no atom remains of {structure.composition.reduced_formula} in representation "
+            f"{kind}: expected atoms other than {mobile_ion}; use CAMN or CAMNS"
+        )
     return Structure.from_sites(kept)
 
 
@@ -71,8 +75,10 @@ def _representation(name: str) -> Representation:
         return Representation(name)
     except ValueError as error:
         valid = [kind.value for kind in Representation]
-        raise ParameterError(f"unknown representation {name!r}: expected one of {', '.join(valid)}."
-                             + nearest(str(name).upper(), valid)) from error
+        raise ParameterError(
+            f"unknown representation {name!r}: expected one of {', '.join(valid)}."
+            + nearest(str(name).upper(), valid)
+        ) from error
 
 
 def _assigned_states(structure: Structure) -> dict[str, float]:
@@ -84,8 +90,9 @@ def _assigned_states(structure: Structure) -> dict[str, float]:
     return dict(assign_oxidation_states(structure.composition).states)
 
 
-def _site(site: PeriodicSite, kind: Representation, mobile_ion: str,
-          states: dict[str, float]) -> PeriodicSite | None:
+def _site(
+    site: PeriodicSite, kind: Representation, mobile_ion: str, states: dict[str, float]
+) -> PeriodicSite | None:
     """Return the site in the representation, or None if no atom is left on it."""
     amounts: dict[str, float] = defaultdict(float)
     for species, occupancy in site.species.items():
@@ -106,8 +113,10 @@ def _site(site: PeriodicSite, kind: Representation, mobile_ion: str,
 def _symbol(species: object) -> str:
     """Return the element symbol of an element, ion or isotope."""
     if isinstance(species, DummySpecies):
-        raise DataError(f"the structure holds the dummy atom {species}: expected elements only; remove it "
-                        "(a vacancy is a site occupancy below 1)")
+        raise DataError(
+            f"the structure holds the dummy atom {species}: expected elements only; remove it "
+            "(a vacancy is a site occupancy below 1)"
+        )
     return Element.from_Z(species.Z).symbol
 
 

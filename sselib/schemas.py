@@ -21,13 +21,17 @@ _N_SHOWN = 5  # failing rows that an error names
 def text(*, required: bool = False, unique: bool = False, among: tuple[str, ...] = ()) -> pa.Column:
     """Return a column of text; unless ``required`` it may be missing. ``among`` lists what it may hold."""
     expected = f"one of {', '.join(among)}" if among else "text"
-    check = pa.Check(lambda s: s.map(lambda v: isinstance(v, str) and (not among or v in among)),
-                     error=expected, ignore_na=True)
+    check = pa.Check(
+        lambda s: s.map(lambda v: isinstance(v, str) and (not among or v in among)),
+        error=expected,
+        ignore_na=True,
+    )
     return pa.Column(None, check, nullable=not required, unique=unique)
 
 
-def number(low: float | None = None, high: float | None = None, *, required: bool = False,
-           dtype: str = "float64") -> pa.Column:
+def number(
+    low: float | None = None, high: float | None = None, *, required: bool = False, dtype: str = "float64"
+) -> pa.Column:
     """Return a column of numbers between ``low`` and ``high`` (both allowed, None: no limit)."""
     checks = [pa.Check.ge(low, error=f"a value of at least {low}")] if low is not None else []
     checks += [pa.Check.le(high, error=f"a value of at most {high}")] if high is not None else []
@@ -69,109 +73,180 @@ ENTRY_COLUMNS: dict[str, pa.Column] = {
 
 ENTRIES = pa.DataFrameSchema(ENTRY_COLUMNS, strict=True, name="entries")
 
-REJECTS = pa.DataFrameSchema({
-    Reject.SOURCE: text(required=True),
-    Reject.SOURCE_ID: text(),
-    Reject.ROW: number(1, dtype="Int64"),
-    Reject.REASON: text(required=True),
-    Reject.TEXT: text(),
-}, strict=True, name="rejects")
+REJECTS = pa.DataFrameSchema(
+    {
+        Reject.SOURCE: text(required=True),
+        Reject.SOURCE_ID: text(),
+        Reject.ROW: number(1, dtype="Int64"),
+        Reject.REASON: text(required=True),
+        Reject.TEXT: text(),
+    },
+    strict=True,
+    name="rejects",
+)
 
-STRUCTURES = pa.DataFrameSchema({
-    StructureTable.STRUCTURE_ID: text(required=True, unique=True),
-    StructureTable.STRUCTURE_JSON: text(required=True),
-    StructureTable.SOURCE: text(required=True),
-    StructureTable.SHA256: text(required=True),
-    StructureTable.ORIGIN: text(required=True),
-}, strict=True, name="structures")
+STRUCTURES = pa.DataFrameSchema(
+    {
+        StructureTable.STRUCTURE_ID: text(required=True, unique=True),
+        StructureTable.STRUCTURE_JSON: text(required=True),
+        StructureTable.SOURCE: text(required=True),
+        StructureTable.SHA256: text(required=True),
+        StructureTable.ORIGIN: text(required=True),
+    },
+    strict=True,
+    name="structures",
+)
 
 
-CURATED = pa.DataFrameSchema({
-    **ENTRY_COLUMNS,
-    Curated.FAMILY: text(required=True, among=tuple(Family)),
-    Curated.CHEMICAL_SYSTEM: text(required=True),
-    Curated.CONDUCTIVITY_CLASS: text(required=True, among=(*CLASS_LIMITS, "superionic", "undecided")),
-    Curated.SUPERIONIC: pa.Column("boolean", nullable=True),
-    Curated.DISORDER_CLASS: text(among=tuple(DisorderClass)),
-    Curated.N_MEASUREMENTS: number(1, required=True, dtype="int64"),
-    Curated.LABEL_STD: number(0),
-    Curated.MERGED_IDS: text(required=True),
-    Curated.DUPLICATE_GROUP: number(0, required=True, dtype="int64"),
-    Curated.CLUSTER: number(-1, required=True, dtype="int64"),
-    Curated.MAP_X: number(required=True),
-    Curated.MAP_Y: number(required=True),
-    Curated.STRUCTURE_FLAGS: text(required=True),
-}, strict=True, name="curated")
+CURATED = pa.DataFrameSchema(
+    {
+        **ENTRY_COLUMNS,
+        Curated.FAMILY: text(required=True, among=tuple(Family)),
+        Curated.CHEMICAL_SYSTEM: text(required=True),
+        Curated.CONDUCTIVITY_CLASS: text(required=True, among=(*CLASS_LIMITS, "superionic", "undecided")),
+        Curated.SUPERIONIC: pa.Column("boolean", nullable=True),
+        Curated.DISORDER_CLASS: text(among=tuple(DisorderClass)),
+        Curated.N_MEASUREMENTS: number(1, required=True, dtype="int64"),
+        Curated.LABEL_STD: number(0),
+        Curated.MERGED_IDS: text(required=True),
+        Curated.DUPLICATE_GROUP: number(0, required=True, dtype="int64"),
+        Curated.CLUSTER: number(-1, required=True, dtype="int64"),
+        Curated.MAP_X: number(required=True),
+        Curated.MAP_Y: number(required=True),
+        Curated.STRUCTURE_FLAGS: text(required=True),
+    },
+    strict=True,
+    name="curated",
+)
 
 MEASUREMENTS = pa.DataFrameSchema({**ENTRY_COLUMNS, "merged_into": text()}, strict=True, name="measurements")
 
-AUDIT = pa.DataFrameSchema({
-    Audit.SOURCE: text(required=True),
-    Audit.SOURCE_ID: text(),
-    Audit.ACTION: text(required=True, among=("kept", "merged", "dropped", "rejected")),
-    Audit.REASON: text(required=True),
-    Audit.INTO: text(),
-}, strict=True, name="audit")
+AUDIT = pa.DataFrameSchema(
+    {
+        Audit.SOURCE: text(required=True),
+        Audit.SOURCE_ID: text(),
+        Audit.ACTION: text(required=True, among=("kept", "merged", "dropped", "rejected")),
+        Audit.REASON: text(required=True),
+        Audit.INTO: text(),
+    },
+    strict=True,
+    name="audit",
+)
 
 _INTERVAL = {"value": number(), "ci_low": number(), "ci_high": number()}
-NOISE = pa.DataFrameSchema({
-    "source": text(required=True), "grouping": text(required=True), "measure": text(required=True),
-    **_INTERVAL,
-    "n_groups": number(0, required=True, dtype="int64"),
-    "n_measurements": number(0, required=True, dtype="int64"),
-}, strict=True, name="noise")
+NOISE = pa.DataFrameSchema(
+    {
+        "source": text(required=True),
+        "grouping": text(required=True),
+        "measure": text(required=True),
+        **_INTERVAL,
+        "n_groups": number(0, required=True, dtype="int64"),
+        "n_measurements": number(0, required=True, dtype="int64"),
+    },
+    strict=True,
+    name="noise",
+)
 
-LEAKAGE = pa.DataFrameSchema({
-    "protocol": text(required=True), "criterion": text(required=True), "share": number(0, 1),
-    "ci_low": number(0, 1), "ci_high": number(0, 1), "n": number(0, required=True, dtype="int64"),
-}, strict=True, name="leakage")
+LEAKAGE = pa.DataFrameSchema(
+    {
+        "protocol": text(required=True),
+        "criterion": text(required=True),
+        "share": number(0, 1),
+        "ci_low": number(0, 1),
+        "ci_high": number(0, 1),
+        "n": number(0, required=True, dtype="int64"),
+    },
+    strict=True,
+    name="leakage",
+)
 
-PREDICTIONS = pa.DataFrameSchema({
-    Prediction.ID: text(required=True),
-    Prediction.DATASET: text(required=True),
-    Prediction.MODEL: text(required=True),
-    Prediction.FEATURES: text(required=True),
-    Prediction.PROTOCOL: text(required=True),
-    Prediction.REPEAT: number(0, required=True, dtype="int64"),
-    Prediction.FOLD: number(0, required=True, dtype="int64"),
-    Prediction.Y_TRUE: number(-25, 3, required=True),
-    Prediction.CENSORED: flag(),
-    Prediction.Y_PRED: number(-30, 10, required=True),
-    Prediction.LOWER: number(),
-    Prediction.UPPER: number(),
-    Prediction.P_SUPERIONIC: number(0, 1),
-}, strict=True, name="predictions", unique=[
-    Prediction.DATASET, Prediction.MODEL, Prediction.FEATURES, Prediction.PROTOCOL, Prediction.REPEAT,
-    Prediction.ID])
+PREDICTIONS = pa.DataFrameSchema(
+    {
+        Prediction.ID: text(required=True),
+        Prediction.DATASET: text(required=True),
+        Prediction.MODEL: text(required=True),
+        Prediction.FEATURES: text(required=True),
+        Prediction.PROTOCOL: text(required=True),
+        Prediction.REPEAT: number(0, required=True, dtype="int64"),
+        Prediction.FOLD: number(0, required=True, dtype="int64"),
+        Prediction.Y_TRUE: number(-25, 3, required=True),
+        Prediction.CENSORED: flag(),
+        Prediction.Y_PRED: number(-30, 10, required=True),
+        Prediction.LOWER: number(),
+        Prediction.UPPER: number(),
+        Prediction.P_SUPERIONIC: number(0, 1),
+    },
+    strict=True,
+    name="predictions",
+    unique=[
+        Prediction.DATASET,
+        Prediction.MODEL,
+        Prediction.FEATURES,
+        Prediction.PROTOCOL,
+        Prediction.REPEAT,
+        Prediction.ID,
+    ],
+)
 
-METRICS = pa.DataFrameSchema({
-    **{c: text(required=True) for c in ("dataset", "model", "features", "protocol", "metric")},
-    "value": number(required=True), "ci_low": number(), "ci_high": number(),
-    "n": number(1, required=True, dtype="int64"), "unit": text(required=True, among=("log10(S/cm)", "1")),
-    "seed": number(required=True, dtype="int64"),
-}, strict=True, name="metrics", unique=["dataset", "model", "features", "protocol", "metric"])
+METRICS = pa.DataFrameSchema(
+    {
+        **{c: text(required=True) for c in ("dataset", "model", "features", "protocol", "metric")},
+        "value": number(required=True),
+        "ci_low": number(),
+        "ci_high": number(),
+        "n": number(1, required=True, dtype="int64"),
+        "unit": text(required=True, among=("log10(S/cm)", "1")),
+        "seed": number(required=True, dtype="int64"),
+    },
+    strict=True,
+    name="metrics",
+    unique=["dataset", "model", "features", "protocol", "metric"],
+)
 
 
-FEATURES = pa.DataFrameSchema({
-    Entry.ID: text(required=True, unique=True),
-    "^(?!id$).+": pa.Column("float64", pa.Check(np.isfinite, error="a finite number or NaN"), nullable=True,
-                            regex=True),
-}, strict=True, name="features")
+FEATURES = pa.DataFrameSchema(
+    {
+        Entry.ID: text(required=True, unique=True),
+        "^(?!id$).+": pa.Column(
+            "float64", pa.Check(np.isfinite, error="a finite number or NaN"), nullable=True, regex=True
+        ),
+    },
+    strict=True,
+    name="features",
+)
 
-FEATURE_GROUPS = pa.DataFrameSchema({
-    "feature": text(required=True, unique=True),
-    "group": text(required=True, among=("stoichiometric", "elemental", "geometric", "pores",
-                                        "lattice_invariant", "disorder", "symmetry")),
-    "kim": flag(),
-    "unit": text(required=True),
-    "description": text(required=True),
-}, strict=True, name="feature groups")
+FEATURE_GROUPS = pa.DataFrameSchema(
+    {
+        "feature": text(required=True, unique=True),
+        "group": text(
+            required=True,
+            among=(
+                "stoichiometric",
+                "elemental",
+                "geometric",
+                "pores",
+                "lattice_invariant",
+                "disorder",
+                "symmetry",
+            ),
+        ),
+        "kim": flag(),
+        "unit": text(required=True),
+        "description": text(required=True),
+    },
+    strict=True,
+    name="feature groups",
+)
 
-FAILURES = pa.DataFrameSchema({
-    Entry.ID: text(required=True),
-    "block": text(required=True, among=("structure", "lattice", "pores", "disorder", "symmetry")),
-    "reason": text(required=True),
-}, strict=True, name="failures")
+FAILURES = pa.DataFrameSchema(
+    {
+        Entry.ID: text(required=True),
+        "block": text(required=True, among=("structure", "lattice", "pores", "disorder", "symmetry")),
+        "reason": text(required=True),
+    },
+    strict=True,
+    name="failures",
+)
 
 
 def validate(table: pd.DataFrame, schema: pa.DataFrameSchema, *, what: str) -> pd.DataFrame:
@@ -206,5 +281,7 @@ def _explain(group: pd.DataFrame, table: pd.DataFrame) -> str:
     shown = group.head(_N_SHOWN)
     more = f" and {len(group) - _N_SHOWN} more" if len(group) > _N_SHOWN else ""
     expected = {"not_nullable": "a value", "field_uniqueness": "each value once"}.get(check, check)
-    return (f"column '{column}', row {', '.join(map(str, shown['index']))}{more}: "
-            f"found {', '.join(map(repr, shown['failure_case']))}, expected {expected}")
+    return (
+        f"column '{column}', row {', '.join(map(str, shown['index']))}{more}: "
+        f"found {', '.join(map(repr, shown['failure_case']))}, expected {expected}"
+    )

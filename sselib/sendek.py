@@ -169,8 +169,10 @@ def _blocks(crystal: _Crystal) -> list[tuple[tuple[str, ...], Callable[[], tuple
     return [
         (("volume_per_atom_angstrom3",), lambda: _volume_per(crystal, crystal.li + crystal.other, "atom")),
         (("volume_per_anion_angstrom3",), lambda: _volume_per(crystal, crystal.anion, "anion")),
-        (("li_neighbour_count", "li_neighbour_count_std", "li_li_bonds_per_li"),
-         lambda: _li_neighbours(crystal)),
+        (
+            ("li_neighbour_count", "li_neighbour_count_std", "li_li_bonds_per_li"),
+            lambda: _li_neighbours(crystal),
+        ),
         (("sublattice_neighbour_count",), lambda: _other_neighbours(crystal)),
         (("li_bond_ionicity", "li_bond_ionicity_std"), lambda: _ionicity(crystal, of_li=True)),
         (("sublattice_bond_ionicity",), lambda: _ionicity(crystal, of_li=False)[:1]),
@@ -204,8 +206,9 @@ def _crystal(structure: Structure) -> _Crystal:
     p, n = occupants.occupancy, len(structure)
     anion = _anion_symbol(occupants)
     is_anion = np.array([symbol == anion for symbol in occupants.symbols])
-    li, other, anions = (np.bincount(occupants.site, p * mask, n)
-                         for mask in (occupants.is_li, ~occupants.is_li, is_anion))
+    li, other, anions = (
+        np.bincount(occupants.site, p * mask, n) for mask in (occupants.is_li, ~occupants.is_li, is_anion)
+    )
     near = _pairs(structure, _NEAR_ANGSTROM)
     return _Crystal(structure, occupants, li, other, anions, near, near.within(NEIGHBOUR_CUTOFF_ANGSTROM))
 
@@ -218,15 +221,24 @@ def _occupants(structure: Structure) -> _Occupants:
                 raise DataError(f"the structure holds the dummy atom {species}: expected elements only")
             rows.append((i, occupancy, Element.from_Z(species.Z)))
     symbols = tuple(element.symbol for _, _, element in rows)
-    return _Occupants(site=np.array([i for i, _, _ in rows]), occupancy=np.array([p for _, p, _ in rows]),
-                      electronegativity=np.array([element.X for _, _, element in rows], dtype=float),
-                      is_li=np.array([symbol == "Li" for symbol in symbols]), symbols=symbols)
+    return _Occupants(
+        site=np.array([i for i, _, _ in rows]),
+        occupancy=np.array([p for _, p, _ in rows]),
+        electronegativity=np.array([element.X for _, _, element in rows], dtype=float),
+        is_li=np.array([symbol == "Li" for symbol in symbols]),
+        symbols=symbols,
+    )
 
 
 def _anion_symbol(occupants: _Occupants) -> str:
     """Return the most electronegative element other than Li; an empty text if there is none."""
-    ranked = [(x, symbol) for x, symbol, li in
-              zip(np.nan_to_num(occupants.electronegativity), occupants.symbols, occupants.is_li) if not li]
+    ranked = [
+        (x, symbol)
+        for x, symbol, li in zip(
+            np.nan_to_num(occupants.electronegativity), occupants.symbols, occupants.is_li
+        )
+        if not li
+    ]
     return max(ranked)[1] if ranked else ""
 
 
@@ -256,8 +268,11 @@ def _need_other(crystal: _Crystal) -> None:
 
 
 def _need_electronegativities(crystal: _Crystal) -> None:
-    lacking = {symbol for symbol, x in zip(crystal.occupants.symbols, crystal.occupants.electronegativity)
-               if np.isnan(x)}
+    lacking = {
+        symbol
+        for symbol, x in zip(crystal.occupants.symbols, crystal.occupants.electronegativity)
+        if np.isnan(x)
+    }
     if lacking:
         raise _Undefined(f"no electronegativity for {', '.join(sorted(lacking))}")
 
@@ -297,8 +312,11 @@ def _split_covariance(crystal: _Crystal) -> np.ndarray:
     rank = np.arange(len(bond)) - np.repeat(np.cumsum(stop - start) - (stop - start), stop - start)
     partner = start[bond] + rank
     reach = np.linalg.norm(pairs.vector[bond] + split.vector[partner], axis=1)
-    counted = ((reach <= NEIGHBOUR_CUTOFF_ANGSTROM) & (reach >= LI_LI_EXCLUSION_ANGSTROM)
-               & (pairs.distance[bond] >= LI_LI_EXCLUSION_ANGSTROM))
+    counted = (
+        (reach <= NEIGHBOUR_CUTOFF_ANGSTROM)
+        & (reach >= LI_LI_EXCLUSION_ANGSTROM)
+        & (pairs.distance[bond] >= LI_LI_EXCLUSION_ANGSTROM)
+    )
     q, r = p[split.first[partner]], p[split.second[partner]]
     covariance = (np.maximum(q + r - 1.0, 0.0) - q * r) * counted
     return np.bincount(pairs.first[bond], covariance, len(p))
@@ -307,8 +325,9 @@ def _split_covariance(crystal: _Crystal) -> np.ndarray:
 def _other_neighbours(crystal: _Crystal) -> tuple[float]:
     _need_other(crystal)
     other, i, j, d = crystal.other, crystal.bonds.first, crystal.bonds.second, crystal.bonds.distance
-    filled = (_given(other[i], crystal.li[j], d, LI_OTHER_EXCLUSION_ANGSTROM)
-              + _given(other[i], other[j], d, OTHER_EXCLUSION_ANGSTROM))
+    filled = _given(other[i], crystal.li[j], d, LI_OTHER_EXCLUSION_ANGSTROM) + _given(
+        other[i], other[j], d, OTHER_EXCLUSION_ANGSTROM
+    )
     return (np.average(np.bincount(i, np.minimum(filled, 1.0), len(other)), weights=other),)
 
 
@@ -332,12 +351,18 @@ def _atom_pairs(occupants: _Occupants, bonds: _Pairs) -> tuple[np.ndarray, np.nd
     start = np.concatenate([[0], np.cumsum(n_species)])
     n_first, n_second = n_species[bonds.first], n_species[bonds.second]
     pair = np.repeat(np.arange(len(bonds.first)), n_first * n_second)
-    rank = np.arange(len(pair)) - np.repeat(np.cumsum(n_first * n_second) - n_first * n_second,
-                                            n_first * n_second)
+    rank = np.arange(len(pair)) - np.repeat(
+        np.cumsum(n_first * n_second) - n_first * n_second, n_first * n_second
+    )
     a = start[bonds.first[pair]] + rank // n_second[pair]
     b = start[bonds.second[pair]] + rank % n_second[pair]
-    exclusion = np.where(occupants.is_li[a] & occupants.is_li[b], LI_LI_EXCLUSION_ANGSTROM, np.where(
-        occupants.is_li[a] | occupants.is_li[b], LI_OTHER_EXCLUSION_ANGSTROM, OTHER_EXCLUSION_ANGSTROM))
+    exclusion = np.where(
+        occupants.is_li[a] & occupants.is_li[b],
+        LI_LI_EXCLUSION_ANGSTROM,
+        np.where(
+            occupants.is_li[a] | occupants.is_li[b], LI_OTHER_EXCLUSION_ANGSTROM, OTHER_EXCLUSION_ANGSTROM
+        ),
+    )
     p, q = occupants.occupancy[a], occupants.occupancy[b]
     return a, b, p * _given(p, q, bonds.distance[pair], exclusion)
 
@@ -352,8 +377,9 @@ def _electronegativity(crystal: _Crystal) -> tuple[float]:
 # --- nearest atoms -------------------------------------------------------------------------------------
 
 
-def _nearest_first(pairs: _Pairs, distance: np.ndarray, probability: np.ndarray,
-                   exclusion: float) -> tuple[np.ndarray, np.ndarray]:
+def _nearest_first(
+    pairs: _Pairs, distance: np.ndarray, probability: np.ndarray, exclusion: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the order by ``distance`` and, in that order, how probably each site is the nearest filled.
 
     ``pairs`` lead from one site to the candidates; two candidates closer than ``exclusion`` are never
@@ -362,8 +388,11 @@ def _nearest_first(pairs: _Pairs, distance: np.ndarray, probability: np.ndarray,
     """
     order, shell = _shell_order(distance, pairs.vector)
     survival = np.cumprod(1.0 - probability[order])  # an upper bound, as if none excluded another
-    shell = shell[: np.searchsorted(shell, shell[np.argmax(survival < _UNSEEN)], side="right")
-                  if survival[-1] < _UNSEEN else None]
+    shell = shell[
+        : np.searchsorted(shell, shell[np.argmax(survival < _UNSEEN)], side="right")
+        if survival[-1] < _UNSEEN
+        else None
+    ]
     p, vector = probability[order[: len(shell)]], pairs.vector[order[: len(shell)]]
     starts = np.concatenate([[0], np.flatnonzero(np.diff(shell)) + 1])
     earlier = np.tril(cdist(vector, vector) < exclusion, k=-1) @ p
@@ -386,8 +415,9 @@ def _shell_order(distance: np.ndarray, vector: np.ndarray) -> tuple[np.ndarray, 
     return by_distance[np.lexsort((z, y, x, shell))], shell
 
 
-def _shells(crystal: _Crystal, source: np.ndarray, target: np.ndarray, exclusions: tuple[float, float],
-            what: str) -> list[tuple[int, _Pairs, np.ndarray]]:
+def _shells(
+    crystal: _Crystal, source: np.ndarray, target: np.ndarray, exclusions: tuple[float, float], what: str
+) -> list[tuple[int, _Pairs, np.ndarray]]:
     """Return per site with ``source`` atoms its pairs to ``target`` sites and who is the nearest.
 
     Each entry is (site, pairs in order of distance, probability of being the nearest; it adds up to 1).
@@ -402,8 +432,9 @@ def _shells(crystal: _Crystal, source: np.ndarray, target: np.ndarray, exclusion
     return found
 
 
-def _shells_within(pairs: _Pairs, source: np.ndarray, target: np.ndarray,
-                   exclusions: tuple[float, float]) -> list[tuple[int, _Pairs, np.ndarray]] | None:
+def _shells_within(
+    pairs: _Pairs, source: np.ndarray, target: np.ndarray, exclusions: tuple[float, float]
+) -> list[tuple[int, _Pairs, np.ndarray]] | None:
     """Return `_shells` for one radius, or None if a nearest atom may lie beyond it."""
     pairs = pairs.chosen((source[pairs.first] > 0) & (target[pairs.second] > 0))
     probability = _given(source[pairs.first], target[pairs.second], pairs.distance, exclusions[0])
@@ -424,8 +455,17 @@ def _shells_within(pairs: _Pairs, source: np.ndarray, target: np.ndarray,
 def _nearest_distance(crystal: _Crystal, target: str) -> tuple[float]:
     """Return the mean distance from Li to the nearest ``target`` ('li' or 'anion')."""
     _need_li(crystal)
-    shells = _li_shells(crystal) if target == "li" else _shells(
-        crystal, crystal.li, crystal.anion, (LI_OTHER_EXCLUSION_ANGSTROM, OTHER_EXCLUSION_ANGSTROM), "anion")
+    shells = (
+        _li_shells(crystal)
+        if target == "li"
+        else _shells(
+            crystal,
+            crystal.li,
+            crystal.anion,
+            (LI_OTHER_EXCLUSION_ANGSTROM, OTHER_EXCLUSION_ANGSTROM),
+            "anion",
+        )
+    )
     distances = [nearest @ pairs.distance for _, pairs, nearest in shells]
     return (np.average(distances, weights=[crystal.li[site] for site, _, _ in shells]),)
 
@@ -449,8 +489,9 @@ def _anion_shell(crystal: _Crystal) -> tuple[float, float]:
 
 def _shell_count(crystal: _Crystal, site: int, pairs: _Pairs, nearest: np.ndarray) -> float:
     """Return the expected number of anions in the first shell, the nearest one included."""
-    filled = _given(crystal.anion[site], crystal.anion[pairs.second], pairs.distance,
-                    OTHER_EXCLUSION_ANGSTROM)
+    filled = _given(
+        crystal.anion[site], crystal.anion[pairs.second], pairs.distance, OTHER_EXCLUSION_ANGSTROM
+    )
     first = np.flatnonzero(nearest)
     beyond = pairs.distance[None, :] - pairs.distance[first, None]  # row: the nearest; column: another
     inside = (beyond >= -_TIE_ANGSTROM) & (beyond <= ANION_SHELL_ANGSTROM + _TIE_ANGSTROM)
@@ -469,8 +510,12 @@ def _radii(crystal: _Crystal) -> np.ndarray:
     total = np.bincount(a, weight, n)
     mean = np.bincount(a, weight * np.abs(x[a] - x[b]), n) / np.where(total > 0, total, 1.0)
     states = assign_oxidation_states(crystal.structure.composition).states
-    return np.array([_radius(symbol, states[symbol], ionic=bool(ionicity > IONIC_BOND_PAULING))
-                     for symbol, ionicity in zip(crystal.occupants.symbols, mean)])
+    return np.array(
+        [
+            _radius(symbol, states[symbol], ionic=bool(ionicity > IONIC_BOND_PAULING))
+            for symbol, ionicity in zip(crystal.occupants.symbols, mean)
+        ]
+    )
 
 
 def _radius(symbol: str, state: float, *, ionic: bool) -> float:
@@ -501,8 +546,11 @@ def _packing(crystal: _Crystal, *, with_li: bool) -> tuple[float]:
     radii = _radii(crystal)
     occupants = crystal.occupants
     chosen = np.ones(len(radii), dtype=bool) if with_li else ~occupants.is_li
-    volume = sum(p * 4.0 / 3.0 * pi * radii[a] ** 3 * _own_share(crystal, radii, chosen, a)
-                 for a, p in enumerate(occupants.occupancy) if chosen[a])
+    volume = sum(
+        p * 4.0 / 3.0 * pi * radii[a] ** 3 * _own_share(crystal, radii, chosen, a)
+        for a, p in enumerate(occupants.occupancy)
+        if chosen[a]
+    )
     return (volume / crystal.structure.volume,)
 
 
@@ -519,8 +567,9 @@ def _own_share(crystal: _Crystal, radii: np.ndarray, chosen: np.ndarray, a: int)
     return float(np.mean(1.0 / np.maximum(covered, 1.0)))
 
 
-def _atoms_around(occupants: _Occupants, site: int, sites: np.ndarray,
-                  vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _atoms_around(
+    occupants: _Occupants, site: int, sites: np.ndarray, vectors: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the occupants of a site and of its neighbours, with their place relative to the site."""
     sites = np.concatenate([[site], sites])
     vectors = np.vstack([np.zeros(3), vectors])
@@ -568,12 +617,15 @@ def _obstacles(crystal: _Crystal, radii: np.ndarray) -> tuple[np.ndarray, np.nda
     occupants, n = crystal.occupants, len(crystal.other)
     p = occupants.occupancy * ~occupants.is_li
     total = np.where(crystal.other > 0, crystal.other, 1.0)
-    return (np.bincount(occupants.site, p * radii, n) / total,
-            np.bincount(occupants.site, p * occupants.electronegativity, n) / total)
+    return (
+        np.bincount(occupants.site, p * radii, n) / total,
+        np.bincount(occupants.site, p * occupants.electronegativity, n) / total,
+    )
 
 
-def _path(crystal: _Crystal, site: int, end: _Pairs, around: _Pairs,
-          radius: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+def _path(
+    crystal: _Crystal, site: int, end: _Pairs, around: _Pairs, radius: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Return the sites that may limit the path to ``end``, with which probability, and their clearance.
 
     Only atoms beside the line count, not those beyond its ends. None if there is no such atom.
@@ -586,9 +638,12 @@ def _path(crystal: _Crystal, site: int, end: _Pairs, around: _Pairs,
         return None
     clearance = np.sqrt(np.maximum(around.distance**2 - along**2, 0.0)) - radius[around.second]
     to_end = np.linalg.norm(around.vector - end.vector, axis=1)
-    filled = np.minimum(*(
-        _given(crystal.li[li_site], crystal.other[around.second], distance, LI_OTHER_EXCLUSION_ANGSTROM)
-        for li_site, distance in ((site, around.distance), (end.second[0], to_end))))
+    filled = np.minimum(
+        *(
+            _given(crystal.li[li_site], crystal.other[around.second], distance, LI_OTHER_EXCLUSION_ANGSTROM)
+            for li_site, distance in ((site, around.distance), (end.second[0], to_end))
+        )
+    )
     order, share = _nearest_first(around, clearance, filled, OTHER_EXCLUSION_ANGSTROM)
     if not share.sum() > 0:
         return None

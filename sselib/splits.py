@@ -30,8 +30,9 @@ class Split:
     test: np.ndarray
 
 
-def protocol_splits(name: str, table: pd.DataFrame, *, seed: int = 0, repeats: int = 10,
-                    n_folds: int = 5) -> list[Split]:
+def protocol_splits(
+    name: str, table: pd.DataFrame, *, seed: int = 0, repeats: int = 10, n_folds: int = 5
+) -> list[Split]:
     """Return the splits of one protocol.
 
     ``table`` has the columns of `Entry` and `Curated` that the protocol needs, one row per
@@ -56,8 +57,10 @@ def protocol_splits(name: str, table: pd.DataFrame, *, seed: int = 0, repeats: i
 def why_unavailable(name: str, table: pd.DataFrame, *, n_folds: int = 5) -> str:
     """Return why ``table`` does not allow the protocol, or an empty text if it does."""
     if name not in _PROTOCOLS:
-        raise ParameterError(f"protocol {name!r} is unknown: expected one of {', '.join(_PROTOCOLS)}."
-                             f"{nearest(name, list(_PROTOCOLS))}")
+        raise ParameterError(
+            f"protocol {name!r} is unknown: expected one of {', '.join(_PROTOCOLS)}."
+            f"{nearest(name, list(_PROTOCOLS))}"
+        )
     missing = [c for c in _NEEDS.get(name, (Entry.LOG10_SIGMA,)) if c not in table]
     if missing:
         return f"the table lacks the column {', '.join(missing)}"
@@ -129,27 +132,37 @@ def _kfold(table: pd.DataFrame, *, seed: int, n_folds: int, **_: int) -> list[tu
 
 def _group_kfold(name: str) -> Callable[..., list[tuple]]:
     """Fill folds with whole groups, the largest group first, always into the fold with fewest rows."""
+
     def split(table: pd.DataFrame, *, seed: int, n_folds: int, **_: int) -> list[tuple]:
         codes, groups = pd.factorize(row_groups(name, table), sort=True)
         codes = np.random.default_rng(seed).permutation(len(groups))[codes]  # breaks ties between sizes
         folds = GroupKFold(n_folds).split(codes, groups=codes)
         return [(0, f, train, test) for f, (train, test) in enumerate(folds)]
+
     return split
 
 
 def _loco(table: pd.DataFrame, **_: int) -> list[tuple]:
     cluster = table[Curated.CLUSTER].to_numpy()
     held_out = sorted(set(cluster) - {_NOISE})
-    return [(0, f, np.flatnonzero(cluster != c), np.flatnonzero(cluster == c))
-            for f, c in enumerate(held_out)]
+    return [
+        (0, f, np.flatnonzero(cluster != c), np.flatnonzero(cluster == c)) for f, c in enumerate(held_out)
+    ]
 
 
 _GROUPED = ("group_doi", "group_chemsys", "group_family")
 _PROTOCOLS: dict[str, Callable[..., list[tuple]]] = {
-    "obelix_official": _official, "random_stratified": _random_stratified, "kfold5": _kfold,
-    **{name: _group_kfold(name) for name in _GROUPED}, "loco": _loco}
+    "obelix_official": _official,
+    "random_stratified": _random_stratified,
+    "kfold5": _kfold,
+    **{name: _group_kfold(name) for name in _GROUPED},
+    "loco": _loco,
+}
 PROTOCOLS: tuple[str, ...] = tuple(_PROTOCOLS)
 _NEEDS: dict[str, tuple[str, ...]] = {
-    "obelix_official": (Entry.OFFICIAL_SPLIT, Entry.COMPOSITION), "loco": (Curated.CLUSTER,),
-    "group_doi": (Entry.DOI, Curated.DUPLICATE_GROUP), "group_chemsys": (Curated.CHEMICAL_SYSTEM,),
-    "group_family": (Curated.FAMILY,)}
+    "obelix_official": (Entry.OFFICIAL_SPLIT, Entry.COMPOSITION),
+    "loco": (Curated.CLUSTER,),
+    "group_doi": (Entry.DOI, Curated.DUPLICATE_GROUP),
+    "group_chemsys": (Curated.CHEMICAL_SYSTEM,),
+    "group_family": (Curated.FAMILY,),
+}

@@ -45,8 +45,10 @@ def read_cif(text: str, *, name: str) -> Structure:
         return _cleaned(_parse(text))
     except Exception as error:  # a broken line makes the parser raise almost anything
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"CIF {name} cannot be read ({reason}): expected a cell, a symmetry and atom sites "
-                        "with elements, coordinates and occupancies") from error
+        raise DataError(
+            f"CIF {name} cannot be read ({reason}): expected a cell, a symmetry and atom sites "
+            "with elements, coordinates and occupancies"
+        ) from error
 
 
 def _parse(text: str) -> Structure:
@@ -85,8 +87,13 @@ def _cleaned(structure: Structure) -> Structure:
 def _site(mix: dict[Element | Species, float], site: PeriodicSite) -> PeriodicSite:
     """Return the site with the species ``mix``, scaled down where they add up to more than 1."""
     scale = max(1.0, sum(mix.values()))
-    return PeriodicSite({s: x / scale for s, x in mix.items()}, site.frac_coords, site.lattice,
-                        properties=site.properties, label=site.label)
+    return PeriodicSite(
+        {s: x / scale for s, x in mix.items()},
+        site.frac_coords,
+        site.lattice,
+        properties=site.properties,
+        label=site.label,
+    )
 
 
 def structure_to_json(structure: Structure) -> str:
@@ -104,8 +111,9 @@ def sha256_of_text(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def structure_record(structure: Structure, *, structure_id: str, source: str, text: str,
-                     origin: str) -> dict[str, str]:
+def structure_record(
+    structure: Structure, *, structure_id: str, source: str, text: str, origin: str
+) -> dict[str, str]:
     """Return one row of the structures table; ``text`` is what the structure was read from."""
     values = (structure_id, structure_to_json(structure), source, sha256_of_text(text), origin)
     return {str(column): value for column, value in zip(StructureTable, values, strict=True)}
@@ -117,8 +125,12 @@ def quality_findings(structure: Structure, *, expected: Composition | None = Non
     ``expected`` is the composition that the table gives for the same material; without it the
     composition is not judged. Findings do not depend on the setting, supercell or order of atoms.
     """
-    found = ("Li" not in structure.composition.get_el_amt_dict(), _is_overfull(structure),
-             _has_close_sites(structure), expected is not None and _mismatch(structure, expected))
+    found = (
+        "Li" not in structure.composition.get_el_amt_dict(),
+        _is_overfull(structure),
+        _has_close_sites(structure),
+        expected is not None and _mismatch(structure, expected),
+    )
     return tuple(name for name, applies in zip(FINDINGS, found, strict=True) if applies)
 
 

@@ -45,10 +45,16 @@ def test_canonical_can_be_read_again(amounts):
     assert chemical_system(once) == "-".join(sorted(amounts))
 
 
-@pytest.mark.parametrize(("first", "second"), [
-    ("Li1.3Al0.3Ti1.7(PO4)3", "Li1.3Al0.3Ti1.7P3O12"), ("(Li2S)0.75(P2S5)0.25", "Li3PS4"),
-    ("Li₆PS₅Cl", "Li6PS5Cl"), ('"(Li2O)50 (P2O5)50"', "LiPO3"), ("Li7La3Zr2O12", "Li56La24Zr16O96"),
-])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("Li1.3Al0.3Ti1.7(PO4)3", "Li1.3Al0.3Ti1.7P3O12"),
+        ("(Li2S)0.75(P2S5)0.25", "Li3PS4"),
+        ("Li₆PS₅Cl", "Li6PS5Cl"),
+        ('"(Li2O)50 (P2O5)50"', "LiPO3"),
+        ("Li7La3Zr2O12", "Li56La24Zr16O96"),
+    ],
+)
 def test_ways_to_write_one_material(first, second):
     assert canonical(first) == canonical(second)
 

@@ -16,11 +16,23 @@ from sselib.structures import structure_record
 
 def source(name: str, *rows: dict, rejects: tuple = (), structures: tuple = ()) -> SourceTable:
     """Return a source; each row gives at least formula and log10_sigma, numbered from 1."""
-    records = [{Entry.SOURCE: name, Entry.SOURCE_ID: str(k), Entry.ID: f"{name}:{k}",
-                Entry.COMPOSITION: canonical(row[Entry.FORMULA]), **row}
-                for k, row in enumerate(rows, start=1)]
-    return SourceTable(name=name, entries=entries_frame(records), rejects=rejects_frame(list(rejects)),
-                       structures=structures_frame(list(structures)), files=())
+    records = [
+        {
+            Entry.SOURCE: name,
+            Entry.SOURCE_ID: str(k),
+            Entry.ID: f"{name}:{k}",
+            Entry.COMPOSITION: canonical(row[Entry.FORMULA]),
+            **row,
+        }
+        for k, row in enumerate(rows, start=1)
+    ]
+    return SourceTable(
+        name=name,
+        entries=entries_frame(records),
+        rejects=rejects_frame(list(rejects)),
+        structures=structures_frame(list(structures)),
+        files=(),
+    )
 
 
 def row(formula: str, log10_sigma: float, **more: object) -> dict:
@@ -59,8 +71,14 @@ def test_official_rows_stay_each_on_its_own():
 
 
 def test_later_rows_are_merged_for_a_stated_reason():
-    liion = source("liion", row("Li12P2S10Cl2", -2.5, id="liion:77"), row("Li6PS5Cl", -3.1, doi="10.1/A"),
-                   row("Li3YCl6", -3.3), row("Li3PS4", -4.0, doi="10.1/d"), row("Li3PS4", -4.0))
+    liion = source(
+        "liion",
+        row("Li12P2S10Cl2", -2.5, id="liion:77"),
+        row("Li6PS5Cl", -3.1, doi="10.1/A"),
+        row("Li3YCl6", -3.3),
+        row("Li3PS4", -4.0, doi="10.1/d"),
+        row("Li3PS4", -4.0),
+    )
     curation = curate([liion, OFFICIAL])  # the order given does not matter
     assert outcome(curation, "1") == ("merged", "obelix:1")  # named by OBELiX
     assert outcome(curation, "2") == ("merged", "obelix:1")  # the same publication, in other letters
@@ -76,32 +94,45 @@ def test_later_rows_are_merged_for_a_stated_reason():
 
 
 def test_a_different_space_group_is_a_different_material():
-    own = source("mine", row("Li6PS5Cl", -4.0, space_group_number=1),
-                 row("Li6PS5Cl", -4.1, space_group_number=216))
+    own = source(
+        "mine", row("Li6PS5Cl", -4.0, space_group_number=1), row("Li6PS5Cl", -4.1, space_group_number=216)
+    )
     curation = curate([OFFICIAL, own])
     assert outcome(curation, "1", "mine") == ("kept", None)
     assert outcome(curation, "2", "mine") == ("merged", "obelix:1")
 
 
 def test_own_data_go_before_the_public_sets_and_lose_no_polymorph():
-    reference = source("reference", row("Li3PS4", -6.6, space_group_number=31), row("Li3N", -3.2),
-                       row("Li3YCl6", -3.3, space_group_number=164))
+    reference = source(
+        "reference",
+        row("Li3PS4", -6.6, space_group_number=31),
+        row("Li3N", -3.2),
+        row("Li3YCl6", -3.3, space_group_number=164),
+    )
     curation = curate([reference, source("mine", row("Li3PS4", -4.0), row("Li3N", -3.0))])
     assert curation.curated[Entry.ID].tolist() == ["mine:1", "mine:2", "reference:1", "reference:3"]
     assert outcome(curation, "2", "reference") == ("merged", "mine:2")
 
 
 def test_a_glass_is_not_its_crystal():
-    liion = source("liion", row("(Li2S)70(P2S5)30", -4.0, family_raw="Glass"),
-                   row("(Li2S)70(P2S5)30", -2.5, family_raw="Glass-Ceramic"))
+    liion = source(
+        "liion",
+        row("(Li2S)70(P2S5)30", -4.0, family_raw="Glass"),
+        row("(Li2S)70(P2S5)30", -2.5, family_raw="Glass-Ceramic"),
+    )
     curation = curate([OFFICIAL, liion])
     assert outcome(curation, "1") == ("kept", None) and outcome(curation, "2") == ("merged", "obelix:5")
 
 
 def test_repeats_in_a_source_give_their_median():
-    liion = source("liion", row("Li3N", -3.0, doi="a"), row("Li3N", -5.0, doi="b"),
-                   row("Li6N2", -3.6, doi="c"), row("Li3N", -3.0, doi="a"),
-                   row("Li3N", -9.0, doi="d", censored=True))
+    liion = source(
+        "liion",
+        row("Li3N", -3.0, doi="a"),
+        row("Li3N", -5.0, doi="b"),
+        row("Li6N2", -3.6, doi="c"),
+        row("Li3N", -3.0, doi="a"),
+        row("Li3N", -9.0, doi="d", censored=True),
+    )
     curation = curate([liion])
     assert audit_counts(curation.audit).iloc[0].tolist() == ["liion", 5, 1, 4, 0, 0]
     kept = curation.curated.iloc[0]
@@ -129,8 +160,13 @@ def test_temperature_window_and_lithium():
 def test_a_row_with_a_structure_represents_its_repeats():
     structure = Structure(Lattice.cubic(5.0), ["Li", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
     record = structure_record(structure, structure_id="mine:2", source="mine", text="x", origin="2.cif")
-    own = source("mine", row("LiCl", -8.0), row("LiCl", -6.0, structure_id="mine:2"), row("LiCl", -7.9),
-                 structures=(record,))
+    own = source(
+        "mine",
+        row("LiCl", -8.0),
+        row("LiCl", -6.0, structure_id="mine:2"),
+        row("LiCl", -7.9),
+        structures=(record,),
+    )
     curation = curate([own])
     kept = curation.curated.iloc[0]
     assert kept[Entry.ID] == "mine:2" and kept[Entry.LOG10_SIGMA] == -7.9 and len(curation.structures) == 1

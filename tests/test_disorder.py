@@ -13,25 +13,34 @@ def two_sites(first: dict[str, float], second: dict[str, float]) -> Structure:
 
 
 def test_li3ycl6_of_table_4_of_kim():
-    sites = [("Li", 0.86, (0.00, 0.33, 0.50)), ("Li", 0.62, (0.00, 0.33, 0.00)),
-             ("Y", 0.57, (0.33, 0.67, 0.49)), ("Y", 0.43, (0.33, 0.67, 0.98)), ("Y", 1.0, (0.0, 0.0, 0.0)),
-             ("Cl", 1.0, (0.11, 0.22, 0.78)), ("Cl", 1.0, (0.13, 0.56, 0.75)),
-             ("Cl", 1.0, (0.21, 0.42, 0.28))]
+    sites = [
+        ("Li", 0.86, (0.00, 0.33, 0.50)),
+        ("Li", 0.62, (0.00, 0.33, 0.00)),
+        ("Y", 0.57, (0.33, 0.67, 0.49)),
+        ("Y", 0.43, (0.33, 0.67, 0.98)),
+        ("Y", 1.0, (0.0, 0.0, 0.0)),
+        ("Cl", 1.0, (0.11, 0.22, 0.78)),
+        ("Cl", 1.0, (0.13, 0.56, 0.75)),
+        ("Cl", 1.0, (0.21, 0.42, 0.28)),
+    ]
     species, positions = [{el: occupancy} for el, occupancy, _ in sites], [xyz for *_, xyz in sites]
     structure = Structure(Lattice.hexagonal(11.2, 6.0), species, positions)
     assert disorder_class(structure) == "Li cation and Other atom disorder"
     assert disordered_elements(structure) == {"Li", "Y"}
 
 
-@pytest.mark.parametrize(("first", "second", "expected"), [
-    ({"Li": 1.0}, {"Cl": 1.0}, DisorderClass.NONE),
-    ({"Li": 0.9995}, {"Cl": 1.0}, DisorderClass.NONE),
-    ({"Li": 0.9}, {"Cl": 1.0}, DisorderClass.LI),
-    ({"Li": 1.0}, {"Cl": 0.5, "Br": 0.5}, DisorderClass.OTHER),
-    ({"Li": 0.5}, {"Cl": 0.9}, DisorderClass.LI_AND_OTHER),
-    ({"Li": 0.5, "Na": 0.5}, {"Cl": 1.0}, DisorderClass.LI_AND_OTHER),
-    ({"Li+": 0.5}, {"Cl-": 1.0}, DisorderClass.LI),
-])
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ({"Li": 1.0}, {"Cl": 1.0}, DisorderClass.NONE),
+        ({"Li": 0.9995}, {"Cl": 1.0}, DisorderClass.NONE),
+        ({"Li": 0.9}, {"Cl": 1.0}, DisorderClass.LI),
+        ({"Li": 1.0}, {"Cl": 0.5, "Br": 0.5}, DisorderClass.OTHER),
+        ({"Li": 0.5}, {"Cl": 0.9}, DisorderClass.LI_AND_OTHER),
+        ({"Li": 0.5, "Na": 0.5}, {"Cl": 1.0}, DisorderClass.LI_AND_OTHER),
+        ({"Li+": 0.5}, {"Cl-": 1.0}, DisorderClass.LI),
+    ],
+)
 def test_four_classes(first, second, expected):
     assert disorder_class(two_sites(first, second)) is expected
 

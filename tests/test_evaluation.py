@@ -40,23 +40,47 @@ def made_up(n: int = 60, *, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame, 
     rng = np.random.default_rng(seed)
     x = np.round(rng.uniform(0.1, 0.9, n), 3)
     formulas = [f"Li{a} O{1 - a:.3f}" for a in x]
-    table = pd.DataFrame({
-        "id": [f"obelix:{i}" for i in range(n)], "source": "obelix", "formula": formulas,
-        "composition": [canonical(f) for f in formulas], "log10_sigma": -9 + 6 * x + rng.normal(0, 0.1, n),
-        "censored": rng.random(n) < 0.1, "family": rng.choice(["a", "b", "c", "d", "e", "f"], n),
-        "duplicate_group": np.arange(n) // 2})
-    features = element_fractions(formulas)[["Li", "O"]].add_prefix("frac_").assign(
-        noise=rng.random(n)).assign(id=table["id"])
-    groups = pd.DataFrame({"feature": ["frac_Li", "frac_O", "noise"], "kim": [True, True, False],
-                           "group": ["stoichiometric", "stoichiometric", "geometric"]})
+    table = pd.DataFrame(
+        {
+            "id": [f"obelix:{i}" for i in range(n)],
+            "source": "obelix",
+            "formula": formulas,
+            "composition": [canonical(f) for f in formulas],
+            "log10_sigma": -9 + 6 * x + rng.normal(0, 0.1, n),
+            "censored": rng.random(n) < 0.1,
+            "family": rng.choice(["a", "b", "c", "d", "e", "f"], n),
+            "duplicate_group": np.arange(n) // 2,
+        }
+    )
+    features = (
+        element_fractions(formulas)[["Li", "O"]]
+        .add_prefix("frac_")
+        .assign(noise=rng.random(n))
+        .assign(id=table["id"])
+    )
+    groups = pd.DataFrame(
+        {
+            "feature": ["frac_Li", "frac_O", "noise"],
+            "kim": [True, True, False],
+            "group": ["stoichiometric", "stoichiometric", "geometric"],
+        }
+    )
     return table, features.sample(frac=1, random_state=0), groups
 
 
-def run(model: str, *, protocol: str = "kfold5", settings: Settings = SETTINGS, data: tuple | None = None,
-        parts: Path | None = None, features: str = "all") -> pd.DataFrame:
+def run(
+    model: str,
+    *,
+    protocol: str = "kfold5",
+    settings: Settings = SETTINGS,
+    data: tuple | None = None,
+    parts: Path | None = None,
+    features: str = "all",
+) -> pd.DataFrame:
     """Evaluate one case on made-up data."""
-    return evaluate(*(data or made_up()), case=Case("obelix", model, features, protocol), settings=settings,
-                    parts=parts)
+    return evaluate(
+        *(data or made_up()), case=Case("obelix", model, features, protocol), settings=settings, parts=parts
+    )
 
 
 def test_predictions_cover_each_row_once_and_have_the_columns() -> None:
@@ -82,7 +106,7 @@ def test_a_test_rows_own_label_never_reaches_its_prediction() -> None:
 
 def test_result_is_kept_and_read_back_until_something_changes(tmp_path: Path) -> None:
     first = run("mean", parts=tmp_path, features="none")
-    part, = tmp_path.glob("*.parquet")
+    (part,) = tmp_path.glob("*.parquet")
     pd.testing.assert_frame_equal(first, run("mean", parts=tmp_path, features="none"))
     marked = first.assign(y_pred=0.0)
     marked.to_parquet(part, index=False)
@@ -97,10 +121,12 @@ def test_result_is_kept_and_read_back_until_something_changes(tmp_path: Path) ->
 
 def test_metrics_written_equal_those_recomputed_from_the_written_predictions(tmp_path: Path) -> None:
     table, features, groups = made_up()
-    cases = plan("obelix", ["kfold5", "random_stratified"], models=["xgb_single/all"],
-                 controls=["mean", "1nn"])
-    predictions = evaluate_all(cases, tables=datasets(table), features=features, groups=groups,
-                               settings=SETTINGS)
+    cases = plan(
+        "obelix", ["kfold5", "random_stratified"], models=["xgb_single/all"], controls=["mean", "1nn"]
+    )
+    predictions = evaluate_all(
+        cases, tables=datasets(table), features=features, groups=groups, settings=SETTINGS
+    )
     predictions.to_parquet(tmp_path / "p.parquet", index=False)
     (tmp_path / "m.json").write_text(to_json(metrics_from_predictions(predictions, n_bootstrap=20)))
     read, records = pd.read_parquet(tmp_path / "p.parquet"), json.loads((tmp_path / "m.json").read_text())
@@ -124,8 +150,9 @@ def test_tuned_model_is_tuned_on_each_training_set(tmp_path: Path) -> None:
 
 
 def test_interval_covers_what_it_says_on_exchangeable_rows() -> None:
-    settings = replace(SETTINGS, interval_models=("extra_trees",), interval_protocols=("kfold5",),
-                       nominal=0.8)
+    settings = replace(
+        SETTINGS, interval_models=("extra_trees",), interval_protocols=("kfold5",), nominal=0.8
+    )
     found = run("extra_trees", settings=settings, data=made_up(300))
     covered = ((found["lower"] <= found["y_true"]) & (found["y_true"] <= found["upper"])).mean()
     assert 0.7 < covered < 0.9
@@ -150,15 +177,27 @@ def test_datasets_by_source() -> None:
 def test_rows_without_features_are_an_error() -> None:
     table, features, groups = made_up()
     with pytest.raises(DataError, match=r"60 curated rows.*03_features"):
-        evaluate(table.assign(id="x" + table["id"]), features, groups,
-                 case=Case("obelix", "mean", "none", "kfold5"), settings=SETTINGS)
+        evaluate(
+            table.assign(id="x" + table["id"]),
+            features,
+            groups,
+            case=Case("obelix", "mean", "none", "kfold5"),
+            settings=SETTINGS,
+        )
 
 
 def test_categories_of_table_8() -> None:
     formulas = ["Li7La3Zr2O12", "Li10GeP2S12", "Li6PS5Cl", "Li2VCl4", "Li4SnSe4", "Li2SO4", "Li6PS4OCl"]
     others = "others (non-S/O)"
-    assert kim_category(formulas) == ["oxide", "sulfide (non-halides)", "sulfide (halides)", others, others,
-                                      "oxide", "sulfide (halides)"]
+    assert kim_category(formulas) == [
+        "oxide",
+        "sulfide (non-halides)",
+        "sulfide (halides)",
+        others,
+        others,
+        "oxide",
+        "sulfide (halides)",
+    ]
 
 
 def test_family_errors_average_to_the_whole() -> None:
@@ -187,19 +226,37 @@ def test_official_split_with_kims_settings_repeats_the_measured_number(mirror: P
     test_ids = set(pd.read_csv(mirror / "obelix" / "test.csv")["ID"])
     sigma = raw["Ionic conductivity (S cm-1)"].astype(str)
     formulas = [canonical(f) for f in raw["True Composition"].str.replace(" ", "")]
-    table = pd.DataFrame({
-        "id": raw["ID"], "source": "obelix", "composition": formulas, "censored": sigma.str.contains("<"),
-        "log10_sigma": np.log10(sigma.str.strip("<").astype(float)),
-        "chemical_system": [chemical_system(f) for f in formulas],
-        "official_split": np.where(raw["ID"].isin(test_ids), "test", "train")})
+    table = pd.DataFrame(
+        {
+            "id": raw["ID"],
+            "source": "obelix",
+            "composition": formulas,
+            "censored": sigma.str.contains("<"),
+            "log10_sigma": np.log10(sigma.str.strip("<").astype(float)),
+            "chemical_system": [chemical_system(f) for f in formulas],
+            "official_split": np.where(raw["ID"].isin(test_ids), "test", "train"),
+        }
+    )
     features = element_fractions(formulas).assign(id=raw["ID"], a=raw["a"], b=raw["b"], c=raw["c"])
     names = [c for c in features if c != "id"]
-    groups = pd.DataFrame({"feature": names, "kim": True,
-                           "group": ["geometric" if c in "abc" else "stoichiometric" for c in names]})
-    cases = [Case("obelix", m, f, "obelix_official") for m, f in
-             [("xgb_kim", "kim_all"), ("median", "none"), ("1nn", "composition")]]
-    predictions = evaluate_all(cases, tables={"obelix": table}, features=features, groups=groups,
-                               settings=replace(SETTINGS, options=ModelOptions(max_bin=64)))
+    groups = pd.DataFrame(
+        {
+            "feature": names,
+            "kim": True,
+            "group": ["geometric" if c in "abc" else "stoichiometric" for c in names],
+        }
+    )
+    cases = [
+        Case("obelix", m, f, "obelix_official")
+        for m, f in [("xgb_kim", "kim_all"), ("median", "none"), ("1nn", "composition")]
+    ]
+    predictions = evaluate_all(
+        cases,
+        tables={"obelix": table},
+        features=features,
+        groups=groups,
+        settings=replace(SETTINGS, options=ModelOptions(max_bin=64)),
+    )
     values = {(r["model"], r["metric"]): r for r in metrics_from_predictions(predictions, n_bootstrap=50)}
     assert values["xgb_kim", "mae_floor"]["n"] == 121 and values["xgb_kim", "mae_uncensored"]["n"] == 113
     assert values["xgb_kim", "mae_bound"]["value"] == pytest.approx(1.19, abs=0.08)
@@ -217,10 +274,16 @@ def test_plan_holds_each_model_and_control_once_per_protocol() -> None:
 
 
 def test_parity_points_show_training_and_held_out_rows() -> None:
-    points = parity_points(*made_up(), feature_sets=["all", "kim_all"], protocols=["kfold5"],
-                           model="xgb_single", settings=SETTINGS)
+    points = parity_points(
+        *made_up(),
+        feature_sets=["all", "kim_all"],
+        protocols=["kfold5"],
+        model="xgb_single",
+        settings=SETTINGS,
+    )
     assert points.groupby(["features", "part"]).size().to_dict() == {
-        (f, part): n for f in ("all", "kim_all") for part, n in (("test", 12), ("train", 48))}
+        (f, part): n for f in ("all", "kim_all") for part, n in (("test", 12), ("train", 48))
+    }
     held_out = run("xgb_single").query("fold == 0").set_index("id")["y_pred"]
     test = points[(points["part"] == "test") & (points["features"] == "all")].set_index("id")["y_pred"]
     assert test.to_numpy() == pytest.approx(held_out[test.index].to_numpy())
@@ -228,8 +291,9 @@ def test_parity_points_show_training_and_held_out_rows() -> None:
 
 def test_final_model_can_be_read_back_and_knows_its_features(tmp_path: Path) -> None:
     table, features, groups = made_up()
-    record = save_final_model(table, features, groups, name="xgb_single/kim_all", settings=SETTINGS,
-                              folder=tmp_path)
+    record = save_final_model(
+        table, features, groups, name="xgb_single/kim_all", settings=SETTINGS, folder=tmp_path
+    )
     assert record["features"] == ["frac_Li", "frac_O"] and record["n_rows"] == 60
     model = XGBRegressor()
     model.load_model(tmp_path / record["file"])

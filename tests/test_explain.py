@@ -19,7 +19,8 @@ def made_up(n: int = 90, *, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
     lengths = rng.uniform(4, 14, (n, 3))
     table = pd.DataFrame({"id": [f"r{i}" for i in range(n)], "log10_sigma": -10 + 0.5 * lengths[:, 1]})
     features = pd.DataFrame(lengths, columns=COLUMNS[:3]).assign(
-        noise=rng.random(n), volume=lengths.prod(axis=1), id=table["id"])
+        noise=rng.random(n), volume=lengths.prod(axis=1), id=table["id"]
+    )
     return table, features
 
 
@@ -54,8 +55,9 @@ def test_importance_names_the_feature_that_made_the_label(values: pd.DataFrame) 
 
 
 def test_group_value_is_the_sum_over_its_features() -> None:
-    rows = pd.DataFrame({"id": ["x", "x"], "repeat": 0, "fold": 0, "feature": ["p", "q"], "group": "g",
-                         "shap": [1.0, -1.0]})
+    rows = pd.DataFrame(
+        {"id": ["x", "x"], "repeat": 0, "fold": 0, "feature": ["p", "q"], "group": "g", "shap": [1.0, -1.0]}
+    )
     assert importance(rows, by="group")["mean"][0] == 0
     assert importance(rows)["mean"].tolist() == [1, 1]
 
@@ -63,6 +65,7 @@ def test_group_value_is_the_sum_over_its_features() -> None:
 def test_rank_stability_is_one_for_equal_folds_and_minus_one_for_opposite() -> None:
     def fold(k: int, sizes: list[float]) -> pd.DataFrame:
         return pd.DataFrame({"id": f"r{k}", "repeat": 0, "fold": k, "feature": list("pqr"), "shap": sizes})
+
     same = pd.concat([fold(0, [3.0, 2.0, 1.0]), fold(1, [-6.0, 4.0, 2.0])])
     opposite = pd.concat([fold(0, [3.0, 2.0, 1.0]), fold(1, [1.0, 2.0, 3.0])])
     assert rank_stability(same) == pytest.approx(1)
@@ -82,8 +85,15 @@ def test_relabelling_permutes_within_rows_only() -> None:
 
 def test_importance_of_a_label_is_lost_on_relabelling() -> None:
     table, features = made_up()
-    found = axis_relabelling(table, features, COLUMNS, invariant=["volume"], n_relabellings=2,
-                             options=OPTIONS, splits=protocol_splits("kfold5", table))
+    found = axis_relabelling(
+        table,
+        features,
+        COLUMNS,
+        invariant=["volume"],
+        n_relabellings=2,
+        options=OPTIONS,
+        splits=protocol_splits("kfold5", table),
+    )
     b = found[found["feature"] == "b_angstrom"].set_index(["variant", "run"])["mean_abs_shap"]
     assert b["raw", 0] > 2 * b["relabelled"].max()
     mae = found.groupby("variant")["mae_bound"].mean()

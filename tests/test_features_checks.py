@@ -9,26 +9,48 @@ from sselib.features import checks
 from sselib.features.pores import PoreSettings
 from sselib.plots import features as draw
 
-GROUPS = pd.DataFrame({"feature": ["fraction_Li", "poav_cm3_g", "largest_free_sphere_angstrom"],
-                       "group": ["stoichiometric", "geometric", "pores"], "kim": [True, True, False],
-                       "unit": ["1", "cm3/g", "Angstrom"], "description": ["x", "y", "z"]})
+GROUPS = pd.DataFrame(
+    {
+        "feature": ["fraction_Li", "poav_cm3_g", "largest_free_sphere_angstrom"],
+        "group": ["stoichiometric", "geometric", "pores"],
+        "kim": [True, True, False],
+        "unit": ["1", "cm3/g", "Angstrom"],
+        "description": ["x", "y", "z"],
+    }
+)
 
 
 def table(n: int = 60) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return curated rows whose conductivity grows with the first feature, and features."""
     rng = np.random.default_rng(0)
     x = rng.random(n)
-    curated = pd.DataFrame({"id": [f"t:{i}" for i in range(n)], "formula": "Li2O", "log10_sigma": x**3 - 8,
-                            "censored": [i % 5 == 0 for i in range(n)], "duplicate_group": np.arange(n) // 2})
-    features = pd.DataFrame({"id": curated["id"], "fraction_Li": x, "poav_cm3_g": rng.random(n),
-                             "largest_free_sphere_angstrom": np.where(np.arange(n) < 10, 1.0, np.nan)})
+    curated = pd.DataFrame(
+        {
+            "id": [f"t:{i}" for i in range(n)],
+            "formula": "Li2O",
+            "log10_sigma": x**3 - 8,
+            "censored": [i % 5 == 0 for i in range(n)],
+            "duplicate_group": np.arange(n) // 2,
+        }
+    )
+    features = pd.DataFrame(
+        {
+            "id": curated["id"],
+            "fraction_Li": x,
+            "poav_cm3_g": rng.random(n),
+            "largest_free_sphere_angstrom": np.where(np.arange(n) < 10, 1.0, np.nan),
+        }
+    )
     return curated, features
 
 
 @pytest.fixture(scope="module")
 def structures() -> dict[str, Structure]:
-    layered = Structure(Lattice.orthorhombic(3.4, 4.1, 7.0), ["O", "S", "Li"],
-                        [[0.1, 0.2, 0.1], [0.6, 0.7, 0.3], [0.4, 0.1, 0.7]])
+    layered = Structure(
+        Lattice.orthorhombic(3.4, 4.1, 7.0),
+        ["O", "S", "Li"],
+        [[0.1, 0.2, 0.1], [0.6, 0.7, 0.3], [0.4, 0.1, 0.7]],
+    )
     return {"layered": layered, "cubic": Structure(Lattice.cubic(4), ["O"], [[0, 0, 0]])}
 
 
@@ -46,8 +68,10 @@ def test_copies_of_rows_do_not_narrow_the_interval():
     curated, features = table()
     curated["duplicate_group"] = np.arange(len(curated))
     copies = [pd.concat([t] * 5, ignore_index=True) for t in (curated, features)]
-    widths = [checks.rank_correlations(c, f, GROUPS, n_bootstrap=300).set_index("feature").loc["poav_cm3_g"]
-              for c, f in ((curated, features), copies)]
+    widths = [
+        checks.rank_correlations(c, f, GROUPS, n_bootstrap=300).set_index("feature").loc["poav_cm3_g"]
+        for c, f in ((curated, features), copies)
+    ]
     once, often = (w["ci_high"] - w["ci_low"] for w in widths)
     assert often == pytest.approx(once, rel=0.05)
 

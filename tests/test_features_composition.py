@@ -19,10 +19,18 @@ def test_fractions_hold_the_elements_that_occur_and_add_up_to_one():
     assert all(f.kim and f.group == "stoichiometric" for f in features)
 
 
-@pytest.mark.parametrize(("name", "expected"), [
-    ("mean_electronegativity", (2 * 0.98 + 3.44) / 3), ("framework_mean_electronegativity", 3.44),
-    ("std_electronegativity", (3.44 - 0.98) * 2**0.5 / 3), ("framework_max_group", 16.0),
-    ("mobile_per_anion", 2.0), ("anion_fraction", 1 / 3), ("n_elements", 2.0)])
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("mean_electronegativity", (2 * 0.98 + 3.44) / 3),
+        ("framework_mean_electronegativity", 3.44),
+        ("std_electronegativity", (3.44 - 0.98) * 2**0.5 / 3),
+        ("framework_max_group", 16.0),
+        ("mobile_per_anion", 2.0),
+        ("anion_fraction", 1 / 3),
+        ("n_elements", 2.0),
+    ],
+)
 def test_worked_example_lithium_oxide(name, expected):
     table, _ = elemental_features(["Li2O"])
     assert table.loc[0, name] == pytest.approx(expected)
@@ -58,8 +66,10 @@ def test_each_feature_is_described_once():
     assert [f.name for f in features] == list(table)
 
 
-@pytest.mark.parametrize(("occupancies", "expected"), [
-    ([1.0], 0.0), ([0.5], np.log(2)), ([0.5, 0.5], np.log(2)), ([1 / 3, 1 / 3], np.log(3))])
+@pytest.mark.parametrize(
+    ("occupancies", "expected"),
+    [([1.0], 0.0), ([0.5], np.log(2)), ([0.5, 0.5], np.log(2)), ([1 / 3, 1 / 3], np.log(3))],
+)
 def test_mixing_entropy_counts_the_vacancy_as_a_species(occupancies, expected):
     assert site_entropy_kb(occupancies) == pytest.approx(expected)
 
@@ -80,10 +90,20 @@ def test_an_ordered_structure_without_the_mobile_ion():
     assert np.isnan(found["mean_mobile_site_occupancy"])
 
 
-@pytest.mark.parametrize(("number", "system", "order"), [
-    (1, "triclinic", 1), (2, "triclinic", 2), (14, "monoclinic", 4), (62, "orthorhombic", 8),
-    (137, "tetragonal", 16), (167, "trigonal", 12), (194, "hexagonal", 24),
-    (216, "cubic", 24), (230, "cubic", 48)])
+@pytest.mark.parametrize(
+    ("number", "system", "order"),
+    [
+        (1, "triclinic", 1),
+        (2, "triclinic", 2),
+        (14, "monoclinic", 4),
+        (62, "orthorhombic", 8),
+        (137, "tetragonal", 16),
+        (167, "trigonal", 12),
+        (194, "hexagonal", 24),
+        (216, "cubic", 24),
+        (230, "cubic", 48),
+    ],
+)
 def test_point_groups_of_known_space_groups(number, system, order):
     found = symmetry_features(number)
     assert found["point_group_order"] == order
@@ -91,6 +111,7 @@ def test_point_groups_of_known_space_groups(number, system, order):
 
 
 def test_space_group_of_a_disordered_structure():
-    salt = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.14), [{"Li": 0.5, "Na": 0.3}, "Cl"],
-                                     [[0, 0, 0], [0.5, 0.5, 0.5]])
+    salt = Structure.from_spacegroup(
+        "Fm-3m", Lattice.cubic(5.14), [{"Li": 0.5, "Na": 0.3}, "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
+    )
     assert space_group_of(salt) == 225

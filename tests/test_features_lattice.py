@@ -22,9 +22,19 @@ HALITE = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [
 
 def row(**changes) -> dict[str, object]:
     """Return a row of the curated table for LiCl."""
-    values = {"id": "x", "a_angstrom": 5.13, "b_angstrom": 5.13, "c_angstrom": 5.13, "alpha_deg": 90.0,
-              "beta_deg": 90.0, "gamma_deg": 90.0, "cell_formula": "Li4Cl4", "space_group_symbol": "Fm-3m",
-              "structure_id": "s", "close_match": False}
+    values = {
+        "id": "x",
+        "a_angstrom": 5.13,
+        "b_angstrom": 5.13,
+        "c_angstrom": 5.13,
+        "alpha_deg": 90.0,
+        "beta_deg": 90.0,
+        "gamma_deg": 90.0,
+        "cell_formula": "Li4Cl4",
+        "space_group_symbol": "Fm-3m",
+        "structure_id": "s",
+        "close_match": False,
+    }
     return values | changes
 
 
@@ -46,8 +56,10 @@ def test_a_row_without_a_lattice_or_without_content():
     assert set(found) == {"a_angstrom", "b_angstrom", "c_angstrom"}
 
 
-@pytest.mark.parametrize(("symbol", "parts"), [("P 21/c", 1), ("I 41/acd", 2), ("F-43m", 4), ("Cmcm", 2),
-                                               ("A b m 2", 2), ("R -3 c", 3), (None, 1)])
+@pytest.mark.parametrize(
+    ("symbol", "parts"),
+    [("P 21/c", 1), ("I 41/acd", 2), ("F-43m", 4), ("Cmcm", 2), ("A b m 2", 2), ("R -3 c", 3), (None, 1)],
+)
 def test_centring_divides_the_volume(symbol, parts):
     cell = cell_of_row(row(gamma_deg=120.0, space_group_symbol=symbol))
     assert cell.primitive.volume == pytest.approx(cell.lattice.volume / parts)

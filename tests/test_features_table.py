@@ -18,15 +18,23 @@ from sselib.structures import structure_record, structure_to_json
 
 SETTINGS = PoreSettings(probe_radius_angstrom=0.3, grid_spacing_angstrom=0.15)
 LATTICE_LABELS = {"a_angstrom", "b_angstrom", "c_angstrom"}
-OF_THE_CELL = LATTICE_LABELS | {"atoms_per_cell", "cell_volume_angstrom3", "length_short_angstrom",
-                                "length_middle_angstrom", "length_long_angstrom"}
+OF_THE_CELL = LATTICE_LABELS | {
+    "atoms_per_cell",
+    "cell_volume_angstrom3",
+    "length_short_angstrom",
+    "length_middle_angstrom",
+    "length_long_angstrom",
+}
 
 
 def disordered() -> Structure:
     """Return an orthorhombic structure with partial, shared and full sites and open channels."""
     sites = [{"Li": 0.5}, {"Ti": 0.6, "Zr": 0.4}, {"O": 1.0}, {"S": 0.8, "O": 0.2}]
-    return Structure(Lattice.orthorhombic(4.6, 5.4, 7.9), sites,
-                     [[0.02, 0.51, 0.13], [0.1, 0.12, 0.4], [0.47, 0.18, 0.35], [0.43, 0.61, 0.72]])
+    return Structure(
+        Lattice.orthorhombic(4.6, 5.4, 7.9),
+        sites,
+        [[0.02, 0.51, 0.13], [0.1, 0.12, 0.4], [0.47, 0.18, 0.35], [0.43, 0.61, 0.72]],
+    )
 
 
 def relabelled(s: Structure) -> Structure:
@@ -52,10 +60,16 @@ def numbers(structure: Structure, leave: set[str]) -> pd.Series:
     return pd.Series(record.numbers).drop(list(leave))
 
 
-@pytest.mark.parametrize(("change", "leave"), [
-    (relabelled, LATTICE_LABELS), (shifted, set()), (shuffled, set()),
-    (lambda s: s.make_supercell([2, 1, 1], in_place=False), OF_THE_CELL)],
-    ids=["axis labels", "origin", "atom order", "supercell"])
+@pytest.mark.parametrize(
+    ("change", "leave"),
+    [
+        (relabelled, LATTICE_LABELS),
+        (shifted, set()),
+        (shuffled, set()),
+        (lambda s: s.make_supercell([2, 1, 1], in_place=False), OF_THE_CELL),
+    ],
+    ids=["axis labels", "origin", "atom order", "supercell"],
+)
 def test_a_record_does_not_depend_on_how_the_structure_is_written(change, leave):
     """Volumes on the grid agree within 1 % and the jitter of 1e-4 Angstrom moves the spheres a little."""
     first, second = numbers(disordered(), leave), numbers(change(disordered()), leave)
@@ -64,19 +78,45 @@ def test_a_record_does_not_depend_on_how_the_structure_is_written(change, leave)
 
 
 def test_labelled_lengths_do_depend_on_the_labels():
-    first, second = (structure_features(structure_to_json(s), SETTINGS).numbers
-                     for s in (disordered(), relabelled(disordered())))
+    first, second = (
+        structure_features(structure_to_json(s), SETTINGS).numbers
+        for s in (disordered(), relabelled(disordered()))
+    )
     assert [first[n] for n in sorted(LATTICE_LABELS)] != [second[n] for n in sorted(LATTICE_LABELS)]
 
 
 def curated(**columns) -> pd.DataFrame:
     """Return two curated rows: LiCl with a lattice and no structure, one with a structure."""
-    lattice = {"a_angstrom": 5.13, "b_angstrom": 5.13, "c_angstrom": 5.13, "alpha_deg": 90, "beta_deg": 90,
-               "gamma_deg": 90, "cell_formula": "Li4Cl4", "space_group_number": 225}
-    rows = [{"id": "t:1", "source": "t", "source_id": "1", "formula": "LiCl", "log10_sigma": -8.0,
-             "composition": canonical("LiCl"), **lattice},
-            {"id": "t:2", "source": "t", "source_id": "2", "formula": "Li3TiO2S", "log10_sigma": -5.0,
-             "composition": canonical("Li3TiO2S"), "structure_id": "s"}]
+    lattice = {
+        "a_angstrom": 5.13,
+        "b_angstrom": 5.13,
+        "c_angstrom": 5.13,
+        "alpha_deg": 90,
+        "beta_deg": 90,
+        "gamma_deg": 90,
+        "cell_formula": "Li4Cl4",
+        "space_group_number": 225,
+    }
+    rows = [
+        {
+            "id": "t:1",
+            "source": "t",
+            "source_id": "1",
+            "formula": "LiCl",
+            "log10_sigma": -8.0,
+            "composition": canonical("LiCl"),
+            **lattice,
+        },
+        {
+            "id": "t:2",
+            "source": "t",
+            "source_id": "2",
+            "formula": "Li3TiO2S",
+            "log10_sigma": -5.0,
+            "composition": canonical("Li3TiO2S"),
+            "structure_id": "s",
+        },
+    ]
     return entries_frame(rows).assign(**columns)
 
 
@@ -147,7 +187,10 @@ def test_a_structure_that_is_not_there_is_named(tmp_path):
 def test_a_slip_in_z_is_corrected_and_reported(tmp_path):
     s = disordered()
     lattice = dict(zip(("a_angstrom", "b_angstrom", "c_angstrom"), s.lattice.abc)) | {
-        "alpha_deg": 90.0, "beta_deg": 90.0, "gamma_deg": 90.0}
+        "alpha_deg": 90.0,
+        "beta_deg": 90.0,
+        "gamma_deg": 90.0,
+    }
     double = s.composition.formula.replace(" ", "")
     table = curated(**lattice, cell_formula=f"({double})2", structure_id="s").iloc[1:]
     found = compute_features(table, structures(), n_jobs=1, cache_dir=tmp_path)
@@ -158,6 +201,7 @@ def test_a_slip_in_z_is_corrected_and_reported(tmp_path):
 def test_a_broken_block_is_a_failure_row(tmp_path, monkeypatch):
     def broken(structure: Structure, settings: PoreSettings) -> dict[str, float]:
         raise RuntimeError("spglib said no")
+
     monkeypatch.setattr(feature_table, "_symmetry_block", broken)
     found = compute_features(curated(), structures(), n_jobs=1, cache_dir=tmp_path)
     assert found.failures.to_numpy().tolist() == [["t:2", "symmetry", "RuntimeError: spglib said no"]]

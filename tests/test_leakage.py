@@ -16,13 +16,16 @@ FORMULAS = ["Li6PS5Cl", "Li6.1PS5Cl", "Li3YCl6", "Li7La3Zr2O12", "Li3N", "Li6PS5
 
 def table(formulas=FORMULAS, doi=("d1", "d1", "d2", None, "d3", "d1"), cluster=(0, 0, -1, 1, -1, 0)):
     fractions = element_fractions(list(formulas)).to_numpy()
-    return pd.DataFrame({
-        Entry.ID: [f"r{k}" for k in range(len(formulas))],
-        Entry.COMPOSITION: [canonical(f) for f in formulas],
-        Entry.DOI: list(doi), Curated.CLUSTER: list(cluster),
-        Curated.CHEMICAL_SYSTEM: [chemical_system(f) for f in formulas],
-        Curated.DUPLICATE_GROUP: duplicate_groups(fractions),
-    })
+    return pd.DataFrame(
+        {
+            Entry.ID: [f"r{k}" for k in range(len(formulas))],
+            Entry.COMPOSITION: [canonical(f) for f in formulas],
+            Entry.DOI: list(doi),
+            Curated.CLUSTER: list(cluster),
+            Curated.CHEMICAL_SYSTEM: [chemical_system(f) for f in formulas],
+            Curated.DUPLICATE_GROUP: duplicate_groups(fractions),
+        }
+    )
 
 
 def test_worked_example():
@@ -48,17 +51,24 @@ def test_a_leak_that_is_planted_is_seen():
     assert (audit["share"] == 1).all() and (audit["n"] == 6).all()
 
 
-@pytest.mark.parametrize(("train", "test", "message"), [
-    (["r0"], [], "no id"), (["r0"], ["zz"], "'zz'"), (["r0", "r1"], ["r1"], "both sides"),
-])
+@pytest.mark.parametrize(
+    ("train", "test", "message"),
+    [
+        (["r0"], [], "no id"),
+        (["r0"], ["zz"], "'zz'"),
+        (["r0", "r1"], ["r1"], "both sides"),
+    ],
+)
 def test_impossible_splits(train, test, message):
     with pytest.raises(DataError, match=message):
         audit_split(table(), train, test)
 
 
 def test_folds_are_pooled_and_repeats_do_not_narrow_the_interval():
-    fold = [Split("p", 0, 0, np.array([0, 2, 3]), np.array([1, 4, 5])),
-            Split("p", 0, 1, np.array([1, 4, 5]), np.array([0, 2, 3]))]
+    fold = [
+        Split("p", 0, 0, np.array([0, 2, 3]), np.array([1, 4, 5])),
+        Split("p", 0, 1, np.array([1, 4, 5]), np.array([0, 2, 3])),
+    ]
     again = [Split("p", 1, s.fold, s.train, s.test) for s in fold]
     once, twice = (audit_protocol(table(), splits).set_index("criterion") for splits in (fold, fold + again))
     assert once.loc["within 2% in composition", ["share", "n"]].tolist() == pytest.approx([2 / 6, 6])

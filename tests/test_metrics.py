@@ -15,8 +15,9 @@ from sselib.errors import DataError
 from sselib.metrics import beside_published, interval_score, metrics_from_predictions, score_table, srcc
 
 
-def make_predictions(n: int = 80, *, models: tuple[str, ...] = ("good", "mean"), repeats: int = 1,
-                     seed: int = 0) -> pd.DataFrame:
+def make_predictions(
+    n: int = 80, *, models: tuple[str, ...] = ("good", "mean"), repeats: int = 1, seed: int = 0
+) -> pd.DataFrame:
     """Return made-up predictions: "good" errs by 0.5 log units, "mean" predicts the mean."""
     rng = np.random.default_rng(seed)
     y = rng.normal(-6, 2, n)
@@ -26,10 +27,24 @@ def make_predictions(n: int = 80, *, models: tuple[str, ...] = ("good", "mean"),
         rows = np.sort(rng.choice(n, n // 2 if repeats > 1 else n, replace=False))
         for model in models:
             guess = y.mean() + np.zeros(n) if model == "mean" else y + rng.normal(0, 0.5, n)
-            frames.append(pd.DataFrame({
-                "id": [f"r{i}" for i in rows], "dataset": "obelix", "model": model, "features": "all",
-                "protocol": "kfold5", "repeat": repeat, "fold": 0, "y_true": y[rows],
-                "censored": censored[rows], "y_pred": guess[rows], "lower": np.nan, "upper": np.nan}))
+            frames.append(
+                pd.DataFrame(
+                    {
+                        "id": [f"r{i}" for i in rows],
+                        "dataset": "obelix",
+                        "model": model,
+                        "features": "all",
+                        "protocol": "kfold5",
+                        "repeat": repeat,
+                        "fold": 0,
+                        "y_true": y[rows],
+                        "censored": censored[rows],
+                        "y_pred": guess[rows],
+                        "lower": np.nan,
+                        "upper": np.nan,
+                    }
+                )
+            )
     return pd.concat(frames, ignore_index=True)
 
 
@@ -57,7 +72,8 @@ def test_values_agree_with_sklearn_and_scipy(repeats: int) -> None:
             assert record["value"] == pytest.approx(np.mean(expected[name]), abs=1e-9)
             if repeats > 1:
                 assert found[f"{name}_{treatment}_std"]["value"] == pytest.approx(
-                    np.std(expected[name], ddof=1), abs=1e-9)
+                    np.std(expected[name], ddof=1), abs=1e-9
+                )
 
 
 def test_only_the_floor_moves_with_bounds_and_n_counts_them() -> None:
@@ -69,12 +85,15 @@ def test_only_the_floor_moves_with_bounds_and_n_counts_them() -> None:
     assert found["mae_floor"]["value"] > found["mae_bound"]["value"] + 0.5
 
 
-@given(counts=arrays(int, 12, elements=st.integers(0, 3)),
-       y=arrays(float, 12, elements=st.integers(-3, 3).map(float)),
-       p=arrays(float, 12, elements=st.integers(-3, 3).map(float)))
+@given(
+    counts=arrays(int, 12, elements=st.integers(0, 3)),
+    y=arrays(float, 12, elements=st.integers(-3, 3).map(float)),
+    p=arrays(float, 12, elements=st.integers(-3, 3).map(float)),
+)
 @settings(max_examples=100, deadline=None)
-def test_rank_correlation_equals_scipy_on_repeated_rows(counts: np.ndarray, y: np.ndarray,
-                                                        p: np.ndarray) -> None:
+def test_rank_correlation_equals_scipy_on_repeated_rows(
+    counts: np.ndarray, y: np.ndarray, p: np.ndarray
+) -> None:
     drawn_y, drawn_p = np.repeat(y, counts), np.repeat(p, counts)
     found = srcc(y, p, counts[:, None].astype(float))[0]
     if len(set(drawn_y)) > 1 and len(set(drawn_p)) > 1:
@@ -96,8 +115,10 @@ def test_whole_groups_widen_the_interval_of_correlated_errors() -> None:
     family = pd.Series(np.repeat(np.arange(10), 20).astype(str), index=[f"r{i}" for i in range(200)])
     shift = predictions["id"].map(family).astype(int) * 0.3
     predictions["y_pred"] = predictions["y_true"] + shift
-    rows, groups = (values_of(metrics_from_predictions(predictions, groups=g), "good")["mae_bound"]
-                    for g in (None, {"kfold5": family}))
+    rows, groups = (
+        values_of(metrics_from_predictions(predictions, groups=g), "good")["mae_bound"]
+        for g in (None, {"kfold5": family})
+    )
     assert rows["value"] == groups["value"]
     assert groups["ci_high"] - groups["ci_low"] > 2 * (rows["ci_high"] - rows["ci_low"])
 
@@ -115,7 +136,7 @@ def test_a_model_does_not_differ_from_its_own_copy() -> None:
     one = make_predictions(models=("good",))
     both = pd.concat([one, one.assign(features="copy")], ignore_index=True)
     records = metrics_from_predictions(both, pairs=[("good/copy", "good/all")])
-    delta, = (r for r in records if r["metric"] == "delta_mae_bound_vs_good/all")
+    (delta,) = (r for r in records if r["metric"] == "delta_mae_bound_vs_good/all")
     assert delta["value"] == delta["ci_low"] == delta["ci_high"] == 0
 
 
@@ -171,10 +192,17 @@ def test_score_table_keeps_the_order_of_protocols_and_shows_intervals() -> None:
 def test_published_numbers_stand_beside_the_same_features() -> None:
     predictions = make_predictions(models=("good",))
     both = pd.concat([predictions, predictions.assign(features="kim_geometric", y_pred=-5.0)])
-    published = [{"who": "A, geometric features", "protocol": "kfold5", "metric": "MAE", "value": 0.72,
-                  "comparable": "no"}, {"who": "B", "protocol": "kfold5", "metric": "R2", "value": 0.84,
-                                        "comparable": "no"},
-                 {"who": "C", "protocol": "loco_paper", "metric": "MAE", "value": 1.0, "comparable": "no"}]
+    published = [
+        {
+            "who": "A, geometric features",
+            "protocol": "kfold5",
+            "metric": "MAE",
+            "value": 0.72,
+            "comparable": "no",
+        },
+        {"who": "B", "protocol": "kfold5", "metric": "R2", "value": 0.84, "comparable": "no"},
+        {"who": "C", "protocol": "loco_paper", "metric": "MAE", "value": 1.0, "comparable": "no"},
+    ]
     records = metrics_from_predictions(both, n_bootstrap=50)
     found = beside_published(records, published, dataset="obelix", model="good", features="all")
     assert found["features"].tolist() == ["kim_geometric", "all"]

@@ -17,11 +17,19 @@ from sselib.models import (
 from sselib.tuning import SEARCH_SPACE, _folds, tune
 
 GROUPS = pd.DataFrame(
-    [("frac_Li", "stoichiometric", True), ("frac_O", "stoichiometric", True),
-     ("mean_mass", "elemental", False), ("a_angstrom", "geometric", True),
-     ("volume_per_li", "geometric", False), ("poav_cm3_g", "pores", True),
-     ("niggli_a", "lattice_invariant", False), ("partial_share", "disorder", False),
-     ("point_group_order", "symmetry", False)], columns=["feature", "group", "kim"])
+    [
+        ("frac_Li", "stoichiometric", True),
+        ("frac_O", "stoichiometric", True),
+        ("mean_mass", "elemental", False),
+        ("a_angstrom", "geometric", True),
+        ("volume_per_li", "geometric", False),
+        ("poav_cm3_g", "pores", True),
+        ("niggli_a", "lattice_invariant", False),
+        ("partial_share", "disorder", False),
+        ("point_group_order", "symmetry", False),
+    ],
+    columns=["feature", "group", "kim"],
+)
 
 
 def made_up(n: int = 80, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -33,9 +41,17 @@ def made_up(n: int = 80, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 def test_kim_settings_are_those_of_table_1() -> None:
     found = make_model("xgb_kim").get_params()
-    expected = {"n_estimators": 242, "reg_lambda": 24.922, "reg_alpha": 2.345, "max_depth": 8,
-                "num_parallel_tree": 8, "min_child_weight": 1, "subsample": 0.659, "learning_rate": 0.084,
-                "gamma": 0.015}
+    expected = {
+        "n_estimators": 242,
+        "reg_lambda": 24.922,
+        "reg_alpha": 2.345,
+        "max_depth": 8,
+        "num_parallel_tree": 8,
+        "min_child_weight": 1,
+        "subsample": 0.659,
+        "learning_rate": 0.084,
+        "gamma": 0.015,
+    }
     assert {k: found[k] for k in expected} == expected
     assert make_model("xgb_single").get_params()["num_parallel_tree"] == 1
 

@@ -9,15 +9,28 @@ from sselib.noise import label_noise, source_disagreement
 
 
 def measurements(rows):
-    names = [Entry.SOURCE, Entry.COMPOSITION, Entry.SPACE_GROUP_NUMBER, Entry.LOG10_SIGMA, Entry.CENSORED,
-             Entry.DOI]
+    names = [
+        Entry.SOURCE,
+        Entry.COMPOSITION,
+        Entry.SPACE_GROUP_NUMBER,
+        Entry.LOG10_SIGMA,
+        Entry.CENSORED,
+        Entry.DOI,
+    ]
     table = pd.DataFrame(rows, columns=[str(n) for n in names])
     return table.astype({Entry.SPACE_GROUP_NUMBER: "Int64"})
 
 
-ROWS = [("a", "x", 1, -3.0, False, "d1"), ("a", "x", 1, -4.0, False, "d2"), ("a", "x", 2, -6.0, False, "d3"),
-        ("a", "y", 1, -5.0, False, "d4"), ("a", "z", 1, -9.0, True, "d5"), ("a", "z", 1, -2.0, False, "d6"),
-        ("b", "x", None, -3.5, False, "d7"), ("b", "y", None, -5.0, False, "D4")]
+ROWS = [
+    ("a", "x", 1, -3.0, False, "d1"),
+    ("a", "x", 1, -4.0, False, "d2"),
+    ("a", "x", 2, -6.0, False, "d3"),
+    ("a", "y", 1, -5.0, False, "d4"),
+    ("a", "z", 1, -9.0, True, "d5"),
+    ("a", "z", 1, -2.0, False, "d6"),
+    ("b", "x", None, -3.5, False, "d7"),
+    ("b", "y", None, -5.0, False, "D4"),
+]
 
 
 def value(table, source, grouping, measure):

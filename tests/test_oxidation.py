@@ -23,17 +23,34 @@ from sselib.oxidation import (
 from sselib.structures import read_cif
 
 KNOWN = {
-    "Li3P": {"P": -3}, "Li8GeP4": {"Ge": 4, "P": -3}, "Li9AlP4": {"Al": 3, "P": -3},
-    "Li8SiP4": {"Si": 4, "P": -3}, "Li3BP2": {"B": 3, "P": -3},
-    "Li3N": {"N": -3}, "Li2O": {"O": -2}, "LiI": {"I": -1},
-    "Li6PS5Cl": {"P": 5, "S": -2, "Cl": -1}, "Li6PS5I": {"P": 5, "S": -2, "I": -1},
-    "Li5NI2": {"N": -3, "I": -1}, "Li9N2Cl3": {"N": -3, "Cl": -1}, "Li3OCl": {"O": -2, "Cl": -1},
-    "LiBH4": {"B": 3, "H": -1}, "LiAlH4": {"Al": 3, "H": -1}, "LiH": {"H": -1},
-    "Li2OHCl": {"O": -2, "H": 1, "Cl": -1}, "LiOH": {"O": -2, "H": 1}, "LiNH2": {"N": -3, "H": 1},
-    "Li2CN2": {"C": 4, "N": -3}, "Li2CO3": {"C": 4, "O": -2}, "LiClO4": {"Cl": 7, "O": -2},
-    "Li7La3Zr2O12": {"La": 3, "Zr": 4, "O": -2}, "LiTi2(PO4)3": {"Ti": 4, "P": 5, "O": -2},
-    "Li10GeP2S12": {"Ge": 4, "P": 5, "S": -2}, "Li3YCl6": {"Y": 3, "Cl": -1},
-    "Li3V2(PO4)3": {"V": 3, "P": 5, "O": -2}, "Li5La3Bi2O12": {"La": 3, "Bi": 5, "O": -2},
+    "Li3P": {"P": -3},
+    "Li8GeP4": {"Ge": 4, "P": -3},
+    "Li9AlP4": {"Al": 3, "P": -3},
+    "Li8SiP4": {"Si": 4, "P": -3},
+    "Li3BP2": {"B": 3, "P": -3},
+    "Li3N": {"N": -3},
+    "Li2O": {"O": -2},
+    "LiI": {"I": -1},
+    "Li6PS5Cl": {"P": 5, "S": -2, "Cl": -1},
+    "Li6PS5I": {"P": 5, "S": -2, "I": -1},
+    "Li5NI2": {"N": -3, "I": -1},
+    "Li9N2Cl3": {"N": -3, "Cl": -1},
+    "Li3OCl": {"O": -2, "Cl": -1},
+    "LiBH4": {"B": 3, "H": -1},
+    "LiAlH4": {"Al": 3, "H": -1},
+    "LiH": {"H": -1},
+    "Li2OHCl": {"O": -2, "H": 1, "Cl": -1},
+    "LiOH": {"O": -2, "H": 1},
+    "LiNH2": {"N": -3, "H": 1},
+    "Li2CN2": {"C": 4, "N": -3},
+    "Li2CO3": {"C": 4, "O": -2},
+    "LiClO4": {"Cl": 7, "O": -2},
+    "Li7La3Zr2O12": {"La": 3, "Zr": 4, "O": -2},
+    "LiTi2(PO4)3": {"Ti": 4, "P": 5, "O": -2},
+    "Li10GeP2S12": {"Ge": 4, "P": 5, "S": -2},
+    "Li3YCl6": {"Y": 3, "Cl": -1},
+    "Li3V2(PO4)3": {"V": 3, "P": 5, "O": -2},
+    "Li5La3Bi2O12": {"La": 3, "Bi": 5, "O": -2},
 }
 FRACTIONAL = {
     "Li0.34La0.55TiO3": {"La": 3, "Ti": 4, "O": -2},
@@ -52,17 +69,20 @@ def test_known_compound(formula: str, expected: dict[str, int]) -> None:
     assert assignment.imbalance_per_atom <= BALANCE_TOLERANCE
 
 
-@pytest.mark.parametrize(("formula", "element", "state", "rule"), [
-    ("Li2O2", "O", -1, ONE_RARE),  # peroxide
-    ("LiB", "B", -1, ONE_RARE),  # boride
-    ("AlB2", "B", -1.5, MIXED_VALENCE),
-    ("CaB6", "B", -1 / 3, MIXED_VALENCE),
-    ("Li2B12H12", "B", 10 / 12, MIXED_VALENCE),  # closo-borate: hydridic H, cage B
-    ("Li7Ti5O12", "Ti", 3.4, MIXED_VALENCE),
-    ("Li2PS3", "P", 4, MIXED_VALENCE),  # hypothiodiphosphate: P-P bond
-    ("LiNH2BH3", "H", -0.2, MIXED_VALENCE),  # two protons, three hydrides
-    ("Li2S4", "S", -0.5, MIXED_VALENCE),
-])
+@pytest.mark.parametrize(
+    ("formula", "element", "state", "rule"),
+    [
+        ("Li2O2", "O", -1, ONE_RARE),  # peroxide
+        ("LiB", "B", -1, ONE_RARE),  # boride
+        ("AlB2", "B", -1.5, MIXED_VALENCE),
+        ("CaB6", "B", -1 / 3, MIXED_VALENCE),
+        ("Li2B12H12", "B", 10 / 12, MIXED_VALENCE),  # closo-borate: hydridic H, cage B
+        ("Li7Ti5O12", "Ti", 3.4, MIXED_VALENCE),
+        ("Li2PS3", "P", 4, MIXED_VALENCE),  # hypothiodiphosphate: P-P bond
+        ("LiNH2BH3", "H", -0.2, MIXED_VALENCE),  # two protons, three hydrides
+        ("Li2S4", "S", -0.5, MIXED_VALENCE),
+    ],
+)
 def test_one_element_leaves_its_common_states(formula: str, element: str, state: float, rule: str) -> None:
     assignment = assign_oxidation_states(formula)
     assert assignment.states[element] == pytest.approx(state, abs=1e-5)
@@ -103,8 +123,14 @@ def test_multiples_of_a_formula_agree(formula: str, factor: float) -> None:
     assert assign_oxidation_states(scaled).states == assign_oxidation_states(formula).states
 
 
-@given(st.dictionaries(st.sampled_from(["Li", "La", "Ti", "Fe", "P", "B", "H", "C", "O", "S", "Cl", "Xe"]),
-                       st.floats(1e-4, 50), min_size=1, max_size=8))
+@given(
+    st.dictionaries(
+        st.sampled_from(["Li", "La", "Ti", "Fe", "P", "B", "H", "C", "O", "S", "Cl", "Xe"]),
+        st.floats(1e-4, 50),
+        min_size=1,
+        max_size=8,
+    )
+)
 def test_any_composition_gets_a_consistent_assignment(amounts: dict[str, float]) -> None:
     assignment = assign_oxidation_states(Composition(amounts))
     assert set(assignment.states) == set(amounts)

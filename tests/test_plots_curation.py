@@ -9,27 +9,41 @@ from sselib.families import normalise_family
 from sselib.overview import class_table, family_table, finding_table, metric_records, structure_table
 from sselib.plots import curation as draw
 
-ROWS = [("Li6PS5Cl", -2.5, False, 216, "Li cation disorder", "train", ""),
-        ("Li3YCl6", -3.3, False, 164, "Li cation and Other atom disorder", "test",
-         "no_li;composition_mismatch"),
-        ("Li3N", -6.5, False, 191, "No disorder", "train", ""),
-        ("LiCl", -10.0, True, None, None, None, "")]
+ROWS = [
+    ("Li6PS5Cl", -2.5, False, 216, "Li cation disorder", "train", ""),
+    ("Li3YCl6", -3.3, False, 164, "Li cation and Other atom disorder", "test", "no_li;composition_mismatch"),
+    ("Li3N", -6.5, False, 191, "No disorder", "train", ""),
+    ("LiCl", -10.0, True, None, None, None, ""),
+]
 
 
 @pytest.fixture
 def table() -> pd.DataFrame:
-    names = [Entry.FORMULA, Entry.LOG10_SIGMA, Entry.CENSORED, Entry.SPACE_GROUP_NUMBER,
-             Curated.DISORDER_CLASS, Entry.OFFICIAL_SPLIT, Curated.STRUCTURE_FLAGS]
+    names = [
+        Entry.FORMULA,
+        Entry.LOG10_SIGMA,
+        Entry.CENSORED,
+        Entry.SPACE_GROUP_NUMBER,
+        Curated.DISORDER_CLASS,
+        Entry.OFFICIAL_SPLIT,
+        Curated.STRUCTURE_FLAGS,
+    ]
     frame = pd.DataFrame(ROWS, columns=[str(n) for n in names]).astype({Entry.SPACE_GROUP_NUMBER: "Int64"})
     labels = list(zip(frame[Entry.LOG10_SIGMA], frame[Entry.CENSORED], strict=True))
-    return frame.assign(**{
-        Entry.ID: [f"x:{k}" for k in range(4)], Entry.SOURCE_ID: list("0123"),
-        Entry.COMPOSITION: frame[Entry.FORMULA], Entry.SPACE_GROUP_SYMBOL: ["F-43m", "P-3m1", "P6/mmm", None],
-        Curated.FAMILY: [str(normalise_family(None, f)) for f in frame[Entry.FORMULA]],
-        Curated.CONDUCTIVITY_CLASS: [conductivity_class(y, censored=c) for y, c in labels],
-        Curated.SUPERIONIC: pd.array([is_superionic(y, censored=c) for y, c in labels], "boolean"),
-        Curated.CLUSTER: 0, Curated.MAP_X: 0.0, Curated.MAP_Y: range(4),
-    })
+    return frame.assign(
+        **{
+            Entry.ID: [f"x:{k}" for k in range(4)],
+            Entry.SOURCE_ID: list("0123"),
+            Entry.COMPOSITION: frame[Entry.FORMULA],
+            Entry.SPACE_GROUP_SYMBOL: ["F-43m", "P-3m1", "P6/mmm", None],
+            Curated.FAMILY: [str(normalise_family(None, f)) for f in frame[Entry.FORMULA]],
+            Curated.CONDUCTIVITY_CLASS: [conductivity_class(y, censored=c) for y, c in labels],
+            Curated.SUPERIONIC: pd.array([is_superionic(y, censored=c) for y, c in labels], "boolean"),
+            Curated.CLUSTER: 0,
+            Curated.MAP_X: 0.0,
+            Curated.MAP_Y: range(4),
+        }
+    )
 
 
 def test_element_counts(table):
@@ -48,9 +62,14 @@ def test_every_row_is_in_one_bar_of_the_class_histogram(table):
     assert (edges.start / edges.size) % 1 == 0 and edges.start <= -10 < edges.end
 
 
-@pytest.mark.parametrize(("function", "n_points"), [
-    (draw.sigma_by_family, 4), (draw.map_by_family, 4), (draw.map_by_sigma, 4),
-])
+@pytest.mark.parametrize(
+    ("function", "n_points"),
+    [
+        (draw.sigma_by_family, 4),
+        (draw.map_by_family, 4),
+        (draw.map_by_sigma, 4),
+    ],
+)
 def test_scatter_figures_show_every_row(table, function, n_points):
     figure, data = function(table)
     assert sum(len(trace.x) for trace in figure.data) == len(data) == n_points
@@ -85,14 +104,30 @@ def test_summary_tables(table):
 
 
 def test_metric_records_have_the_keys_of_metrics_json():
-    noise = pd.DataFrame([("a", "composition", "mean_abs_deviation", 0.4, 0.3, 0.5, 3, 7),
-                          ("b", "composition", "mean_abs_deviation", None, None, None, 0, 0)],
-                         columns=["source", "grouping", "measure", "value", "ci_low", "ci_high", "n_groups",
-                                  "n_measurements"])
-    leakage = pd.DataFrame([("p", "same DOI", 0.5, 0.2, 0.8, 4)],
-                           columns=["protocol", "criterion", "share", "ci_low", "ci_high", "n"])
+    noise = pd.DataFrame(
+        [
+            ("a", "composition", "mean_abs_deviation", 0.4, 0.3, 0.5, 3, 7),
+            ("b", "composition", "mean_abs_deviation", None, None, None, 0, 0),
+        ],
+        columns=["source", "grouping", "measure", "value", "ci_low", "ci_high", "n_groups", "n_measurements"],
+    )
+    leakage = pd.DataFrame(
+        [("p", "same DOI", 0.5, 0.2, 0.8, 4)],
+        columns=["protocol", "criterion", "share", "ci_low", "ci_high", "n"],
+    )
     records = metric_records(noise, leakage, seed=1)
-    keys = {"dataset", "model", "features", "protocol", "metric", "value", "ci_low", "ci_high", "n", "unit",
-            "seed"}
+    keys = {
+        "dataset",
+        "model",
+        "features",
+        "protocol",
+        "metric",
+        "value",
+        "ci_low",
+        "ci_high",
+        "n",
+        "unit",
+        "seed",
+    }
     assert [set(r) for r in records] == [keys, keys]
     assert [r["n"] for r in records] == [7, 4]

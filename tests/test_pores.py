@@ -29,13 +29,19 @@ def block_with_hole(*, height: int) -> tuple[Lattice, list[str], np.ndarray]:
 
 def argyrodite() -> Structure:
     """Return Li6PS5Br without disorder in its cell, every Li position of 24g filled."""
-    return Structure.from_spacegroup("F-43m", Lattice.cubic(9.98), ["Br", "P", "S", "S", "Li"], [
-        [0, 0, 0], [0, 0, 0.5], [0.25, 0.25, 0.25], [0.1194, 0.1194, 0.6194], [0.25, 0.02, 0.25]])
+    return Structure.from_spacegroup(
+        "F-43m",
+        Lattice.cubic(9.98),
+        ["Br", "P", "S", "S", "Li"],
+        [[0, 0, 0], [0, 0, 0.5], [0.25, 0.25, 0.25], [0.1194, 0.1194, 0.6194], [0.25, 0.02, 0.25]],
+    )
 
 
-@pytest.mark.parametrize(("coords", "a", "di", "df"), [
-    (SIMPLE_CUBIC, 6.0, 6 * 3**0.5 - 3, 6 * 2**0.5 - 3),
-    (FCC, 8.0, 8.0 - 3, 2 * 8 / 6**0.5 - 3)], ids=["simple cubic", "fcc"])
+@pytest.mark.parametrize(
+    ("coords", "a", "di", "df"),
+    [(SIMPLE_CUBIC, 6.0, 6 * 3**0.5 - 3, 6 * 2**0.5 - 3), (FCC, 8.0, 8.0 - 3, 2 * 8 / 6**0.5 - 3)],
+    ids=["simple cubic", "fcc"],
+)
 def test_zeopp_spheres_are_the_analytic_ones(coords, a, di, df):
     """Balls of radius 1.5: cube centre and square window; octahedral hole and triangular window."""
     jitter = np.random.default_rng(0).normal(0, 1e-5, coords.shape)
@@ -45,13 +51,18 @@ def test_zeopp_spheres_are_the_analytic_ones(coords, a, di, df):
     assert found.included_along_free_path_angstrom == pytest.approx(di, abs=2e-3)
 
 
-@pytest.mark.parametrize(("atoms", "probe", "expected"), [
-    ((Lattice.cubic(6), ["O"], SIMPLE_CUBIC), 2.0, 3),
-    ((Lattice.cubic(6), ["O"], SIMPLE_CUBIC), 3.0, 0),
-    ((Lattice.cubic(6), ["O"], SIMPLE_CUBIC), 4.0, -1),
-    ((Lattice.orthorhombic(2, 2, 6), ["O"], SIMPLE_CUBIC), 0.3, 2),
-    (block_with_hole(height=1), 0.3, 1), (block_with_hole(height=3), 0.3, 0)],
-    ids=["cubic", "trapped", "too large", "layers", "tube", "cage"])
+@pytest.mark.parametrize(
+    ("atoms", "probe", "expected"),
+    [
+        ((Lattice.cubic(6), ["O"], SIMPLE_CUBIC), 2.0, 3),
+        ((Lattice.cubic(6), ["O"], SIMPLE_CUBIC), 3.0, 0),
+        ((Lattice.cubic(6), ["O"], SIMPLE_CUBIC), 4.0, -1),
+        ((Lattice.orthorhombic(2, 2, 6), ["O"], SIMPLE_CUBIC), 0.3, 2),
+        (block_with_hole(height=1), 0.3, 1),
+        (block_with_hole(height=3), 0.3, 0),
+    ],
+    ids=["cubic", "trapped", "too large", "layers", "tube", "cage"],
+)
 def test_channels_have_the_dimensionality_of_the_lattice(atoms, probe, expected):
     network = run_zeopp(*atoms, radii_angstrom={"O": 1.3}).network
     assert channel_dimensionality(network, probe_radius_angstrom=probe).max() == expected
@@ -60,8 +71,9 @@ def test_channels_have_the_dimensionality_of_the_lattice(atoms, probe, expected)
 def test_volumes_of_separate_balls_are_analytic():
     """Balls further apart than the probe is wide: it rolls around each, and covers all but the balls."""
     a, ball, probe = 6.0, 1.5, 0.5
-    grid = void_grid(Lattice.cubic(a), SIMPLE_CUBIC, [ball], spacing_angstrom=0.2,
-                     probe_radius_angstrom=probe)
+    grid = void_grid(
+        Lattice.cubic(a), SIMPLE_CUBIC, [ball], spacing_angstrom=0.2, probe_radius_angstrom=probe
+    )
     covered = occupiable_fraction(grid, probe_radius_angstrom=probe)
     centres = accessible_fraction(grid, probe_radius_angstrom=probe)
     assert covered == pytest.approx(1 - 4 / 3 * np.pi * (ball / a) ** 3, abs=2e-3)
@@ -87,9 +99,19 @@ def test_occupiable_volume_agrees_with_brute_force():
 def test_volume_converges_with_the_spacing():
     """The default spacing of 0.2 is within 2 % of 0.1, and each step brings it closer."""
     atoms = framework(argyrodite(), PoreSettings())
-    found = [occupiable_fraction(
-        void_grid(atoms.lattice, atoms.frac_coords, atoms.radii_angstrom, spacing_angstrom=h,
-                  probe_radius_angstrom=0.4), probe_radius_angstrom=0.4) for h in (0.3, 0.2, 0.15, 0.1)]
+    found = [
+        occupiable_fraction(
+            void_grid(
+                atoms.lattice,
+                atoms.frac_coords,
+                atoms.radii_angstrom,
+                spacing_angstrom=h,
+                probe_radius_angstrom=0.4,
+            ),
+            probe_radius_angstrom=0.4,
+        )
+        for h in (0.3, 0.2, 0.15, 0.1)
+    ]
     errors = np.abs(np.array(found[:3]) / found[3] - 1)
     assert errors[1] < 0.02
     assert (np.diff(errors) < 0).all()
@@ -108,8 +130,9 @@ def test_pockets_beside_channels_are_told_apart():
     lattice, elements, coords = block_with_hole(height=3)
     cage = pore_features(Structure(lattice, elements, coords), PoreSettings(radii_angstrom={"O": 1.45}))
     taller = Lattice.orthorhombic(6, 6, 10)
-    found = pore_features(Structure(taller, elements, coords * (1, 1, 0.6)),
-                          PoreSettings(radii_angstrom={"O": 1.45}))
+    found = pore_features(
+        Structure(taller, elements, coords * (1, 1, 0.6)), PoreSettings(radii_angstrom={"O": 1.45})
+    )
     pocket = (found.pov_fraction - found.poav_fraction) * taller.volume
     assert found.channel_dimensionality == 2
     assert pocket == pytest.approx(cage.pov_fraction * lattice.volume, rel=0.05)
@@ -118,8 +141,10 @@ def test_pockets_beside_channels_are_told_apart():
 def test_radii_are_those_that_zeopp_takes_by_default():
     """A child process asks pyzeo, because it exits on elements that it does not know (from Rg on)."""
     known = [el.symbol for el in Element if el.Z < 111]
-    code = ("import sys; from pyzeo.extension import initializeRadTable, lookupRadius; initializeRadTable(); "
-            "print(*[lookupRadius(el.encode()) for el in sys.argv[1:]])")
+    code = (
+        "import sys; from pyzeo.extension import initializeRadTable, lookupRadius; initializeRadTable(); "
+        "print(*[lookupRadius(el.encode()) for el in sys.argv[1:]])"
+    )
     done = subprocess.run([sys.executable, "-c", code, *known], capture_output=True, text=True, check=True)
     assert [radius_angstrom(el) for el in known] == pytest.approx([float(r) for r in done.stdout.split()])
 
@@ -170,8 +195,10 @@ def test_a_cell_too_large_for_the_grid_is_refused_with_a_remedy():
 def test_facts_of_known_conductors(mirror):
     """Df without Li measured beforehand: LGPS 1.03, Li6PS5Cl 1.01, Li3YCl6 0.88; volume of Li6PS5Cl."""
     with zipfile.ZipFile(mirror / "obelix" / "all_cifs.zip") as archive:
-        cifs = {i: read_cif(archive.read(f"all_randomized_cifs/{i}.cif").decode(), name=i)
-                for i in ("mtn", "122", "9zr")}
+        cifs = {
+            i: read_cif(archive.read(f"all_randomized_cifs/{i}.cif").decode(), name=i)
+            for i in ("mtn", "122", "9zr")
+        }
     found = {i: pore_features(s, PoreSettings(probe_radius_angstrom=0.4)) for i, s in cifs.items()}
     assert found["mtn"].largest_free_sphere_angstrom == pytest.approx(1.03, abs=0.02)
     assert found["122"].largest_free_sphere_angstrom == pytest.approx(1.01, abs=0.02)

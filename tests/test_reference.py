@@ -24,18 +24,49 @@ SLUGS = [entry["id"] for entry in DESCRIPTIONS]
 MAX_BOND_ANGSTROM = 3.05  # Li-I in rock salt is the longest
 # Shortest distance of a pair of elements, Angstrom, from ionic radii and known bond lengths.
 BONDS = {
-    "Li-O": (1.80, 2.35), "Li-S": (2.25, 2.75), "Li-F": (1.90, 2.10), "Li-Cl": (2.30, 2.80),
-    "Li-Br": (2.50, 2.90), "Li-I": (2.60, 3.05), "Li-N": (1.90, 2.20), "Li-P": (2.40, 2.70),
-    "Li-H": (1.90, 2.20), "B-H": (1.00, 1.30), "B-N": (1.32, 1.36), "Al-N": (1.85, 1.95),
-    "P-O": (1.50, 1.56), "P-S": (1.97, 2.14), "Ge-S": (2.10, 2.25), "Zr-O": (2.05, 2.15),
-    "La-O": (2.40, 2.80), "Sr-O": (2.60, 2.90), "Ti-O": (1.85, 2.00), "Ta-O": (1.90, 2.05),
-    "Mg-O": (2.00, 2.20), "Mg-Cl": (2.45, 2.60), "Y-Cl": (2.50, 2.75), "In-Cl": (2.45, 2.60),
+    "Li-O": (1.80, 2.35),
+    "Li-S": (2.25, 2.75),
+    "Li-F": (1.90, 2.10),
+    "Li-Cl": (2.30, 2.80),
+    "Li-Br": (2.50, 2.90),
+    "Li-I": (2.60, 3.05),
+    "Li-N": (1.90, 2.20),
+    "Li-P": (2.40, 2.70),
+    "Li-H": (1.90, 2.20),
+    "B-H": (1.00, 1.30),
+    "B-N": (1.32, 1.36),
+    "Al-N": (1.85, 1.95),
+    "P-O": (1.50, 1.56),
+    "P-S": (1.97, 2.14),
+    "Ge-S": (2.10, 2.25),
+    "Zr-O": (2.05, 2.15),
+    "La-O": (2.40, 2.80),
+    "Sr-O": (2.60, 2.90),
+    "Ti-O": (1.85, 2.00),
+    "Ta-O": (1.90, 2.05),
+    "Mg-O": (2.00, 2.20),
+    "Mg-Cl": (2.45, 2.60),
+    "Y-Cl": (2.50, 2.75),
+    "In-Cl": (2.45, 2.60),
 }
-STATES = {symbol: state for symbols, state in [
-    ("Li H", 1), ("Ba Sr Mg Zn Mn", 2), ("Al Ga In Sc Y La Nd Er Ce B", 3), ("Si Ge Sn Ti Zr Hf", 4),
-    ("P V Nb Ta Sb", 5), ("Te", 6), ("F Cl Br I", -1), ("O S", -2), ("N", -3)] for symbol in symbols.split()}
+STATES = {
+    symbol: state
+    for symbols, state in [
+        ("Li H", 1),
+        ("Ba Sr Mg Zn Mn", 2),
+        ("Al Ga In Sc Y La Nd Er Ce B", 3),
+        ("Si Ge Sn Ti Zr Hf", 4),
+        ("P V Nb Ta Sb", 5),
+        ("Te", 6),
+        ("F Cl Br I", -1),
+        ("O S", -2),
+        ("N", -3),
+    ]
+    for symbol in symbols.split()
+}
 OTHER_STATES = {  # where an element has another state than in most of the set
-    **{slug: {"P": -3} for slug in ("li3p", "li8sip4", "li9alp4", "li14sip6")}, "li4p2s6": {"P": 4},
+    **{slug: {"P": -3} for slug in ("li3p", "li8sip4", "li9alp4", "li14sip6")},
+    "li4p2s6": {"P": 4},
     **{slug: {"H": -1} for slug in ("libh4", "li-ce-bh4-cl", "lialh4", "li3alh6")},
 }
 WITHOUT_STATES = ("licb9h10", "licb9h10-cb11h12", "li4bn3h10")  # cage anions; two kinds of hydrogen
@@ -89,8 +120,9 @@ def test_no_material_appears_twice(table):
     assert not phases.duplicated([Entry.COMPOSITION, Entry.SPACE_GROUP_NUMBER]).any()
 
 
-@pytest.mark.parametrize("row", yaml.safe_load((FOLDER / "conductors.yaml").read_text(encoding="utf-8")),
-                         ids=lambda row: row["id"])
+@pytest.mark.parametrize(
+    "row", yaml.safe_load((FOLDER / "conductors.yaml").read_text(encoding="utf-8")), ids=lambda row: row["id"]
+)
 def test_formula_is_neutral(row):
     if row["id"] in WITHOUT_STATES:
         pytest.skip("cage anions or two kinds of hydrogen: no single state per element")
@@ -138,15 +170,26 @@ def test_density_is_that_of_an_inorganic_solid(slug, structures):
     assert 0.6 < structures[slug].density < 7.5  # g/cm3
 
 
-@pytest.mark.parametrize(("slug", "density_g_cm3"), [
-    ("lif", 2.64), ("licl", 2.07), ("li2o", 2.01), ("li3po4-gamma", 2.43), ("libh4", 0.67),
-    ("llzo-tetragonal", 5.11), ("litp", 2.95), ("li4ti5o12", 3.48)])
+@pytest.mark.parametrize(
+    ("slug", "density_g_cm3"),
+    [
+        ("lif", 2.64),
+        ("licl", 2.07),
+        ("li2o", 2.01),
+        ("li3po4-gamma", 2.43),
+        ("libh4", 0.67),
+        ("llzo-tetragonal", 5.11),
+        ("litp", 2.95),
+        ("li4ti5o12", 3.48),
+    ],
+)
 def test_density_matches_the_literature(slug, density_g_cm3, structures):
     assert structures[slug].density == pytest.approx(density_g_cm3, rel=0.02)
 
 
-@pytest.mark.parametrize("slug", ["li3n-alpha", "llzo-tetragonal", "litp", "li3po4-gamma", "li3ps4-gamma",
-                                  "libh4"])
+@pytest.mark.parametrize(
+    "slug", ["li3n-alpha", "llzo-tetragonal", "litp", "li3po4-gamma", "li3ps4-gamma", "libh4"]
+)
 def test_ordered_structure_keeps_its_space_group(slug, table, structures):
     number = table.entries.set_index(Entry.SOURCE_ID).loc[slug, Entry.SPACE_GROUP_NUMBER]
     assert structures[slug].get_space_group_info(symprec=1e-3)[1] == number
@@ -155,12 +198,19 @@ def test_ordered_structure_keeps_its_space_group(slug, table, structures):
 @pytest.mark.parametrize(("slug", "symbol"), [("li2s", "Fm-3m"), ("lgps", "P42/nmc:1"), ("li3ycl6", "P-3m1")])
 def test_agrees_with_pymatgen_from_spacegroup(slug, symbol, structures):
     entry = DESCRIPTIONS[SLUGS.index(slug)]
-    other = Structure.from_spacegroup(symbol, Lattice(structures[slug].lattice.matrix),
-                                      [site["species"] for site in entry["sites"]],
-                                      [site["xyz"] for site in entry["sites"]], tol=1e-3)
+    other = Structure.from_spacegroup(
+        symbol,
+        Lattice(structures[slug].lattice.matrix),
+        [site["species"] for site in entry["sites"]],
+        [site["xyz"] for site in entry["sites"]],
+        tol=1e-3,
+    )
     assert len(other) == len(structures[slug])
-    assert np.allclose(np.sort(other.distance_matrix, axis=None),
-                       np.sort(structures[slug].distance_matrix, axis=None), atol=1e-4)
+    assert np.allclose(
+        np.sort(other.distance_matrix, axis=None),
+        np.sort(structures[slug].distance_matrix, axis=None),
+        atol=1e-4,
+    )
 
 
 def test_structure_by_slug_has_site_labels():
@@ -174,10 +224,16 @@ def test_structure_by_slug_has_site_labels():
 
 
 ROW = {"id": "x", "formula": "Li2O", "log10_sigma": -8, "kind": "total", "family": "oxide"}
-STRUCTURE = {"id": "x", "reference": "r", "space_group": {"symbol": "Fm-3m", "number": 225},
-             "lattice": {"a": 4.6},
-             "sites": [{"label": "Li1", "wyckoff": "8c", "species": {"Li": 1}, "xyz": [0.25, 0.25, 0.25]},
-                       {"label": "O1", "wyckoff": "4a", "species": {"O": 1}, "xyz": [0, 0, 0]}]}
+STRUCTURE = {
+    "id": "x",
+    "reference": "r",
+    "space_group": {"symbol": "Fm-3m", "number": 225},
+    "lattice": {"a": 4.6},
+    "sites": [
+        {"label": "Li1", "wyckoff": "8c", "species": {"Li": 1}, "xyz": [0.25, 0.25, 0.25]},
+        {"label": "O1", "wyckoff": "4a", "species": {"O": 1}, "xyz": [0, 0, 0]},
+    ],
+}
 GROUP = {"symbol": "Pnma", "number": 62}
 
 
@@ -196,29 +252,35 @@ def test_the_small_set_of_these_tests_is_fine(tmp_path):
     assert reference.load(folder=tmp_path, structures=False).structures.empty
 
 
-@pytest.mark.parametrize(("row", "message"), [
-    ({"formula": "Li2Oo"}, r"conductors.yaml: 'x' cannot be used: formula 'Li2Oo'"),
-    ({"formula": None}, "lacks formula"),
-    ({"log10_sigma": "-8"}, "log10_sigma '-8': expected a number"),
-    ({"censored": "yes"}, "censored 'yes': expected true or false"),
-    ({"kind": "grain"}, "kind 'grain': expected one of bulk, total, unknown"),
-    ({"doi": "nature"}, "doi 'nature': expected for example 10"),
-    ({"famly": "oxide"}, "unknown field 'famly'. Did you mean 'family'"),
-    ({"id": "y"}, r"structures.yaml: 'x' has no row in conductors.yaml"),
-    ({"space_group": GROUP}, "which structures.yaml gives too"),
-])
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"formula": "Li2Oo"}, r"conductors.yaml: 'x' cannot be used: formula 'Li2Oo'"),
+        ({"formula": None}, "lacks formula"),
+        ({"log10_sigma": "-8"}, "log10_sigma '-8': expected a number"),
+        ({"censored": "yes"}, "censored 'yes': expected true or false"),
+        ({"kind": "grain"}, "kind 'grain': expected one of bulk, total, unknown"),
+        ({"doi": "nature"}, "doi 'nature': expected for example 10"),
+        ({"famly": "oxide"}, "unknown field 'famly'. Did you mean 'family'"),
+        ({"id": "y"}, r"structures.yaml: 'x' has no row in conductors.yaml"),
+        ({"space_group": GROUP}, "which structures.yaml gives too"),
+    ],
+)
 def test_a_faulty_row_is_named(row, message, tmp_path):
     with pytest.raises(DataError, match=message):
         reference.load(folder=_write(tmp_path, row=row))
 
 
-@pytest.mark.parametrize(("row", "message"), [
-    ({"lattice": {"a": 4}}, "a lattice without its space_group"),
-    ({"space_group": GROUP, "lattice": {"a": 4}}, "'y: orthorhombic lattice' lacks b, c"),
-    ({"space_group": GROUP, "lattice": {"a": 4, "b": 4, "c": "x"}}, "expected Angstrom and deg"),
-    ({"space_group": {"symbol": "Pnma", "number": 61}}, "calls space group 61 'Pnma': expected 'Pbca'"),
-    ({"space_group": {"symbol": "P1", "number": 231}}, "number 231, setting None: expected 1 to 230"),
-])
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"lattice": {"a": 4}}, "a lattice without its space_group"),
+        ({"space_group": GROUP, "lattice": {"a": 4}}, "'y: orthorhombic lattice' lacks b, c"),
+        ({"space_group": GROUP, "lattice": {"a": 4, "b": 4, "c": "x"}}, "expected Angstrom and deg"),
+        ({"space_group": {"symbol": "Pnma", "number": 61}}, "calls space group 61 'Pnma': expected 'Pbca'"),
+        ({"space_group": {"symbol": "P1", "number": 231}}, "number 231, setting None: expected 1 to 230"),
+    ],
+)
 def test_a_faulty_cell_is_named(row, message, tmp_path):
     _write(tmp_path)
     (tmp_path / "conductors.yaml").write_text(yaml.safe_dump([ROW, {**ROW, "id": "y", **row}]))
@@ -226,18 +288,24 @@ def test_a_faulty_cell_is_named(row, message, tmp_path):
         reference.load(folder=tmp_path)
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    (_site(xyz=[0.25, 0.25, 0.26]), r"site Li1 at \[0.25, 0.25, 0.26\] with \d+ images: expected .* 8c"),
-    (_site(xyz=[0.25, 0.25]), r"site Li1 at \[0.25, 0.25\]: expected \[x, y, z\]"),
-    (_site(wyckoff="c8"), "site Li1 at 'c8': expected for example 24d"),
-    (_site(wyckoff="4a", xyz=[0, 0, 0]), "site O1 on top of another site"),
-    (_site(species={"Li": 1.2}), "expected positive numbers that add up to at most 1"),
-    (_site(species={"Lx": 1}), "expected {element: occupancy}"),
-    (_site(species=None), "'x: site Li1' lacks species"),
-    ({"lattice": {"a": 4.6, "c": 5}}, "'x: cubic lattice' has the unknown field 'c'"),
-    ({"space_group": {"symbol": "Fm-3m", "number": 225, "setting": "2"}}, "setting '2': expected"),
-    ({"space_group": {"symbol": "Fm-3c", "number": 225}}, "calls space group 225 'Fm-3c': expected 'Fm-3m'"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_site(xyz=[0.25, 0.25, 0.26]), r"site Li1 at \[0.25, 0.25, 0.26\] with \d+ images: expected .* 8c"),
+        (_site(xyz=[0.25, 0.25]), r"site Li1 at \[0.25, 0.25\]: expected \[x, y, z\]"),
+        (_site(wyckoff="c8"), "site Li1 at 'c8': expected for example 24d"),
+        (_site(wyckoff="4a", xyz=[0, 0, 0]), "site O1 on top of another site"),
+        (_site(species={"Li": 1.2}), "expected positive numbers that add up to at most 1"),
+        (_site(species={"Lx": 1}), "expected {element: occupancy}"),
+        (_site(species=None), "'x: site Li1' lacks species"),
+        ({"lattice": {"a": 4.6, "c": 5}}, "'x: cubic lattice' has the unknown field 'c'"),
+        ({"space_group": {"symbol": "Fm-3m", "number": 225, "setting": "2"}}, "setting '2': expected"),
+        (
+            {"space_group": {"symbol": "Fm-3c", "number": 225}},
+            "calls space group 225 'Fm-3c': expected 'Fm-3m'",
+        ),
+    ],
+)
 def test_a_faulty_structure_is_named(change, message, tmp_path):
     with pytest.raises(DataError, match=message):
         reference.load(folder=_write(tmp_path, structure=change))
@@ -261,8 +329,9 @@ def test_unreadable_files_and_repeated_ids_are_named(tmp_path):
 def others(mirror) -> pd.DataFrame:
     """Return OBELiX, and LiIon at 20 to 34 deg C."""
     liion = load_source("liion").entries
-    return pd.concat([load_source("obelix", structures=False).entries,
-                      liion[liion[Entry.TEMPERATURE_C].between(20, 34)]])
+    return pd.concat(
+        [load_source("obelix", structures=False).entries, liion[liion[Entry.TEMPERATURE_C].between(20, 34)]]
+    )
 
 
 def _same_phase(row: pd.Series, others: pd.DataFrame) -> pd.DataFrame:
@@ -288,8 +357,10 @@ def test_conductivities_agree_with_obelix_and_liion(table, others, capsys):
             unexplained.append((slug, row[Entry.LOG10_SIGMA], known[Entry.LOG10_SIGMA].tolist()))
         assert slug not in explained or gaps.max() > 1, f"{slug} explains a difference that is not there"
     with capsys.disabled():
-        print(f"\nreference set: {compared} conductivities compared with OBELiX and LiIon, "
-              f"{sum(d > 0.3 for d in deviations)} of them more than 0.3 log units from the nearest value")
+        print(
+            f"\nreference set: {compared} conductivities compared with OBELiX and LiIon, "
+            f"{sum(d > 0.3 for d in deviations)} of them more than 0.3 log units from the nearest value"
+        )
     assert not unexplained
     assert compared >= 80
 
@@ -325,8 +396,10 @@ def test_frameworks_agree_with_the_cifs_of_obelix(mirror, table, structures, cap
         if rms:
             compared[row[Entry.SOURCE_ID]] = min(rms)
     with capsys.disabled():
-        print(f"\nreference set: {len(compared)} frameworks compared with OBELiX's CIFs, "
-              f"median rms {np.median(list(compared.values())):.2f} Angstrom")
+        print(
+            f"\nreference set: {len(compared)} frameworks compared with OBELiX's CIFs, "
+            f"median rms {np.median(list(compared.values())):.2f} Angstrom"
+        )
     assert {slug: rms for slug, rms in compared.items() if rms > 0.4} == {}
     assert len(compared) >= 15
 
@@ -371,8 +444,11 @@ def _shortest_bonds(structure: Structure, slug: str) -> dict[str, float]:
 
 def _framework(structure: Structure) -> Structure:
     """Return the sites that hold more than a quarter of other elements than lithium, one element on each."""
-    kept = [(site, el) for site, el in zip(structure, _main_elements(structure))
-            if site.species.num_atoms - site.species[Element("Li")] > 0.25]
+    kept = [
+        (site, el)
+        for site, el in zip(structure, _main_elements(structure))
+        if site.species.num_atoms - site.species[Element("Li")] > 0.25
+    ]
     return Structure(structure.lattice, [el for _, el in kept], [site.frac_coords for site, _ in kept])
 
 

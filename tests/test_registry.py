@@ -63,12 +63,18 @@ def _handler(state: Host) -> type[BaseHTTPRequestHandler]:
 
 
 def _write_registry(home: Path, url: str) -> None:
-    file = {"url": url, "bytes": len(CONTENT), "sha256": SHA256, "mirror_path": "far/table.csv",
-            "description": "d"}
+    file = {
+        "url": url,
+        "bytes": len(CONTENT),
+        "sha256": SHA256,
+        "mirror_path": "far/table.csv",
+        "description": "d",
+    }
     about = {"title": "t", "licence": "CC0", "licence_url": "u", "homepage": "h", "citation": "c"}
     (home / "data").mkdir(parents=True)
     (home / "data" / "sources.yaml").write_text(
-        yaml.safe_dump({"sources": {"near": {**about, "files": {"near/table.csv": file}}}}))
+        yaml.safe_dump({"sources": {"near": {**about, "files": {"near/table.csv": file}}}})
+    )
 
 
 def _put(path: Path, content: bytes = CONTENT) -> Path:
@@ -101,8 +107,9 @@ def test_file_missing_in_mirror_is_taken_from_cache(host: Host, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("place", ["mirror", "cache"])
-def test_wrong_hash_stops_and_names_both_hashes(host: Host, monkeypatch: pytest.MonkeyPatch,
-                                                place: str) -> None:
+def test_wrong_hash_stops_and_names_both_hashes(
+    host: Host, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
     monkeypatch.setenv("SSE_DATA_MIRROR", str(host.mirror))
     places = {"mirror": host.mirror / "far/table.csv", "cache": host.cache / "near/table.csv"}
     path = _put(places[place], b"altered")

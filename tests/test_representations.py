@@ -9,9 +9,11 @@ from sselib.representations import Representation, simplify
 
 def llto() -> Structure:
     """Return a perovskite with Li, La and vacancies on one site, and two cations on another."""
-    return Structure(Lattice.cubic(3.87),
-                     [{"Li": 0.3, "La": 0.5}, {"Ti": 0.75, "Nb": 0.25}, "O", "O", "O"],
-                     [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
+    return Structure(
+        Lattice.cubic(3.87),
+        [{"Li": 0.3, "La": 0.5}, {"Ti": 0.75, "Nb": 0.25}, "O", "O", "O"],
+        [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]],
+    )
 
 
 def species(structure: Structure) -> list[dict[str, float]]:
@@ -48,8 +50,11 @@ def test_sites_that_only_lithium_holds_are_dropped() -> None:
 
 
 def test_mixed_anions_become_one_species() -> None:
-    argyrodite = Structure(Lattice.cubic(9.8), ["Li", "P", {"S": 0.6, "Cl": 0.4}, {"S": 0.5, "Cl": 0.4}],
-                           [[0.2, 0, 0], [0.5, 0, 0], [0, 0, 0], [0.25, 0.25, 0.25]])
+    argyrodite = Structure(
+        Lattice.cubic(9.8),
+        ["Li", "P", {"S": 0.6, "Cl": 0.4}, {"S": 0.5, "Cl": 0.4}],
+        [[0.2, 0, 0], [0.5, 0, 0], [0, 0, 0], [0.25, 0.25, 0.25]],
+    )
     result = species(simplify(argyrodite, representation="CAMNS"))
     assert result[2:] == [{"S": 1.0}, {"S": pytest.approx(0.9)}]
 
@@ -60,8 +65,11 @@ def test_neutral_atoms_become_magnesium() -> None:
 
 
 def test_states_given_in_the_structure_win_over_the_composition() -> None:
-    amidoborane = Structure(Lattice.cubic(6), ["Li+", "N3-", "H+", "B3+", "H-"],
-                            [[0, 0, 0], [0.5, 0, 0], [0.5, 0.2, 0], [0, 0.5, 0.5], [0, 0.5, 0.7]])
+    amidoborane = Structure(
+        Lattice.cubic(6),
+        ["Li+", "N3-", "H+", "B3+", "H-"],
+        [[0, 0, 0], [0.5, 0, 0], [0.5, 0.2, 0], [0, 0.5, 0.5], [0, 0.5, 0.7]],
+    )
     names = [site.species_string for site in simplify(amidoborane, representation="CAMNS")]
     assert names == ["Li", "S", "Al", "Al", "S"]
 

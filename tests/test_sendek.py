@@ -22,13 +22,20 @@ def li2o(a: float = 4.65) -> Structure:
 
 
 def li3n() -> Structure:
-    return Structure(Lattice.hexagonal(3.648, 3.875), ["N", "Li", "Li", "Li"],
-                     [[0, 0, 0], [0, 0, 0.5], [1 / 3, 2 / 3, 0], [2 / 3, 1 / 3, 0]])
+    return Structure(
+        Lattice.hexagonal(3.648, 3.875),
+        ["N", "Li", "Li", "Li"],
+        [[0, 0, 0], [0, 0, 0.5], [1 / 3, 2 / 3, 0], [2 / 3, 1 / 3, 0]],
+    )
 
 
 def li3p() -> Structure:
-    return Structure.from_spacegroup("P6_3/mmc", Lattice.hexagonal(4.264, 7.579), ["P", "Li", "Li"],
-                                     [[1 / 3, 2 / 3, 0.25], [0, 0, 0.25], [1 / 3, 2 / 3, 0.583]])
+    return Structure.from_spacegroup(
+        "P6_3/mmc",
+        Lattice.hexagonal(4.264, 7.579),
+        ["P", "Li", "Li"],
+        [[1 / 3, 2 / 3, 0.25], [0, 0, 0.25], [1 / 3, 2 / 3, 0.583]],
+    )
 
 
 def argyrodite_like() -> Structure:
@@ -36,8 +43,17 @@ def argyrodite_like() -> Structure:
     return Structure(
         Lattice.from_parameters(6.1, 7.0, 7.7, 82, 95, 101),
         [{"Li": 0.5}, {"Li": 0.5}, {"Li": 0.8}, "Li", {"P": 0.7, "Ge": 0.3}, {"S": 0.6, "Cl": 0.3}, "S", "S"],
-        [[0.02, 0.1, 0.05], [0.1, 0.18, 0.1], [0.5, 0.52, 0.06], [0.1, 0.6, 0.55],
-         [0.55, 0.1, 0.5], [0.8, 0.83, 0.8], [0.3, 0.3, 0.35], [0.75, 0.35, 0.25]])
+        [
+            [0.02, 0.1, 0.05],
+            [0.1, 0.18, 0.1],
+            [0.5, 0.52, 0.06],
+            [0.1, 0.6, 0.55],
+            [0.55, 0.1, 0.5],
+            [0.8, 0.83, 0.8],
+            [0.3, 0.3, 0.35],
+            [0.75, 0.35, 0.25],
+        ],
+    )
 
 
 def lens_volume(r: float, d: float) -> float:
@@ -53,15 +69,25 @@ def test_li2o_by_hand() -> None:
     """Antifluorite: Li has 16 O (4 + 12) and 18 Li (6 + 12) within 4 Angstrom, O has 32 Li and 12 O."""
     a, f, ionicity = 4.65, sendek_features(li2o()), X_O - X_LI
     expected = {
-        "volume_per_atom_angstrom3": a**3 / 12, "volume_per_anion_angstrom3": a**3 / 4,
-        "li_neighbour_count": 34, "li_neighbour_count_std": 0, "li_li_bonds_per_li": 18,
-        "sublattice_neighbour_count": 44, "neighbour_count_ratio": 34 / 44,
-        "li_bond_ionicity": ionicity * 16 / 25, "li_bond_ionicity_std": ionicity * sqrt(0.64 * 0.36),
-        "sublattice_bond_ionicity": ionicity * 32 / 38, "bond_ionicity_ratio": (16 / 25) / (32 / 38),
-        "anion_coordination": 12, "anion_anion_distance_angstrom": a / sqrt(2),
-        "li_anion_distance_angstrom": a * sqrt(3) / 4, "li_li_distance_angstrom": a / 2,
-        "sublattice_electronegativity": X_O, "path_electronegativity": X_O,
-        "path_width_angstrom": a * sqrt(2) / 4 - R_O, "sublattice_packing_fraction": 4 * sphere(R_O) / a**3,
+        "volume_per_atom_angstrom3": a**3 / 12,
+        "volume_per_anion_angstrom3": a**3 / 4,
+        "li_neighbour_count": 34,
+        "li_neighbour_count_std": 0,
+        "li_li_bonds_per_li": 18,
+        "sublattice_neighbour_count": 44,
+        "neighbour_count_ratio": 34 / 44,
+        "li_bond_ionicity": ionicity * 16 / 25,
+        "li_bond_ionicity_std": ionicity * sqrt(0.64 * 0.36),
+        "sublattice_bond_ionicity": ionicity * 32 / 38,
+        "bond_ionicity_ratio": (16 / 25) / (32 / 38),
+        "anion_coordination": 12,
+        "anion_anion_distance_angstrom": a / sqrt(2),
+        "li_anion_distance_angstrom": a * sqrt(3) / 4,
+        "li_li_distance_angstrom": a / 2,
+        "sublattice_electronegativity": X_O,
+        "path_electronegativity": X_O,
+        "path_width_angstrom": a * sqrt(2) / 4 - R_O,
+        "sublattice_packing_fraction": 4 * sphere(R_O) / a**3,
     }
     packed = 8 * (sphere(R_LI) - 3 * lens_volume(R_LI, a / 2)) + 4 * sphere(R_O)  # Li spheres overlap
     assert {name: f[name] for name in expected} == pytest.approx(expected, abs=1e-9)
@@ -94,14 +120,29 @@ def test_li3n_by_hand() -> None:
     assert f["li_neighbour_count_std"] == pytest.approx(np.std([22, 20, 20]))
 
 
-@pytest.mark.parametrize(("structure", "published"), [
-    (rock_salt(6.03, "Li", "I"), {
-        "li_li_bonds_per_li": 0.0, "li_anion_distance_angstrom": 3.02, "li_li_distance_angstrom": 4.26,
-        "sublattice_bond_ionicity": 1.68}),
-    (li3p(), {
-        "li_li_bonds_per_li": 11.33, "li_anion_distance_angstrom": 2.50, "li_li_distance_angstrom": 2.59,
-        "sublattice_bond_ionicity": 1.21}),
-])
+@pytest.mark.parametrize(
+    ("structure", "published"),
+    [
+        (
+            rock_salt(6.03, "Li", "I"),
+            {
+                "li_li_bonds_per_li": 0.0,
+                "li_anion_distance_angstrom": 3.02,
+                "li_li_distance_angstrom": 4.26,
+                "sublattice_bond_ionicity": 1.68,
+            },
+        ),
+        (
+            li3p(),
+            {
+                "li_li_bonds_per_li": 11.33,
+                "li_anion_distance_angstrom": 2.50,
+                "li_li_distance_angstrom": 2.59,
+                "sublattice_bond_ionicity": 1.21,
+            },
+        ),
+    ],
+)
 def test_published_examples(structure: Structure, published: dict[str, float]) -> None:
     """Table S2 of the paper; its coordinates of Li3P differ a little from those used here."""
     f = sendek_features(structure)
@@ -156,22 +197,32 @@ def _random_filling(supercell: Structure, rng: np.random.Generator) -> Structure
     filled = supercell.copy()
     for i in chosen[:n_mg]:
         filled[i] = "Mg"
-    filled.remove_sites(chosen[n_mg:n_mg + n_vacant])
+    filled.remove_sites(chosen[n_mg : n_mg + n_vacant])
     return filled
 
 
 def test_split_sites_count_as_one_atom() -> None:
     """Li split over two half-filled sites 0.4 Angstrom apart is nearly the ordered crystal."""
     ordered = rock_salt(5.13, "Li", "Cl")
-    sites = [(kind, site.frac_coords + shift, occupancy)
-             for site in ordered for kind in [site.species_string]
-             for shift, occupancy in ([([0.039, 0, 0], 0.5), ([-0.039, 0, 0], 0.5)] if kind == "Li"
-                                      else [([0, 0, 0], 1.0)])]
+    sites = [
+        (kind, site.frac_coords + shift, occupancy)
+        for site in ordered
+        for kind in [site.species_string]
+        for shift, occupancy in (
+            [([0.039, 0, 0], 0.5), ([-0.039, 0, 0], 0.5)] if kind == "Li" else [([0, 0, 0], 1.0)]
+        )
+    ]
     split = Structure(ordered.lattice, [{kind: p} for kind, _, p in sites], [xyz for _, xyz, _ in sites])
     assert split.composition == ordered.composition
     f, reference = sendek_features(split), sendek_features(ordered)
-    for name in ("li_neighbour_count", "li_li_bonds_per_li", "li_bond_ionicity", "anion_coordination",
-                 "li_neighbour_count_std", "packing_fraction"):
+    for name in (
+        "li_neighbour_count",
+        "li_li_bonds_per_li",
+        "li_bond_ionicity",
+        "anion_coordination",
+        "li_neighbour_count_std",
+        "packing_fraction",
+    ):
         assert f[name] == pytest.approx(reference[name], rel=1e-6, abs=1e-6), name
     assert f["li_li_distance_angstrom"] == pytest.approx(reference["li_li_distance_angstrom"], abs=0.3)
 

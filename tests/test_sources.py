@@ -41,8 +41,14 @@ _atom_site_fract_z
 _atom_site_occupancy
 """
 ATOMS = "Li1 Li 0 0 0 1\nCl1 Cl 0.5 0.5 0.5 1\n"
-ENTRY = {"id": "x:1", "source": "x", "source_id": "1", "formula": "LiCl", "composition": "Cl0.5 Li0.5",
-         "log10_sigma": -3.0}
+ENTRY = {
+    "id": "x:1",
+    "source": "x",
+    "source_id": "1",
+    "formula": "LiCl",
+    "composition": "Cl0.5 Li0.5",
+    "log10_sigma": -3.0,
+}
 
 
 def _table(folder: Path, text: str, *, name: str = "own.csv") -> str:
@@ -57,11 +63,15 @@ def _load(table: str, *, sigma_unit: str = "S/cm", cif_folder: str = "", **colum
 
 # --- tables ---------------------------------------------------------------------------------------
 
+
 def test_frames_have_every_column_even_when_empty() -> None:
     assert list(entries_frame([])) == list(Entry) and list(rejects_frame([])) == list(Reject)
     assert list(structures_frame([])) == list(StructureTable)
-    for frame, schema in ((entries_frame([]), ENTRIES), (rejects_frame([]), REJECTS),
-                          (structures_frame([]), STRUCTURES)):
+    for frame, schema in (
+        (entries_frame([]), ENTRIES),
+        (rejects_frame([]), REJECTS),
+        (structures_frame([]), STRUCTURES),
+    ):
         validate(frame, schema, what="empty")
 
 
@@ -87,15 +97,24 @@ def test_reject_text_is_shortened() -> None:
     assert len(rejects_frame([{"source": "x", "reason": "r", "text": "a" * 500}])["text"].item()) == 200
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"log10_sigma": [7.0, -3.0]}, r"column 'log10_sigma', row 0: found 7\.0, expected a value of at most 1"),
-    ({"id": ["x:1", "x:1"]}, r"column 'id', row 0, 1: .*expected each value once"),
-    ({"conductivity_kind": ["bulk", "bulky"]}, r"row 1: found 'bulky', expected one of bulk, total, unknown"),
-    ({"formula": ["LiCl", None]}, r"column 'formula', row 1: found (None|nan), expected a value"),
-    ({"doi": [5, None]}, r"column 'doi', row 0: found 5.*, expected text"),
-    ({"log10_sigma": ["-3", "-4"]}, r"column 'log10_sigma' is of type .* expected dtype\('float64'\)"),
-    ({"extra": [1, 2]}, r"column 'extra' is not expected here"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (
+            {"log10_sigma": [7.0, -3.0]},
+            r"column 'log10_sigma', row 0: found 7\.0, expected a value of at most 1",
+        ),
+        ({"id": ["x:1", "x:1"]}, r"column 'id', row 0, 1: .*expected each value once"),
+        (
+            {"conductivity_kind": ["bulk", "bulky"]},
+            r"row 1: found 'bulky', expected one of bulk, total, unknown",
+        ),
+        ({"formula": ["LiCl", None]}, r"column 'formula', row 1: found (None|nan), expected a value"),
+        ({"doi": [5, None]}, r"column 'doi', row 0: found 5.*, expected text"),
+        ({"log10_sigma": ["-3", "-4"]}, r"column 'log10_sigma' is of type .* expected dtype\('float64'\)"),
+        ({"extra": [1, 2]}, r"column 'extra' is not expected here"),
+    ],
+)
 def test_schema_errors_name_column_row_found_and_expected(change: dict, message: str) -> None:
     frame = entries_frame([ENTRY, {**ENTRY, "id": "x:2"}]).assign(**change)
     with pytest.raises(SchemaError, match=message) as caught:
@@ -108,17 +127,22 @@ def test_schema_names_a_missing_column() -> None:
         validate(entries_frame([ENTRY]).drop(columns="doi"), ENTRIES, what="t")
 
 
-@pytest.mark.parametrize("text, expected", [
-    ("10.1021/JA305709z", "10.1021/ja305709z"),
-    (" https://doi.org/10.1021/ja305709z ", "10.1021/ja305709z"),
-    ("doi:10.1021/ja305709z", "10.1021/ja305709z"),
-    ("10.1039/a|10.1016/B", "10.1039/a|10.1016/b"),
-    ("10.1039/a; 10.1016/b", "10.1039/a|10.1016/b"),
-    ("10.1002/1521-3765(20020118)8:2<349::aid-chem349>3.0.co;2-5",
-     "10.1002/1521-3765(20020118)8:2<349::aid-chem349>3.0.co;2-5"),
-    ("Journal De Physique 26 339-341. 1965", None),
-    ("", None),
-])
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("10.1021/JA305709z", "10.1021/ja305709z"),
+        (" https://doi.org/10.1021/ja305709z ", "10.1021/ja305709z"),
+        ("doi:10.1021/ja305709z", "10.1021/ja305709z"),
+        ("10.1039/a|10.1016/B", "10.1039/a|10.1016/b"),
+        ("10.1039/a; 10.1016/b", "10.1039/a|10.1016/b"),
+        (
+            "10.1002/1521-3765(20020118)8:2<349::aid-chem349>3.0.co;2-5",
+            "10.1002/1521-3765(20020118)8:2<349::aid-chem349>3.0.co;2-5",
+        ),
+        ("Journal De Physique 26 339-341. 1965", None),
+        ("", None),
+    ],
+)
 def test_dois_have_one_form(text: str, expected: str | None) -> None:
     assert clean_doi(text) == expected
 
@@ -139,15 +163,33 @@ def test_unknown_source() -> None:
 
 # --- the user's own data ---------------------------------------------------------------------------
 
+
 def test_own_table_with_a_column_map(tmp_path: Path) -> None:
-    table = _table(tmp_path, "Nr,Material,sigma,T,DOI,Type,SG,a\n"
-                             "k1,Li6PS5Cl,1.9,25,10.1000/X,argyrodite,216,9.85\n"
-                             "k2,Li3PS4,<0.001,,,,Pnma,\n")
-    read = _load(table, sigma_unit="mS/cm", id="Nr", formula="Material", conductivity="sigma",
-                 temperature_c="T", doi="DOI", family="Type", space_group="SG", a_angstrom="a")
+    table = _table(
+        tmp_path,
+        "Nr,Material,sigma,T,DOI,Type,SG,a\n"
+        "k1,Li6PS5Cl,1.9,25,10.1000/X,argyrodite,216,9.85\n"
+        "k2,Li3PS4,<0.001,,,,Pnma,\n",
+    )
+    read = _load(
+        table,
+        sigma_unit="mS/cm",
+        id="Nr",
+        formula="Material",
+        conductivity="sigma",
+        temperature_c="T",
+        doi="DOI",
+        family="Type",
+        space_group="SG",
+        a_angstrom="a",
+    )
     first, second = read.entries.to_dict("records")
     assert (first["id"], first["source"], first["family_raw"], first["doi"]) == (
-        "lab:k1", "lab", "argyrodite", "10.1000/x")
+        "lab:k1",
+        "lab",
+        "argyrodite",
+        "10.1000/x",
+    )
     assert first["log10_sigma"] == pytest.approx(np.log10(1.9e-3)) and not first["censored"]
     assert (first["space_group_symbol"], first["space_group_number"]) == ("F-43m", 216)
     assert first["a_angstrom"] == 9.85 and first["temperature_c"] == 25
@@ -156,30 +198,43 @@ def test_own_table_with_a_column_map(tmp_path: Path) -> None:
     assert read.rejects.empty and read.files[0].origin == "user" and len(read.files[0].sha256) == 64
 
 
-@pytest.mark.parametrize("text", [
-    "formula,conductivity\nLiCl,1.2e-4\n",
-    "formula;conductivity\nLiCl;1,2E-4\n",
-    "formula\tconductivity\r\nLiCl\t1.2 x 10-4\r\n",
-    '\ufeffformula,conductivity\n"LiCl","1,2e-4"\n\n',
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "formula,conductivity\nLiCl,1.2e-4\n",
+        "formula;conductivity\nLiCl;1,2E-4\n",
+        "formula\tconductivity\r\nLiCl\t1.2 x 10-4\r\n",
+        '\ufeffformula,conductivity\n"LiCl","1,2e-4"\n\n',
+    ],
+)
 def test_separators_decimal_commas_and_excel_marks(tmp_path: Path, text: str) -> None:
     entry = _load(_table(tmp_path, text)).entries.iloc[0]
     assert entry["log10_sigma"] == pytest.approx(np.log10(1.2e-4)) and entry["id"] == "lab:1"
 
 
 def test_parquet_gives_the_same_as_csv(tmp_path: Path) -> None:
-    frame = pd.DataFrame({"id": [7, 8], "formula": ["LiCl", "Li3N"], "conductivity": [1e-9, 1.2e-3],
-                          "temperature_c": [25.0, None]})
+    frame = pd.DataFrame(
+        {
+            "id": [7, 8],
+            "formula": ["LiCl", "Li3N"],
+            "conductivity": [1e-9, 1.2e-3],
+            "temperature_c": [25.0, None],
+        }
+    )
     frame.to_parquet(tmp_path / "own.parquet")
     frame.to_csv(tmp_path / "own.csv", index=False)
-    pd.testing.assert_frame_equal(_load(str(tmp_path / "own.parquet")).entries,
-                                  _load(str(tmp_path / "own.csv")).entries)
+    pd.testing.assert_frame_equal(
+        _load(str(tmp_path / "own.parquet")).entries, _load(str(tmp_path / "own.csv")).entries
+    )
 
 
 def test_bad_rows_are_rejected_and_the_rest_goes_on(tmp_path: Path) -> None:
-    table = _table(tmp_path, "id,formula,conductivity,temperature_c,space_group\n"
-                             "a,LiCl,1e-6,25,225\nb,Li1-x,1e-6,25,\nc,LiBr,-1,25,\nd,LiI,1e-6,hot,\n"
-                             "a,LiF,1e-9,25,\n,LiF,1e-9,25,\ne,LiF,1e-9,25,999\n")
+    table = _table(
+        tmp_path,
+        "id,formula,conductivity,temperature_c,space_group\n"
+        "a,LiCl,1e-6,25,225\nb,Li1-x,1e-6,25,\nc,LiBr,-1,25,\nd,LiI,1e-6,hot,\n"
+        "a,LiF,1e-9,25,\n,LiF,1e-9,25,\ne,LiF,1e-9,25,999\n",
+    )
     read = _load(table)
     assert read.entries["source_id"].tolist() == ["a"]
     assert read.rejects["row"].tolist() == [2, 3, 4, 5, 6, 7]
@@ -191,15 +246,26 @@ def test_bad_rows_are_rejected_and_the_rest_goes_on(tmp_path: Path) -> None:
 def test_cifs_are_joined_by_id(tmp_path: Path) -> None:
     cifs = tmp_path / "cifs"
     cifs.mkdir()
-    for name, atoms in (("a", ATOMS), ("b", ""), ("c", ATOMS), ("stray", ATOMS), ("r", ATOMS),
-                        ("d", "Li1 Li 0 0 0 1.3\nCl1 Cl 0.5 0.5 0.5 1\n")):
+    for name, atoms in (
+        ("a", ATOMS),
+        ("b", ""),
+        ("c", ATOMS),
+        ("stray", ATOMS),
+        ("r", ATOMS),
+        ("d", "Li1 Li 0 0 0 1.3\nCl1 Cl 0.5 0.5 0.5 1\n"),
+    ):
         (cifs / f"{name}.cif").write_text(CIF + atoms)
     (cifs / "notes.txt").write_text("not a CIF")
-    table = _table(tmp_path, "id,formula,conductivity\na,LiCl,1e-6\nb,LiCl,1e-7\nd,LiCl,1e-8\nn,LiF,1e-9\n"
-                             "r,?,1e-9\nc,LiCl,1e-9\n")
+    table = _table(
+        tmp_path,
+        "id,formula,conductivity\na,LiCl,1e-6\nb,LiCl,1e-7\nd,LiCl,1e-8\nn,LiF,1e-9\nr,?,1e-9\nc,LiCl,1e-9\n",
+    )
     read = _load(table, cif_folder=str(cifs))
     assert read.entries.set_index("source_id")["structure_id"].dropna().to_dict() == {
-        "a": "lab:a", "d": "lab:d", "c": "lab:c"}
+        "a": "lab:a",
+        "d": "lab:d",
+        "c": "lab:c",
+    }
     assert read.structures["structure_id"].tolist() == ["lab:a", "lab:c", "lab:d"]
     assert structure_from_json(read.structures["structure_json"][0]).composition.reduced_formula == "LiCl"
     assert read.rejects["source_id"].tolist() == ["r", "b", "r", "stray"]
@@ -208,16 +274,27 @@ def test_cifs_are_joined_by_id(tmp_path: Path) -> None:
     assert {file.name for file in read.files} == {"own.csv", *(file.name for file in cifs.glob("*.cif"))}
 
 
-@pytest.mark.parametrize("text, error, message", [
-    ("", DataError, "it is empty"),
-    ("formula,conductivity\n", DataError, "holds no rows"),
-    ("formula,sigma_rt\nLiCl,1\n", SchemaError, "no column 'conductivity' for .*: found formula, sigma_rt"),
-    ("formula,conductvity\nLiCl,1\n", SchemaError, "Did you mean 'conductvity'"),
-    ("formula,conductivity\nLiCl,1,2E-4\n", DataError, "line 2 has 3 fields and the header 2"),
-    ("formula,formula,conductivity\nLiCl,LiCl,1e-4\n", DataError, "names a column twice"),
-    ("formula,conductivity\nLiCl,-4.2\nLiBr,-5\n", DataError, "none of the 2 rows .* give the unit 'log10'"),
-    ('formula,conductivity\n"LiCl,1e-4\n', DataError, "cannot be read"),
-])
+@pytest.mark.parametrize(
+    "text, error, message",
+    [
+        ("", DataError, "it is empty"),
+        ("formula,conductivity\n", DataError, "holds no rows"),
+        (
+            "formula,sigma_rt\nLiCl,1\n",
+            SchemaError,
+            "no column 'conductivity' for .*: found formula, sigma_rt",
+        ),
+        ("formula,conductvity\nLiCl,1\n", SchemaError, "Did you mean 'conductvity'"),
+        ("formula,conductivity\nLiCl,1,2E-4\n", DataError, "line 2 has 3 fields and the header 2"),
+        ("formula,formula,conductivity\nLiCl,LiCl,1e-4\n", DataError, "names a column twice"),
+        (
+            "formula,conductivity\nLiCl,-4.2\nLiBr,-5\n",
+            DataError,
+            "none of the 2 rows .* give the unit 'log10'",
+        ),
+        ('formula,conductivity\n"LiCl,1e-4\n', DataError, "cannot be read"),
+    ],
+)
 def test_tables_that_cannot_be_used(tmp_path: Path, text: str, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         _load(_table(tmp_path, text))
@@ -267,6 +344,7 @@ def test_no_row_is_lost(tmp_path_factory: pytest.TempPathFactory, rows: list[tup
 
 
 # --- LiIon and OBELiX on the real files ----------------------------------------------------------
+
 
 def test_liion_refuses_a_row_whose_logarithm_disagrees() -> None:
     _require_agreement(-4.0457, "-4.045757")
@@ -331,8 +409,9 @@ def test_obelix_links_to_liion_hold(mirror: Path) -> None:
 
 
 @pytest.mark.mirror
-def test_obelix_without_liion_has_no_links(mirror: Path, tmp_path: Path,
-                                           monkeypatch: pytest.MonkeyPatch) -> None:
+def test_obelix_without_liion_has_no_links(
+    mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "obelix").symlink_to(mirror / "obelix")
     monkeypatch.setenv("SSE_DATA_MIRROR", str(tmp_path))
     monkeypatch.setenv("SSE_CACHE", str(tmp_path / "cache"))

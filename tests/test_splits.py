@@ -16,15 +16,21 @@ def make_table(n: int = 120, *, seed: int = 0) -> pd.DataFrame:
     """Return a made-up curated table with every column that a protocol reads."""
     rng = np.random.default_rng(seed)
     x = rng.integers(1, 60, n) / 100
-    return pd.DataFrame({
-        "id": [f"obelix:{i}" for i in range(n)], "source": "obelix",
-        "composition": [f"Li{a:.6f} O{1 - a:.6f}" for a in x],
-        "log10_sigma": rng.normal(-6, 2, n), "censored": False,
-        "doi": [f"10.1/{k}" if k else None for k in rng.integers(0, n // 4, n)],
-        "chemical_system": [f"Li-X{k}" for k in rng.integers(0, 25, n)],
-        "family": rng.choice(["garnet", "nasicon", "perovskite", "halide", "lgps", "other"], n),
-        "duplicate_group": rng.integers(0, n // 2, n), "cluster": rng.integers(-1, 6, n),
-        "official_split": rng.choice(["train", "test"], n, p=[0.8, 0.2])})
+    return pd.DataFrame(
+        {
+            "id": [f"obelix:{i}" for i in range(n)],
+            "source": "obelix",
+            "composition": [f"Li{a:.6f} O{1 - a:.6f}" for a in x],
+            "log10_sigma": rng.normal(-6, 2, n),
+            "censored": False,
+            "doi": [f"10.1/{k}" if k else None for k in rng.integers(0, n // 4, n)],
+            "chemical_system": [f"Li-X{k}" for k in rng.integers(0, 25, n)],
+            "family": rng.choice(["garnet", "nasicon", "perovskite", "halide", "lgps", "other"], n),
+            "duplicate_group": rng.integers(0, n // 2, n),
+            "cluster": rng.integers(-1, 6, n),
+            "official_split": rng.choice(["train", "test"], n, p=[0.8, 0.2]),
+        }
+    )
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
@@ -74,8 +80,10 @@ def test_stratified_test_sets_hold_a_fifth_of_each_decile() -> None:
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_same_seed_same_splits(name: str) -> None:
     first, second = (protocol_splits(name, make_table(), seed=3, repeats=2) for _ in range(2))
-    assert all(np.array_equal(a.test, b.test) and np.array_equal(a.train, b.train)
-               for a, b in zip(first, second, strict=True))
+    assert all(
+        np.array_equal(a.test, b.test) and np.array_equal(a.train, b.train)
+        for a, b in zip(first, second, strict=True)
+    )
 
 
 def test_other_seed_other_splits() -> None:
@@ -86,10 +94,17 @@ def test_other_seed_other_splits() -> None:
 
 def test_official_split_drops_only_near_duplicates_of_other_sources() -> None:
     table = make_table(40)
-    extra = pd.DataFrame({"composition": [table.loc[table["official_split"] == "test", "composition"].iloc[0],
-                                          "Na0.5 F0.5"], "source": "liion"})
+    extra = pd.DataFrame(
+        {
+            "composition": [
+                table.loc[table["official_split"] == "test", "composition"].iloc[0],
+                "Na0.5 F0.5",
+            ],
+            "source": "liion",
+        }
+    )
     both = pd.concat([table, extra], ignore_index=True)
-    split, = protocol_splits("obelix_official", both)
+    (split,) = protocol_splits("obelix_official", both)
     assert 40 not in split.train and 41 in split.train
     assert set(np.flatnonzero(both["official_split"] == "train")) <= set(split.train)
     assert set(split.test) == set(np.flatnonzero(both["official_split"] == "test"))
@@ -113,7 +128,8 @@ def test_impossible_protocol_says_why() -> None:
     with pytest.raises(DataError, match="OBELiX is not part"):
         protocol_splits("obelix_official", table)
     assert "3 groups cannot fill 5 folds" in why_unavailable(
-        "group_family", table.assign(family=["a", "b", "c"] * 40))
+        "group_family", table.assign(family=["a", "b", "c"] * 40)
+    )
     assert "lacks the column doi" in why_unavailable("group_doi", table.drop(columns="doi"))
 
 

@@ -59,20 +59,23 @@ def test_byte_order_mark_line_ends_and_a_journal_header_do_not_matter(text: str)
     assert read_cif(text, name="x") == read_cif(LICL, name="x")
 
 
-@pytest.mark.parametrize("text, reason", [
-    ("", "0 unit cells"),
-    ("no CIF at all", "0 unit cells"),
-    (HEAD, "empty or incomplete"),
-    (_cif("Li1 Li 0 0"), "empty or incomplete"),
-    (_cif("Li1 Li 0 0 0 0"), "no site with an occupancy"),
-    (_cif("Li1 Li 0 0 ? 1"), "could not convert"),
-    (_cif("Q1 Xx 0 0 0 1"), "unknown element Xx"),
-    (LICL.replace("_a 4.0", "_a 0"), "Singular matrix"),
-    (LICL.replace("_a 4.0", "_a nan"), "impossible cell"),
-    (LICL + LICL.replace("data_x", "data_y"), "2 unit cells"),
-    (LICL + LICL, "2 unit cells"),
-    (LICL[:60], "cannot be read"),
-])
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        ("", "0 unit cells"),
+        ("no CIF at all", "0 unit cells"),
+        (HEAD, "empty or incomplete"),
+        (_cif("Li1 Li 0 0"), "empty or incomplete"),
+        (_cif("Li1 Li 0 0 0 0"), "no site with an occupancy"),
+        (_cif("Li1 Li 0 0 ? 1"), "could not convert"),
+        (_cif("Q1 Xx 0 0 0 1"), "unknown element Xx"),
+        (LICL.replace("_a 4.0", "_a 0"), "Singular matrix"),
+        (LICL.replace("_a 4.0", "_a nan"), "impossible cell"),
+        (LICL + LICL.replace("data_x", "data_y"), "2 unit cells"),
+        (LICL + LICL, "2 unit cells"),
+        (LICL[:60], "cannot be read"),
+    ],
+)
 def test_what_is_no_structure_is_refused_with_file_and_reason(text: str, reason: str) -> None:
     with pytest.raises(DataError, match=r"CIF broken\.cif .*expected") as caught:
         read_cif(text, name="broken.cif")
@@ -121,8 +124,11 @@ def test_close_sites_across_the_cell_border(shift_angstrom: float, found: bool) 
 @given(st.integers(0, 2**32 - 1))
 def test_findings_do_not_depend_on_order_origin_supercell_or_axes(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    structure = Structure(Lattice.orthorhombic(4, 5, 6), [{"Li": 0.5}, {"Li": 0.5}, "P", "O"],
-                          [[0, 0, 0], [0.1, 0, 0], [0.5, 0.5, 0.5], [0.1, 0.5, 0.9]])
+    structure = Structure(
+        Lattice.orthorhombic(4, 5, 6),
+        [{"Li": 0.5}, {"Li": 0.5}, "P", "O"],
+        [[0, 0, 0], [0.1, 0, 0], [0.5, 0.5, 0.5], [0.1, 0.5, 0.9]],
+    )
     expected = Composition("Li3PO4")
     changed = Structure.from_sites([structure[i] for i in rng.permutation(len(structure))])
     changed.translate_sites(range(len(changed)), rng.random(3))
@@ -158,9 +164,12 @@ def test_findings_in_obelix(mirror: Path) -> None:
 
     table = load()
     formulas = table.entries.set_index("structure_id")["cell_formula"]
-    found = {row.structure_id: quality_findings(structure_from_json(row.structure_json),
-                                                expected=parse_formula(formulas[row.structure_id]))
-             for row in table.structures.itertuples()}
+    found = {
+        row.structure_id: quality_findings(
+            structure_from_json(row.structure_json), expected=parse_formula(formulas[row.structure_id])
+        )
+        for row in table.structures.itertuples()
+    }
     having = {name: {key.split(":")[1] for key, names in found.items() if name in names} for name in FINDINGS}
     assert len(found) == 321 and set(found) == set(table.entries["structure_id"].dropna())
     assert having["no_li"] == NO_LI

@@ -18,8 +18,13 @@ from sselib.progress import progress
 from sselib.structures import structure_to_json
 
 _LABELS = ("a_angstrom", "b_angstrom", "c_angstrom")
-_OF_THE_CELL = {"atoms_per_cell", "cell_volume_angstrom3", "length_short_angstrom", "length_middle_angstrom",
-                "length_long_angstrom"}  # these describe the cell as written; a supercell is another cell
+_OF_THE_CELL = {
+    "atoms_per_cell",
+    "cell_volume_angstrom3",
+    "length_short_angstrom",
+    "length_middle_angstrom",
+    "length_long_angstrom",
+}  # these describe the cell as written; a supercell is another cell
 _MIN_ROWS = 20  # for a rank correlation
 _LEAST_SHARE = 0.01  # of the cell
 _LARGEST = 80  # sites; larger structures are left out of the repeated calculations
@@ -37,8 +42,11 @@ def coverage(features: pd.DataFrame, groups: pd.DataFrame, *, by: pd.Series | No
     parts = []
     for group, names in groups.groupby("group", sort=False)["feature"]:
         present = features[list(names)].notna().mean(axis=1).groupby(labels)
-        parts.append(pd.DataFrame({"group": group, "share": present.mean(), "n": present.size()})
-                     .rename_axis("by").reset_index())
+        parts.append(
+            pd.DataFrame({"group": group, "share": present.mean(), "n": present.size()})
+            .rename_axis("by")
+            .reset_index()
+        )
     return pd.concat(parts, ignore_index=True)[["group", "by", "share", "n"]]
 
 
@@ -54,8 +62,9 @@ def small_structures(structures: Mapping[str, Structure], *, n: int) -> dict[str
     return {fits[i]: structures[fits[i]] for i in places}
 
 
-def volume_convergence(structures: Mapping[str, Structure], settings: PoreSettings, *,
-                       spacings_angstrom: Sequence[float]) -> pd.DataFrame:
+def volume_convergence(
+    structures: Mapping[str, Structure], settings: PoreSettings, *, spacings_angstrom: Sequence[float]
+) -> pd.DataFrame:
     """Return the probe-occupiable share of the cell at several grid spacings.
 
     Columns: structure_id, formula, spacing_angstrom, pov_fraction, difference (relative to the finest
@@ -65,20 +74,27 @@ def volume_convergence(structures: Mapping[str, Structure], settings: PoreSettin
     rows = []
     for key, structure in progress(structures.items(), stage="convergence", total=len(structures)):
         formula = structure.composition.reduced_formula
-        found = [(key, formula, h, *_timed_volume(structure, replace(settings, grid_spacing_angstrom=h)))
-                 for h in sorted(spacings_angstrom, reverse=True)]
+        found = [
+            (key, formula, h, *_timed_volume(structure, replace(settings, grid_spacing_angstrom=h)))
+            for h in sorted(spacings_angstrom, reverse=True)
+        ]
         finest = found[-1][3]
         if finest >= _LEAST_SHARE:
             rows += [(*row[:4], row[3] / finest - 1, row[4]) for row in found]
-    return pd.DataFrame(rows, columns=["structure_id", "formula", "spacing_angstrom", "pov_fraction",
-                                       "difference", "seconds"])
+    return pd.DataFrame(
+        rows, columns=["structure_id", "formula", "spacing_angstrom", "pov_fraction", "difference", "seconds"]
+    )
 
 
 def _timed_volume(structure: Structure, settings: PoreSettings) -> tuple[float, float]:
     start, atoms = time.perf_counter(), framework(structure, settings)
-    grid = void_grid(atoms.lattice, atoms.frac_coords, atoms.radii_angstrom,
-                     spacing_angstrom=settings.grid_spacing_angstrom,
-                     probe_radius_angstrom=settings.probe_radius_angstrom)
+    grid = void_grid(
+        atoms.lattice,
+        atoms.frac_coords,
+        atoms.radii_angstrom,
+        spacing_angstrom=settings.grid_spacing_angstrom,
+        probe_radius_angstrom=settings.probe_radius_angstrom,
+    )
     volume = occupiable_fraction(grid, probe_radius_angstrom=settings.probe_radius_angstrom)
     return volume, time.perf_counter() - start
 
@@ -101,7 +117,11 @@ def _doubled(s: Structure, rng: np.random.Generator) -> Structure:
 
 
 REWRITINGS: dict[str, Callable[[Structure, np.random.Generator], Structure]] = {
-    "axis labels": _relabelled, "origin": _moved, "order of atoms": _shuffled, "supercell": _doubled}
+    "axis labels": _relabelled,
+    "origin": _moved,
+    "order of atoms": _shuffled,
+    "supercell": _doubled,
+}
 
 
 def invariance(structures: Mapping[str, Structure], settings: PoreSettings, *, seed: int = 0) -> pd.DataFrame:
@@ -125,9 +145,11 @@ def _numbers(structure: Structure, settings: PoreSettings) -> dict[str, float]:
     return structure_features(structure_to_json(structure), settings).numbers
 
 
-def _largest_change(first: Mapping[str, float], second: Mapping[str, float],
-                    names: Iterable[str]) -> tuple[str, float]:
+def _largest_change(
+    first: Mapping[str, float], second: Mapping[str, float], names: Iterable[str]
+) -> tuple[str, float]:
     """Return the feature that changes most; a value that appears or vanishes counts as infinite."""
+
     def change(name: str) -> float:
         a, b = first.get(name, np.nan), second.get(name, np.nan)
         if np.isnan(a) and np.isnan(b):
@@ -139,8 +161,14 @@ def _largest_change(first: Mapping[str, float], second: Mapping[str, float],
     return worst, changes[worst]
 
 
-def rank_correlations(curated: pd.DataFrame, features: pd.DataFrame, groups: pd.DataFrame, *,
-                      n_bootstrap: int = 200, seed: int = 0) -> pd.DataFrame:
+def rank_correlations(
+    curated: pd.DataFrame,
+    features: pd.DataFrame,
+    groups: pd.DataFrame,
+    *,
+    n_bootstrap: int = 200,
+    seed: int = 0,
+) -> pd.DataFrame:
     """Return Spearman's rank correlation of each feature with log10(sigma), with a 95 % interval.
 
     Upper bounds enter with their bound. The bootstrap draws groups of near-duplicates, not rows, because
@@ -156,8 +184,15 @@ def rank_correlations(curated: pd.DataFrame, features: pd.DataFrame, groups: pd.
         known = np.isfinite(values)
         if known.sum() >= _MIN_ROWS and np.ptp(values[known]) > 0:
             draws = _bootstrap(values[known], target[known], blocks[known], n_bootstrap, seed)
-            rows.append((name, group, _spearman(values[known], target[known]),
-                         *np.nanquantile(draws, [0.025, 0.975]), int(known.sum())))
+            rows.append(
+                (
+                    name,
+                    group,
+                    _spearman(values[known], target[known]),
+                    *np.nanquantile(draws, [0.025, 0.975]),
+                    int(known.sum()),
+                )
+            )
     table = pd.DataFrame(rows, columns=["feature", "group", "rho", "ci_low", "ci_high", "n"])
     return table.sort_values("rho", key=np.abs, ascending=False, ignore_index=True)
 
@@ -175,13 +210,21 @@ def _bootstrap(x: np.ndarray, y: np.ndarray, blocks: np.ndarray, n: int, seed: i
     rng = np.random.default_rng(seed)
     order = np.argsort(blocks, kind="stable")
     members = np.split(order, np.flatnonzero(np.diff(blocks[order])) + 1)
-    draws = (np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
-             for _ in range(n))
+    draws = (
+        np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))]) for _ in range(n)
+    )
     return np.array([_spearman(x[rows], y[rows]) for rows in draws])
 
 
-def metric_records(found: FeatureTable, *, dataset: str, convergence: pd.DataFrame, invariant: pd.DataFrame,
-                   spacing_angstrom: float, seed: int) -> list[dict[str, object]]:
+def metric_records(
+    found: FeatureTable,
+    *,
+    dataset: str,
+    convergence: pd.DataFrame,
+    invariant: pd.DataFrame,
+    spacing_angstrom: float,
+    seed: int,
+) -> list[dict[str, object]]:
     """Return what `metrics.json` holds: time, coverage, failures, convergence, invariance."""
     shares = coverage(found.features, found.groups)
     rows = [("coverage", row["group"], row["share"], row["n"], "1") for row in shares.to_dict("records")]
@@ -190,14 +233,33 @@ def metric_records(found: FeatureTable, *, dataset: str, convergence: pd.DataFra
         ("seconds", "all", found.seconds, structures, "s"),
         ("structures_computed", "all", found.n_computed, structures, "1"),
         ("failed_or_corrected", "all", found.failures["id"].nunique(), len(found.features), "1"),
-        ("volume_difference_from_finest_grid", "pores", grid_difference(convergence, spacing_angstrom),
-         convergence["structure_id"].nunique(), "1"),
-        ("largest_change_when_rewritten", "all", largest_invariant_change(invariant),
-         invariant["structure_id"].nunique(), "1")]
-    fixed = {"dataset": dataset, "model": "none", "protocol": "all_rows", "ci_low": None, "ci_high": None,
-             "seed": seed}
-    return [{**fixed, "metric": metric, "features": features, "value": value, "n": n, "unit": unit}
-            for metric, features, value, n, unit in rows]
+        (
+            "volume_difference_from_finest_grid",
+            "pores",
+            grid_difference(convergence, spacing_angstrom),
+            convergence["structure_id"].nunique(),
+            "1",
+        ),
+        (
+            "largest_change_when_rewritten",
+            "all",
+            largest_invariant_change(invariant),
+            invariant["structure_id"].nunique(),
+            "1",
+        ),
+    ]
+    fixed = {
+        "dataset": dataset,
+        "model": "none",
+        "protocol": "all_rows",
+        "ci_low": None,
+        "ci_high": None,
+        "seed": seed,
+    }
+    return [
+        {**fixed, "metric": metric, "features": features, "value": value, "n": n, "unit": unit}
+        for metric, features, value, n, unit in rows
+    ]
 
 
 def grid_difference(convergence: pd.DataFrame, spacing_angstrom: float) -> float:

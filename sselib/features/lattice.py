@@ -87,9 +87,12 @@ def geometric_features(cell: Cell, *, mobile_ion: str = "Li") -> dict[str, float
     if content is None:
         return lengths
     ions = content.get_el_amt_dict().get(mobile_ion, 0.0)
-    return {**lengths, "density_g_cm3": density_g_cm3(content, volume),
-            "volume_per_atom_angstrom3": volume / content.num_atoms,
-            f"volume_per_{mobile_ion.lower()}_angstrom3": volume / ions if ions else np.nan}
+    return {
+        **lengths,
+        "density_g_cm3": density_g_cm3(content, volume),
+        "volume_per_atom_angstrom3": volume / content.num_atoms,
+        f"volume_per_{mobile_ion.lower()}_angstrom3": volume / ions if ions else np.nan,
+    }
 
 
 def invariant_features(cell: Cell) -> dict[str, float]:
@@ -97,10 +100,17 @@ def invariant_features(cell: Cell) -> dict[str, float]:
     conventional = sorted(cell.lattice.abc)
     niggli = sorted(cell.primitive.get_niggli_reduced_lattice(tol=1e-3).abc)
     kinds = {"length": conventional, "niggli": niggli}
-    lengths = [(f"{kind}_{rank}_angstrom", length) for kind, found in kinds.items()
-               for rank, length in zip(_RANKS, found, strict=True)]
-    return {**dict(lengths), "niggli_long_to_short": niggli[2] / niggli[0],
-            "primitive_volume_angstrom3": cell.primitive.volume, "packing_fraction": _packing(cell)}
+    lengths = [
+        (f"{kind}_{rank}_angstrom", length)
+        for kind, found in kinds.items()
+        for rank, length in zip(_RANKS, found, strict=True)
+    ]
+    return {
+        **dict(lengths),
+        "niggli_long_to_short": niggli[2] / niggli[0],
+        "primitive_volume_angstrom3": cell.primitive.volume,
+        "packing_fraction": _packing(cell),
+    }
 
 
 def _packing(cell: Cell) -> float:
@@ -122,8 +132,10 @@ def implausible(cell: Cell) -> str:
     per_atom, (low, high) = cell.lattice.volume / cell.content.num_atoms, _VOLUME_PER_ATOM_A3
     if low <= per_atom <= high:
         return ""
-    return (f"{per_atom:.1f} Angstrom^3 per atom in a cell of {cell.lattice.volume:.0f} Angstrom^3 that "
-            f"holds {cell.content.formula}: expected {low:g} to {high:g}; the content or the cell is wrong")
+    return (
+        f"{per_atom:.1f} Angstrom^3 per atom in a cell of {cell.lattice.volume:.0f} Angstrom^3 that "
+        f"holds {cell.content.formula}: expected {low:g} to {high:g}; the content or the cell is wrong"
+    )
 
 
 def lattice_consistency(rows: pd.DataFrame, structures: Mapping[str, Structure]) -> pd.DataFrame:
@@ -132,8 +144,11 @@ def lattice_consistency(rows: pd.DataFrame, structures: Mapping[str, Structure])
     Columns: id, close_match, relative differences of volume per atom, of a, b, c as labelled, and of the
     sorted lengths (the largest of three). Labels may differ where the setting does; sorted lengths not.
     """
-    found = [_compared(row, structures[row[Entry.STRUCTURE_ID]]) for row in rows.to_dict("records")
-             if row.get(Entry.STRUCTURE_ID) in structures]
+    found = [
+        _compared(row, structures[row[Entry.STRUCTURE_ID]])
+        for row in rows.to_dict("records")
+        if row.get(Entry.STRUCTURE_ID) in structures
+    ]
     columns = ["id", "close_match", "volume_per_atom_difference", "labelled_difference", "sorted_difference"]
     return pd.DataFrame([f for f in found if f], columns=columns)
 
@@ -149,25 +164,39 @@ def _compared(row: Mapping[str, object], structure: Structure) -> dict[str, obje
     table, cif = np.array(cell.lattice.abc), np.array(structure.lattice.abc)
     per_atom = structure.volume / structure.composition.num_atoms
     ratio = cell.lattice.volume / cell.content.num_atoms / per_atom if cell.content else np.nan
-    return {"id": row[Entry.ID], "close_match": bool(row.get(Entry.CLOSE_MATCH, False)),
-            "volume_per_atom_difference": ratio - 1,
-            "labelled_difference": float(np.abs(table / cif - 1).max()),
-            "sorted_difference": float(np.abs(np.sort(table) / np.sort(cif) - 1).max())}
+    return {
+        "id": row[Entry.ID],
+        "close_match": bool(row.get(Entry.CLOSE_MATCH, False)),
+        "volume_per_atom_difference": ratio - 1,
+        "labelled_difference": float(np.abs(table / cif - 1).max()),
+        "sorted_difference": float(np.abs(np.sort(table) / np.sort(cif) - 1).max()),
+    }
 
 
 def lattice_descriptions(mobile_ion: str = "Li") -> list[Feature]:
     """Return the descriptions of `geometric_features` and `invariant_features`."""
     g, i = Group.GEOMETRIC, Group.LATTICE_INVARIANT
-    lengths = [Feature(str(n), g, "Angstrom", f"lattice parameter {n[0]} as tabulated: a label, not an axis",
-                       kim=True) for n in _LENGTHS]
+    lengths = [
+        Feature(
+            str(n), g, "Angstrom", f"lattice parameter {n[0]} as tabulated: a label, not an axis", kim=True
+        )
+        for n in _LENGTHS
+    ]
     rest = [
         Feature("density_g_cm3", g, "g/cm3", "mass of the cell over its volume", kim=True),
         Feature("volume_per_atom_angstrom3", g, "Angstrom^3", "volume per atom"),
-        Feature(f"volume_per_{mobile_ion.lower()}_angstrom3", g, "Angstrom^3", f"volume per {mobile_ion}")]
-    sorted_lengths = [Feature(f"{kind}_{rank}_angstrom", i, "Angstrom", f"{rank} length of the {words} cell")
-                      for kind, words in (("length", "tabulated"), ("niggli", "Niggli-reduced primitive"))
-                      for rank in _RANKS]
-    return [*lengths, *rest, *sorted_lengths,
-            Feature("niggli_long_to_short", i, "1", "anisotropy of the Niggli-reduced primitive cell"),
-            Feature("primitive_volume_angstrom3", i, "Angstrom^3", "volume of the primitive cell"),
-            Feature("packing_fraction", i, "1", "volume of balls of the atomic radius (Slater) per volume")]
+        Feature(f"volume_per_{mobile_ion.lower()}_angstrom3", g, "Angstrom^3", f"volume per {mobile_ion}"),
+    ]
+    sorted_lengths = [
+        Feature(f"{kind}_{rank}_angstrom", i, "Angstrom", f"{rank} length of the {words} cell")
+        for kind, words in (("length", "tabulated"), ("niggli", "Niggli-reduced primitive"))
+        for rank in _RANKS
+    ]
+    return [
+        *lengths,
+        *rest,
+        *sorted_lengths,
+        Feature("niggli_long_to_short", i, "1", "anisotropy of the Niggli-reduced primitive cell"),
+        Feature("primitive_volume_angstrom3", i, "Angstrom^3", "volume of the primitive cell"),
+        Feature("packing_fraction", i, "1", "volume of balls of the atomic radius (Slater) per volume"),
+    ]

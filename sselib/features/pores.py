@@ -98,11 +98,18 @@ class PoreFeatures:
 def framework(structure: Structure, settings: PoreSettings) -> Framework:
     """Return the structure without the mobile ion, every site one full atom."""
     chosen = [(_majority(site.species.get_el_amt_dict()), site) for site in structure]
-    kept = [(el, site.frac_coords) for el, site in chosen
-            if el != settings.mobile_ion and _other_occupancy(site, settings) >= settings.min_occupancy]
+    kept = [
+        (el, site.frac_coords)
+        for el, site in chosen
+        if el != settings.mobile_ion and _other_occupancy(site, settings) >= settings.min_occupancy
+    ]
     radii = [settings.radii_angstrom.get(el, radius_angstrom(el)) for el, _ in kept]
-    return Framework(structure.lattice, tuple(el for el, _ in kept),
-                     np.array([xyz for _, xyz in kept], float).reshape(-1, 3), np.array(radii, float))
+    return Framework(
+        structure.lattice,
+        tuple(el for el, _ in kept),
+        np.array([xyz for _, xyz in kept], float).reshape(-1, 3),
+        np.array(radii, float),
+    )
 
 
 def _majority(amounts: dict[str, float]) -> str:
@@ -123,13 +130,20 @@ def pore_features(structure: Structure, settings: PoreSettings) -> PoreFeatures:
         return PoreFeatures(reasons=(f"no atoms besides {settings.mobile_ion}: there is no framework",))
     spheres, reasons, nodes = {}, [], None
     try:
-        result = run_zeopp(atoms.lattice, atoms.elements, _jittered(atoms, settings),
-                           radii_angstrom=settings.radii_angstrom, timeout_s=settings.timeout_s)
+        result = run_zeopp(
+            atoms.lattice,
+            atoms.elements,
+            _jittered(atoms, settings),
+            radii_angstrom=settings.radii_angstrom,
+            timeout_s=settings.timeout_s,
+        )
         nodes = _fitting_nodes(result.network, settings.probe_radius_angstrom)
-        spheres = {"largest_included_sphere_angstrom": result.largest_included_sphere_angstrom,
-                   "largest_free_sphere_angstrom": result.largest_free_sphere_angstrom,
-                   "included_along_free_path_angstrom": result.included_along_free_path_angstrom,
-                   "channel_dimensionality": float(nodes.dimensionality.max(initial=0))}
+        spheres = {
+            "largest_included_sphere_angstrom": result.largest_included_sphere_angstrom,
+            "largest_free_sphere_angstrom": result.largest_free_sphere_angstrom,
+            "included_along_free_path_angstrom": result.included_along_free_path_angstrom,
+            "channel_dimensionality": float(nodes.dimensionality.max(initial=0)),
+        }
     except ZeoppError as error:
         reasons.append(str(error))
     try:
@@ -160,7 +174,8 @@ class _Nodes:
         shifts = np.stack(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij"), -1).reshape(-1, 3)
         images = ((self.frac_coords % 1.0)[:, None, :] + shifts).reshape(-1, 3)
         _, nearest = cKDTree(lattice.get_cartesian_coords(images)).query(
-            lattice.get_cartesian_coords(frac_coords % 1.0))
+            lattice.get_cartesian_coords(frac_coords % 1.0)
+        )
         return self.dimensionality[nearest // len(shifts)] > 0
 
 
@@ -174,20 +189,29 @@ def _fitting_nodes(network: VoronoiNetwork, probe_radius: float) -> _Nodes:
 def _volumes(atoms: Framework, nodes: _Nodes | None, settings: PoreSettings) -> dict[str, float]:
     """Return the volume fractions; the accessible ones need the Voronoi nodes."""
     probe = settings.probe_radius_angstrom
-    grid = void_grid(atoms.lattice, atoms.frac_coords, atoms.radii_angstrom, probe_radius_angstrom=probe,
-                     spacing_angstrom=settings.grid_spacing_angstrom)
+    grid = void_grid(
+        atoms.lattice,
+        atoms.frac_coords,
+        atoms.radii_angstrom,
+        probe_radius_angstrom=probe,
+        spacing_angstrom=settings.grid_spacing_angstrom,
+    )
     if nodes is None:
         return {"pov_fraction": occupiable_fraction(grid, probe_radius_angstrom=probe)}
     split = _split(grid, nodes, probe)
     inside = split.open_region[split.regions]
     channel, pocket = (
-        covered_depth(grid, split.centres.take(keep), inside=where & (split.regions > 0),
-                      probe_radius_angstrom=probe)
-        for keep, where in ((split.in_channel, inside), (~split.in_channel, ~inside)))
+        covered_depth(
+            grid, split.centres.take(keep), inside=where & (split.regions > 0), probe_radius_angstrom=probe
+        )
+        for keep, where in ((split.in_channel, inside), (~split.in_channel, ~inside))
+    )
     share = inside.sum() / max((split.regions > 0).sum(), 1)
-    return {"poav_fraction": smooth_share(channel, grid.voxel_angstrom),
-            "pov_fraction": smooth_share(np.maximum(channel, pocket), grid.voxel_angstrom),
-            "accessible_volume_fraction": share * accessible_fraction(grid, probe_radius_angstrom=probe)}
+    return {
+        "poav_fraction": smooth_share(channel, grid.voxel_angstrom),
+        "pov_fraction": smooth_share(np.maximum(channel, pocket), grid.voxel_angstrom),
+        "accessible_volume_fraction": share * accessible_fraction(grid, probe_radius_angstrom=probe),
+    }
 
 
 @dataclass(frozen=True)

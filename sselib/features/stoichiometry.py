@@ -32,8 +32,10 @@ _OF_FRAMEWORK = ("mean", "min", "max")
 @lru_cache(maxsize=1)
 def element_table() -> pd.DataFrame:
     """Return the properties of the elements; rows in the modified Pettifor order, NaN where unknown."""
-    rows = {el: [_value(Element(el), attribute) for attribute, _, _ in ELEMENT_PROPERTIES.values()]
-            for el in MODIFIED_PETTIFOR_ORDER}
+    rows = {
+        el: [_value(Element(el), attribute) for attribute, _, _ in ELEMENT_PROPERTIES.values()]
+        for el in MODIFIED_PETTIFOR_ORDER
+    }
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(ELEMENT_PROPERTIES), dtype=float)
 
 
@@ -49,13 +51,16 @@ def fraction_features(formulas: Sequence[str]) -> tuple[pd.DataFrame, list[Featu
     """Return the mole fraction of every element that occurs, columns ``fraction_Al``, ... by symbol."""
     table = element_fractions(formulas)
     present = sorted(el for el in table if (table[el] > 0).any())
-    features = [Feature(f"fraction_{el}", Group.STOICHIOMETRIC, "1", f"mole fraction of {el}", kim=True)
-                for el in present]
+    features = [
+        Feature(f"fraction_{el}", Group.STOICHIOMETRIC, "1", f"mole fraction of {el}", kim=True)
+        for el in present
+    ]
     return table[present].set_axis([f.name for f in features], axis=1), features
 
 
-def elemental_features(formulas: Sequence[str], *,
-                       mobile_ion: str = "Li") -> tuple[pd.DataFrame, list[Feature]]:
+def elemental_features(
+    formulas: Sequence[str], *, mobile_ion: str = "Li"
+) -> tuple[pd.DataFrame, list[Feature]]:
     """Return statistics of element properties weighted by mole fraction.
 
     Over all elements the mean and standard deviation, over the framework (all but the mobile ion) mean,
@@ -64,9 +69,11 @@ def elemental_features(formulas: Sequence[str], *,
     """
     fractions = element_fractions(formulas)
     rest = _normalised(fractions.drop(columns=mobile_ion))
-    parts = [_statistics(fractions, _OF_ALL, prefix="", of="all elements"),
-             _statistics(rest, _OF_FRAMEWORK, prefix="framework_", of=f"all elements but {mobile_ion}"),
-             _anion_features(fractions, mobile_ion)]
+    parts = [
+        _statistics(fractions, _OF_ALL, prefix="", of="all elements"),
+        _statistics(rest, _OF_FRAMEWORK, prefix="framework_", of=f"all elements but {mobile_ion}"),
+        _anion_features(fractions, mobile_ion),
+    ]
     return pd.concat([table for table, _ in parts], axis=1), [f for _, found in parts for f in found]
 
 
@@ -76,8 +83,9 @@ def _normalised(fractions: pd.DataFrame) -> pd.DataFrame:
     return fractions.div(totals.where(totals > 0), axis=0)
 
 
-def _statistics(fractions: pd.DataFrame, kinds: Sequence[str], *, prefix: str,
-                of: str) -> tuple[pd.DataFrame, list[Feature]]:
+def _statistics(
+    fractions: pd.DataFrame, kinds: Sequence[str], *, prefix: str, of: str
+) -> tuple[pd.DataFrame, list[Feature]]:
     """Return the statistics of every property; column names are ``<prefix><kind>_<property>``."""
     columns, features = {}, []
     for name, (_, unit, words) in ELEMENT_PROPERTIES.items():
@@ -115,19 +123,23 @@ def _anion_features(fractions: pd.DataFrame, mobile_ion: str) -> tuple[pd.DataFr
     anion_chi = weighted_statistics(_normalised(anions).to_numpy(), chi)["mean"]
     cation_chi = weighted_statistics(_normalised(others).to_numpy(), chi)["mean"]
     columns = {
-        "n_elements": (fractions > 0).sum(axis=1).astype(float), "anion_fraction": total,
+        "n_elements": (fractions > 0).sum(axis=1).astype(float),
+        "anion_fraction": total,
         "mobile_per_anion": mobile / total.where(total > 0),
         "mobile_per_other_cation": mobile / cations.where(cations > 0),
         "anion_electronegativity": anion_chi,
         "anion_ionic_radius_angstrom": weighted_statistics(_normalised(anions).to_numpy(), radius)["mean"],
-        "electronegativity_difference": anion_chi - cation_chi}
+        "electronegativity_difference": anion_chi - cation_chi,
+    }
     words = {
-        "n_elements": "number of elements", "anion_fraction": "mole fraction of anions",
+        "n_elements": "number of elements",
+        "anion_fraction": "mole fraction of anions",
         "mobile_per_anion": f"{mobile_ion} per anion",
         "mobile_per_other_cation": f"{mobile_ion} per other cation; missing where there is none",
         "anion_electronegativity": "mean Pauling electronegativity of the anions",
         "anion_ionic_radius_angstrom": "mean ionic radius of the anions",
-        "electronegativity_difference": f"anions less cations other than {mobile_ion}, means"}
+        "electronegativity_difference": f"anions less cations other than {mobile_ion}, means",
+    }
     units = {"anion_ionic_radius_angstrom": "Angstrom"}
     features = [Feature(name, Group.ELEMENTAL, units.get(name, "1"), text) for name, text in words.items()]
     return pd.DataFrame(columns, index=fractions.index), features

@@ -13,14 +13,24 @@ from pymatgen.symmetry.groups import PointGroup, SpaceGroup
 from sselib.features.description import Feature, Group
 
 SYMPREC_ANGSTROM = 0.01  # pymatgen's default; disordered sites are compared by species and occupancy
-CRYSTAL_SYSTEMS: tuple[str, ...] = ("triclinic", "monoclinic", "orthorhombic", "tetragonal", "trigonal",
-                                    "hexagonal", "cubic")
+CRYSTAL_SYSTEMS: tuple[str, ...] = (
+    "triclinic",
+    "monoclinic",
+    "orthorhombic",
+    "tetragonal",
+    "trigonal",
+    "hexagonal",
+    "cubic",
+)
 SYMMETRY_FEATURES: tuple[Feature, ...] = (
     Feature("space_group_number", Group.SYMMETRY, "1", "number of the space group, 1 to 230"),
     Feature("crystal_system_rank", Group.SYMMETRY, "1", "from 1 (triclinic) to 7 (cubic)"),
     Feature("point_group_order", Group.SYMMETRY, "1", "operations of the point group, 1 to 48"),
-    *(Feature(f"is_{name}", Group.SYMMETRY, "1", f"1 if the crystal system is {name}")
-      for name in CRYSTAL_SYSTEMS))
+    *(
+        Feature(f"is_{name}", Group.SYMMETRY, "1", f"1 if the crystal system is {name}")
+        for name in CRYSTAL_SYSTEMS
+    ),
+)
 
 
 def space_group_of(structure: Structure) -> int:
@@ -38,6 +48,9 @@ def _described(number: int) -> tuple[str, int]:
 def symmetry_features(number: int) -> dict[str, float]:
     """Return the features of a space group; ``number`` is 1 to 230."""
     system, order = _described(number)
-    return {"space_group_number": float(number), "point_group_order": float(order),
-            "crystal_system_rank": float(CRYSTAL_SYSTEMS.index(system) + 1),
-            **{f"is_{name}": float(name == system) for name in CRYSTAL_SYSTEMS}}
+    return {
+        "space_group_number": float(number),
+        "point_group_order": float(order),
+        "crystal_system_rank": float(CRYSTAL_SYSTEMS.index(system) + 1),
+        **{f"is_{name}": float(name == system) for name in CRYSTAL_SYSTEMS},
+    }

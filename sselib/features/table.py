@@ -63,10 +63,18 @@ class StructureRecord:
     failures: list[list[str]]  # [block, reason]
 
 
-def compute_features(curated: pd.DataFrame, structures: pd.DataFrame, *, mobile_ion: str = "Li",
-                     probe_radius_angstrom: float = 0.3, grid_spacing_angstrom: float = 0.2,
-                     timeout_s: float = 60.0, seed: int = 0, n_jobs: int = 2,
-                     cache_dir: Path | str | None = None) -> FeatureTable:
+def compute_features(
+    curated: pd.DataFrame,
+    structures: pd.DataFrame,
+    *,
+    mobile_ion: str = "Li",
+    probe_radius_angstrom: float = 0.3,
+    grid_spacing_angstrom: float = 0.2,
+    timeout_s: float = 60.0,
+    seed: int = 0,
+    n_jobs: int = 2,
+    cache_dir: Path | str | None = None,
+) -> FeatureTable:
     """Return every feature of every curated row.
 
     ``curated`` has the columns of `Entry`, ``structures`` those of `StructureTable`. Structures are
@@ -79,16 +87,23 @@ def compute_features(curated: pd.DataFrame, structures: pd.DataFrame, *, mobile_
     _require(structures, (StructureTable.STRUCTURE_ID, StructureTable.STRUCTURE_JSON), what="the structures")
     if mobile_ion not in stoichiometry.element_table().index:
         raise ParameterError(f"mobile_ion = {mobile_ion!r} is no element: expected for example 'Li'")
-    settings = PoreSettings(mobile_ion=mobile_ion, probe_radius_angstrom=probe_radius_angstrom,
-                            grid_spacing_angstrom=grid_spacing_angstrom, timeout_s=timeout_s, seed=seed)
-    texts = dict(zip(structures[StructureTable.STRUCTURE_ID], structures[StructureTable.STRUCTURE_JSON],
-                     strict=True))
+    settings = PoreSettings(
+        mobile_ion=mobile_ion,
+        probe_radius_angstrom=probe_radius_angstrom,
+        grid_spacing_angstrom=grid_spacing_angstrom,
+        timeout_s=timeout_s,
+        seed=seed,
+    )
+    texts = dict(
+        zip(structures[StructureTable.STRUCTURE_ID], structures[StructureTable.STRUCTURE_JSON], strict=True)
+    )
     wanted = {key: texts[key] for key in curated[Entry.STRUCTURE_ID].dropna().unique() if key in texts}
     folder = Path(cache_dir) if cache_dir else cache_folder() / "features"
     records, n_computed = _records(wanted, settings, folder=folder, n_jobs=n_jobs)
     features, groups, failures = _assemble(curated, records, settings)
-    return FeatureTable(features, groups, failures, n_computed, len(wanted) - n_computed,
-                        time.perf_counter() - start)
+    return FeatureTable(
+        features, groups, failures, n_computed, len(wanted) - n_computed, time.perf_counter() - start
+    )
 
 
 def _require(table: pd.DataFrame, columns: Sequence[str], *, what: str) -> None:
@@ -97,16 +112,19 @@ def _require(table: pd.DataFrame, columns: Sequence[str], *, what: str) -> None:
         raise SchemaError(f"{what} lacks {', '.join(missing)}: found {', '.join(map(str, table.columns))}")
 
 
-def _records(texts: Mapping[str, str], settings: PoreSettings, *, folder: Path,
-             n_jobs: int) -> tuple[dict[str, StructureRecord], int]:
+def _records(
+    texts: Mapping[str, str], settings: PoreSettings, *, folder: Path, n_jobs: int
+) -> tuple[dict[str, StructureRecord], int]:
     """Return the record of every structure and how many had to be computed."""
     paths = {key: _cache_path(text, settings, folder) for key, text in texts.items()}
     found = {key: record for key, path in paths.items() if (record := _read_cached(path)) is not None}
     todo = [key for key in texts if key not in found]
     work = Parallel(n_jobs=min(n_jobs, max(len(todo), 1)), return_as="generator", batch_size=4)(
-        delayed(structure_features)(texts[key], settings) for key in todo)
-    for key, record in zip(todo, progress(_unless_empty(work, todo), stage="structures", total=len(todo)),
-                           strict=True):
+        delayed(structure_features)(texts[key], settings) for key in todo
+    )
+    for key, record in zip(
+        todo, progress(_unless_empty(work, todo), stage="structures", total=len(todo)), strict=True
+    ):
         found[key] = record
         if not any("longer than" in reason for _, reason in record.failures):
             _write_cached(paths[key], record)
@@ -159,7 +177,10 @@ def structure_features(structure_json: str, settings: PoreSettings) -> Structure
     except Exception as error:  # any malformed text; the row goes on without its structure
         return StructureRecord({}, [["structure", _reason(error)]])
     blocks: dict[str, Callable[[Structure, PoreSettings], dict[str, float]]] = {
-        "lattice": _lattice_block, "disorder": _disorder_block, "symmetry": _symmetry_block}
+        "lattice": _lattice_block,
+        "disorder": _disorder_block,
+        "symmetry": _symmetry_block,
+    }
     for name, block in blocks.items():
         try:
             values |= block(structure, settings)
@@ -176,9 +197,12 @@ def _reason(error: Exception) -> str:
 
 def _lattice_block(structure: Structure, settings: PoreSettings) -> dict[str, float]:
     cell = lattice.cell_of_structure(structure)
-    return {"atoms_per_cell": structure.composition.num_atoms, "cell_volume_angstrom3": structure.volume,
-            **lattice.geometric_features(cell, mobile_ion=settings.mobile_ion),
-            **lattice.invariant_features(cell)}
+    return {
+        "atoms_per_cell": structure.composition.num_atoms,
+        "cell_volume_angstrom3": structure.volume,
+        **lattice.geometric_features(cell, mobile_ion=settings.mobile_ion),
+        **lattice.invariant_features(cell),
+    }
 
 
 def _disorder_block(structure: Structure, settings: PoreSettings) -> dict[str, float]:
@@ -189,24 +213,35 @@ def _symmetry_block(structure: Structure, settings: PoreSettings) -> dict[str, f
     return symmetry.symmetry_features(symmetry.space_group_of(structure))
 
 
-def _assemble(curated: pd.DataFrame, records: Mapping[str, StructureRecord],
-              settings: PoreSettings) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+def _assemble(
+    curated: pd.DataFrame, records: Mapping[str, StructureRecord], settings: PoreSettings
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Join features of compositions, cells and structures, in the order of the curated table."""
     ids = curated[Entry.ID].astype(str).reset_index(drop=True).rename("id")
     formulas = curated[Entry.COMPOSITION].tolist()
     fractions, fraction_list = stoichiometry.fraction_features(formulas)
     elemental, elemental_list = stoichiometry.elemental_features(formulas, mobile_ion=settings.mobile_ion)
-    rows = [_row_features(row, records.get(row[Entry.STRUCTURE_ID]), settings)
-            for row in curated.to_dict("records")]
+    rows = [
+        _row_features(row, records.get(row[Entry.STRUCTURE_ID]), settings)
+        for row in curated.to_dict("records")
+    ]
     described = structure_descriptions(settings)
     cells = pd.DataFrame([values for values, _ in rows], columns=[f.name for f in described], dtype=float)
     features = pd.concat([ids, fractions, elemental, cells], axis=1)
-    failures = pd.DataFrame([(i, *found) for i, (_, all_found) in zip(ids, rows, strict=True)
-                             for found in all_found], columns=["id", "block", "reason"], dtype=object)
-    return (validate(features, FEATURES, what="the feature table"),
-            validate(groups_frame([*fraction_list, *elemental_list, *described]), FEATURE_GROUPS,
-                     what="the feature groups"),
-            validate(failures, FAILURES, what="the failures"))
+    failures = pd.DataFrame(
+        [(i, *found) for i, (_, all_found) in zip(ids, rows, strict=True) for found in all_found],
+        columns=["id", "block", "reason"],
+        dtype=object,
+    )
+    return (
+        validate(features, FEATURES, what="the feature table"),
+        validate(
+            groups_frame([*fraction_list, *elemental_list, *described]),
+            FEATURE_GROUPS,
+            what="the feature groups",
+        ),
+        validate(failures, FAILURES, what="the failures"),
+    )
 
 
 def groups_frame(features: Sequence[Feature]) -> pd.DataFrame:
@@ -215,8 +250,9 @@ def groups_frame(features: Sequence[Feature]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["feature", "group", "kim", "unit", "description"])
 
 
-def _row_features(row: Mapping[str, object], record: StructureRecord | None,
-                  settings: PoreSettings) -> tuple[dict[str, float], list[list[str]]]:
+def _row_features(
+    row: Mapping[str, object], record: StructureRecord | None, settings: PoreSettings
+) -> tuple[dict[str, float], list[list[str]]]:
     """Return the features of cell and structure of one row, and what failed.
 
     What the table gives about the cell goes before what the structure gives.
@@ -233,8 +269,9 @@ def _row_features(row: Mapping[str, object], record: StructureRecord | None,
     return values | _per_gram(values), failures + more
 
 
-def _table_cell(row: Mapping[str, object], from_structure: Mapping[str, float],
-                settings: PoreSettings) -> tuple[dict[str, float], list[list[str]]]:
+def _table_cell(
+    row: Mapping[str, object], from_structure: Mapping[str, float], settings: PoreSettings
+) -> tuple[dict[str, float], list[list[str]]]:
     """Return the features of the cell that the table gives, and what is wrong with it."""
     failures: list[list[str]] = []
     try:
@@ -245,14 +282,21 @@ def _table_cell(row: Mapping[str, object], from_structure: Mapping[str, float],
         return {}, []
     factor = _z_slip(cell, from_structure)
     if factor != 1:
-        failures.append(["lattice", f"corrected: the structure holds {factor:g} times the atoms that the "
-                                    f"table gives for the same cell, so Z was multiplied by {factor:g}"])
+        failures.append(
+            [
+                "lattice",
+                f"corrected: the structure holds {factor:g} times the atoms that the "
+                f"table gives for the same cell, so Z was multiplied by {factor:g}",
+            ]
+        )
         cell = lattice.Cell(cell.lattice, cell.primitive, cell.content * factor)
     if problem := lattice.implausible(cell):
         failures.append(["lattice", problem])
         cell = lattice.Cell(cell.lattice, cell.primitive, None)
-    return {**lattice.geometric_features(cell, mobile_ion=settings.mobile_ion),
-            **lattice.invariant_features(cell)}, failures
+    return {
+        **lattice.geometric_features(cell, mobile_ion=settings.mobile_ion),
+        **lattice.invariant_features(cell),
+    }, failures
 
 
 def _z_slip(cell: lattice.Cell, from_structure: Mapping[str, float]) -> float:
@@ -272,8 +316,11 @@ def _z_slip(cell: lattice.Cell, from_structure: Mapping[str, float]) -> float:
 def _per_gram(values: Mapping[str, float]) -> dict[str, float]:
     """Return volumes in cm3/g from shares of the cell and the density of the true composition."""
     density = values.get("density_g_cm3", np.nan)
-    pairs = (("poav_cm3_g", "poav_fraction"), ("pov_cm3_g", "pov_fraction"),
-             ("accessible_volume_cm3_g", "accessible_volume_fraction"))
+    pairs = (
+        ("poav_cm3_g", "poav_fraction"),
+        ("pov_cm3_g", "pov_fraction"),
+        ("accessible_volume_cm3_g", "accessible_volume_fraction"),
+    )
     return {name: values.get(share, np.nan) / density for name, share in pairs}
 
 
@@ -281,19 +328,29 @@ def structure_descriptions(settings: PoreSettings) -> list[Feature]:
     """Return the descriptions of all features that need a cell or a structure."""
     g, ion = Group.PORES, settings.mobile_ion
     probe = f"probe radius {settings.probe_radius_angstrom:g} Angstrom, without {ion}"
-    volumes = (("accessible_volume", "centres of the probe, channels only"),
-               ("poav", "what the probe covers, channels only"),
-               ("pov", "what the probe covers, pockets too"))
+    volumes = (
+        ("accessible_volume", "centres of the probe, channels only"),
+        ("poav", "what the probe covers, channels only"),
+        ("pov", "what the probe covers, pockets too"),
+    )
     cells = lattice.lattice_descriptions(ion)
     return [
         *(f for f in cells if f.group == Group.GEOMETRIC),
-        Feature("poav_cm3_g", Group.GEOMETRIC, "cm3/g", f"probe-occupiable accessible volume, {probe}",
-                kim=True),
+        Feature(
+            "poav_cm3_g", Group.GEOMETRIC, "cm3/g", f"probe-occupiable accessible volume, {probe}", kim=True
+        ),
         *(Feature(name, g, "Angstrom", f"{text}, without {ion}") for name, text in _SPHERES.items()),
         Feature("channel_dimensionality", g, "1", f"directions in which channels run, 0 to 3, {probe}"),
-        *(Feature(f"{name}_fraction", g, "1", f"share of the cell: {text}, {probe}")
-          for name, text in volumes),
-        *(Feature(f"{name}_cm3_g", g, "cm3/g", f"{text}, {probe}")
-          for name, text in volumes if name != "poav"),
+        *(
+            Feature(f"{name}_fraction", g, "1", f"share of the cell: {text}, {probe}")
+            for name, text in volumes
+        ),
+        *(
+            Feature(f"{name}_cm3_g", g, "cm3/g", f"{text}, {probe}")
+            for name, text in volumes
+            if name != "poav"
+        ),
         *(f for f in cells if f.group == Group.LATTICE_INVARIANT),
-        *occupancy.DISORDER_FEATURES, *symmetry.SYMMETRY_FEATURES]
+        *occupancy.DISORDER_FEATURES,
+        *symmetry.SYMMETRY_FEATURES,
+    ]

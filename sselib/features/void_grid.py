@@ -68,8 +68,14 @@ class VoidGrid:
     voxel_angstrom: float
 
 
-def void_grid(lattice: Lattice, frac_coords: np.ndarray, radii_angstrom: np.ndarray, *,
-              spacing_angstrom: float, probe_radius_angstrom: float) -> VoidGrid:
+def void_grid(
+    lattice: Lattice,
+    frac_coords: np.ndarray,
+    radii_angstrom: np.ndarray,
+    *,
+    spacing_angstrom: float,
+    probe_radius_angstrom: float,
+) -> VoidGrid:
     """Return the clearance on a grid of at most ``spacing_angstrom`` along each axis.
 
     ``frac_coords`` (n, 3) and ``radii_angstrom`` (n,) describe the atoms. Clearances are exact up to two
@@ -78,39 +84,49 @@ def void_grid(lattice: Lattice, frac_coords: np.ndarray, radii_angstrom: np.ndar
     """
     shape = np.maximum(np.ceil(np.array(lattice.abc) / spacing_angstrom).astype(int), 1)
     if shape.prod() > _MAX_POINTS:
-        raise ParameterError(f"a cell of {lattice.volume:.0f} Angstrom^3 needs {shape.prod():,} grid points "
-                             f"at {spacing_angstrom} Angstrom, more than {_MAX_POINTS:,}: choose a larger "
-                             "grid_spacing_angstrom")
+        raise ParameterError(
+            f"a cell of {lattice.volume:.0f} Angstrom^3 needs {shape.prod():,} grid points "
+            f"at {spacing_angstrom} Angstrom, more than {_MAX_POINTS:,}: choose a larger "
+            "grid_spacing_angstrom"
+        )
     reach = probe_radius_angstrom + 2 * spacing_angstrom
     clearance = np.full(shape.prod(), np.inf, dtype=np.float32)
     for frac, radius in zip(np.asarray(frac_coords, float) % 1.0, radii_angstrom, strict=True):
         points, distance = _points_near(lattice, shape, frac, radius + reach)
         np.minimum.at(clearance, points, (distance - radius).astype(np.float32))
     voxel = (lattice.volume / shape.prod()) ** (1 / 3)
-    return VoidGrid(lattice, _surroundings(lattice, frac_coords, radii_angstrom, reach),
-                    clearance.reshape(shape), voxel)
+    return VoidGrid(
+        lattice, _surroundings(lattice, frac_coords, radii_angstrom, reach), clearance.reshape(shape), voxel
+    )
 
 
-def _surroundings(lattice: Lattice, frac_coords: np.ndarray, radii_angstrom: np.ndarray,
-                  reach_angstrom: float) -> Surroundings:
+def _surroundings(
+    lattice: Lattice, frac_coords: np.ndarray, radii_angstrom: np.ndarray, reach_angstrom: float
+) -> Surroundings:
     """Return the atoms whose surface is within reach of the cell."""
     radii = np.asarray(radii_angstrom, float)
     width = (radii.max() + 2 * reach_angstrom) * _heights(lattice)
     images = (np.asarray(frac_coords, float) % 1.0)[:, None, :] + _cells(np.ceil(width))
     near = ((images >= -width) & (images <= 1 + width)).all(axis=2)
-    trees = {r: cKDTree(lattice.get_cartesian_coords(images[radii == r][near[radii == r]]))
-             for r in np.unique(radii)}
+    trees = {
+        r: cKDTree(lattice.get_cartesian_coords(images[radii == r][near[radii == r]]))
+        for r in np.unique(radii)
+    }
     return Surroundings(trees)
 
 
-def _points_near(lattice: Lattice, shape: np.ndarray, frac: np.ndarray,
-                 cutoff_angstrom: float) -> tuple[np.ndarray, np.ndarray]:
+def _points_near(
+    lattice: Lattice, shape: np.ndarray, frac: np.ndarray, cutoff_angstrom: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Return flat grid indices within a cutoff of a position (periodic images included) and distances."""
     half_width = cutoff_angstrom * _heights(lattice)
-    ranges = [np.arange(np.ceil((f - w) * n), np.floor((f + w) * n) + 1).astype(int)
-              for f, w, n in zip(frac, half_width, shape, strict=True)]
-    x, y, z = ((r / n - f)[:, None] * row
-               for r, n, f, row in zip(ranges, shape, frac, lattice.matrix, strict=True))
+    ranges = [
+        np.arange(np.ceil((f - w) * n), np.floor((f + w) * n) + 1).astype(int)
+        for f, w, n in zip(frac, half_width, shape, strict=True)
+    ]
+    x, y, z = (
+        (r / n - f)[:, None] * row for r, n, f, row in zip(ranges, shape, frac, lattice.matrix, strict=True)
+    )
     vectors = x[:, None, None, :] + y[None, :, None, :] + z[None, None, :, :]
     distance = np.sqrt(np.einsum("...i,...i->...", vectors, vectors)).ravel()
     flat = np.ravel_multi_index(np.meshgrid(*ranges, indexing="ij"), shape, mode="wrap").ravel()
@@ -165,14 +181,18 @@ def _push_out(grid: VoidGrid, frac: np.ndarray, probe_radius: float) -> tuple[np
 
 def occupiable_fraction(grid: VoidGrid, *, probe_radius_angstrom: float) -> float:
     """Return the share of the cell that probes cover (pockets included)."""
-    depth = covered_depth(grid, probe_centres(grid, probe_radius_angstrom=probe_radius_angstrom),
-                          inside=grid.clearance_angstrom >= probe_radius_angstrom,
-                          probe_radius_angstrom=probe_radius_angstrom)
+    depth = covered_depth(
+        grid,
+        probe_centres(grid, probe_radius_angstrom=probe_radius_angstrom),
+        inside=grid.clearance_angstrom >= probe_radius_angstrom,
+        probe_radius_angstrom=probe_radius_angstrom,
+    )
     return smooth_share(depth, grid.voxel_angstrom)
 
 
-def covered_depth(grid: VoidGrid, centres: ProbeCentres, *, inside: np.ndarray,
-                  probe_radius_angstrom: float) -> np.ndarray:
+def covered_depth(
+    grid: VoidGrid, centres: ProbeCentres, *, inside: np.ndarray, probe_radius_angstrom: float
+) -> np.ndarray:
     """Return how deep each grid point lies in the volume that probes cover, in Angstrom.
 
     Shape of the grid, float32, minus infinity far outside. ``inside`` (boolean) marks the grid points

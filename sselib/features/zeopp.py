@@ -23,11 +23,44 @@ _CHILD = Path(__file__).with_name("zeopp_child.py")
 # Van der Waals radii (Angstrom) that Zeo++ takes by default: those of the Cambridge Crystallographic Data
 # Centre. An element that is not listed has 2.00, also by that centre's convention.
 RADII_ANGSTROM: dict[str, float] = {
-    "H": 1.09, "He": 1.40, "Li": 1.82, "C": 1.70, "N": 1.55, "O": 1.52, "F": 1.47, "Ne": 1.54, "Na": 2.27,
-    "Mg": 1.73, "Si": 2.10, "P": 1.80, "S": 1.80, "Cl": 1.75, "Ar": 1.88, "K": 2.75, "Ni": 1.63, "Cu": 1.40,
-    "Zn": 1.39, "Ga": 1.87, "As": 1.85, "Se": 1.90, "Br": 1.85, "Kr": 2.02, "Pd": 1.63, "Ag": 1.72,
-    "Cd": 1.58, "In": 1.93, "Sn": 2.17, "Te": 2.06, "I": 1.98, "Xe": 2.16, "Pt": 1.72, "Au": 1.66,
-    "Hg": 1.55, "Tl": 1.96, "Pb": 2.02, "U": 1.86,
+    "H": 1.09,
+    "He": 1.40,
+    "Li": 1.82,
+    "C": 1.70,
+    "N": 1.55,
+    "O": 1.52,
+    "F": 1.47,
+    "Ne": 1.54,
+    "Na": 2.27,
+    "Mg": 1.73,
+    "Si": 2.10,
+    "P": 1.80,
+    "S": 1.80,
+    "Cl": 1.75,
+    "Ar": 1.88,
+    "K": 2.75,
+    "Ni": 1.63,
+    "Cu": 1.40,
+    "Zn": 1.39,
+    "Ga": 1.87,
+    "As": 1.85,
+    "Se": 1.90,
+    "Br": 1.85,
+    "Kr": 2.02,
+    "Pd": 1.63,
+    "Ag": 1.72,
+    "Cd": 1.58,
+    "In": 1.93,
+    "Sn": 2.17,
+    "Te": 2.06,
+    "I": 1.98,
+    "Xe": 2.16,
+    "Pt": 1.72,
+    "Au": 1.66,
+    "Hg": 1.55,
+    "Tl": 1.96,
+    "Pb": 2.02,
+    "U": 1.86,
 }
 DEFAULT_RADIUS_ANGSTROM = 2.00
 _SAME_ANGSTROM = 2e-3  # windows this close are equal by symmetry and differ by the jitter only
@@ -67,8 +100,14 @@ def radius_angstrom(element: str) -> float:
     return RADII_ANGSTROM.get(element, DEFAULT_RADIUS_ANGSTROM)
 
 
-def run_zeopp(lattice: Lattice, elements: Sequence[str], frac_coords: np.ndarray, *,
-              radii_angstrom: Mapping[str, float] | None = None, timeout_s: float = 60.0) -> ZeoppResult:
+def run_zeopp(
+    lattice: Lattice,
+    elements: Sequence[str],
+    frac_coords: np.ndarray,
+    *,
+    radii_angstrom: Mapping[str, float] | None = None,
+    timeout_s: float = 60.0,
+) -> ZeoppResult:
     """Analyse a crystal of full atoms; ``frac_coords`` has shape (n, 3).
 
     ``radii_angstrom`` overrides the van der Waals radius of the elements it names. Raises `ZeoppError`
@@ -92,13 +131,25 @@ def _cif(lattice: Lattice, elements: Sequence[str], frac_coords: np.ndarray) -> 
     """Return a P1 CIF of full atoms with ten decimals."""
     names = ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")
     cell = [f"_cell_{name} {value:.10f}" for name, value in zip(names, lattice.parameters, strict=True)]
-    head = ["data_framework", "_symmetry_space_group_name_H-M 'P 1'", *cell,
-            "loop_", "_symmetry_equiv_pos_as_xyz", "'x,y,z'",
-            "loop_", "_atom_site_label", "_atom_site_type_symbol",
-            "_atom_site_fract_x", "_atom_site_fract_y", "_atom_site_fract_z"]
+    head = [
+        "data_framework",
+        "_symmetry_space_group_name_H-M 'P 1'",
+        *cell,
+        "loop_",
+        "_symmetry_equiv_pos_as_xyz",
+        "'x,y,z'",
+        "loop_",
+        "_atom_site_label",
+        "_atom_site_type_symbol",
+        "_atom_site_fract_x",
+        "_atom_site_fract_y",
+        "_atom_site_fract_z",
+    ]
     wrapped = np.asarray(frac_coords, float) % 1.0
-    atoms = [f"{el}{i} {el} {x:.10f} {y:.10f} {z:.10f}"
-             for i, (el, (x, y, z)) in enumerate(zip(elements, wrapped, strict=True), start=1)]
+    atoms = [
+        f"{el}{i} {el} {x:.10f} {y:.10f} {z:.10f}"
+        for i, (el, (x, y, z)) in enumerate(zip(elements, wrapped, strict=True), start=1)
+    ]
     return "\n".join([*head, *atoms]) + "\n"
 
 
@@ -132,8 +183,11 @@ def _read_network(path: Path, lattice: Lattice) -> VoronoiNetwork:
     ends = np.searchsorted(nodes[:, 0], edges[:, :2])
     a_along_x = Lattice.from_parameters(*lattice.parameters, vesta=True)
     return VoronoiNetwork(
-        frac_coords=a_along_x.get_fractional_coords(nodes[:, 1:4]), radius_angstrom=nodes[:, 4],
-        edges=np.hstack([ends, edges[:, 3:]]).astype(int), edge_radius_angstrom=edges[:, 2])
+        frac_coords=a_along_x.get_fractional_coords(nodes[:, 1:4]),
+        radius_angstrom=nodes[:, 4],
+        edges=np.hstack([ends, edges[:, 3:]]).astype(int),
+        edge_radius_angstrom=edges[:, 2],
+    )
 
 
 def _numbers(text: str, *, columns: int) -> np.ndarray:

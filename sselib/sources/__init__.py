@@ -16,6 +16,7 @@ def load_source(name: str, **options: object) -> SourceTable:
     is read by `sselib.sources.own.load`.
     """
     if name not in SOURCES:
-        raise DataError(f"no source '{name}': expected one of {', '.join(SOURCES)}."
-                        f"{nearest(name, list(SOURCES))}")
+        raise DataError(
+            f"no source '{name}': expected one of {', '.join(SOURCES)}.{nearest(name, list(SOURCES))}"
+        )
     return import_module(f"{__name__}.{SOURCES[name]}").load(**options)

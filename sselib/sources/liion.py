@@ -77,5 +77,7 @@ def _require_agreement(log10_sigma: float, written: str) -> None:
     """Raise `DataError` if the file's own logarithm disagrees with its conductivity."""
     logarithm = read_number(written, column="log_target", low=-30, high=1)
     if logarithm is not None and abs(logarithm - log10_sigma) > LOG_TOLERANCE:
-        raise DataError(f"columns target and log_target disagree: expected one value, found "
-                        f"10^{log10_sigma:.3f} and 10^{logarithm:.3f} S/cm")
+        raise DataError(
+            f"columns target and log_target disagree: expected one value, found "
+            f"10^{log10_sigma:.3f} and 10^{logarithm:.3f} S/cm"
+        )

@@ -51,8 +51,9 @@ def load(*, structures: bool = True) -> SourceTable:
     located = {key: registry.locate(key) for key in (TABLE, TRAIN, TEST, CIFS)}
     rows, split, cifs = _read(located[TABLE]), _official_split(located), _cif_texts(located[CIFS])
     to_record = partial(_to_record, split=split, cif_ids=set(cifs), links=_liion_links(rows))
-    records, rejects = read_rows(rows.to_dict("records"), source="obelix", id_column="ID",
-                                 to_record=to_record)
+    records, rejects = read_rows(
+        rows.to_dict("records"), source="obelix", id_column="ID", to_record=to_record
+    )
     read, unread = _read_structures(cifs) if structures else ([], [])
     return SourceTable(
         name="obelix",
@@ -81,8 +82,14 @@ def _cif_texts(located: registry.Located) -> dict[str, str]:
         return {PurePosixPath(name).stem: archive.read(name).decode() for name in names}
 
 
-def _to_record(row: Mapping[str, str], _number: int, *, split: Mapping[str, str], cif_ids: set[str],
-               links: Mapping[str, str]) -> dict[str, object]:
+def _to_record(
+    row: Mapping[str, str],
+    _number: int,
+    *,
+    split: Mapping[str, str],
+    cif_ids: set[str],
+    links: Mapping[str, str],
+) -> dict[str, object]:
     """Read one row; raises an `SSEError` that gives the reason if it cannot be used."""
     key, conductivity, formula = row["ID"], parse_conductivity(row[SIGMA]), _cell_formula(row)
     return {
@@ -110,8 +117,12 @@ def _cell(row: Mapping[str, str]) -> dict[str, object]:
     lengths = {name: read_number(row[c], column=c, low=0.5, high=1000) for name, c in _LATTICE.items()}
     angles = {name: read_number(row[c], column=c, low=1, high=179) for name, c in _ANGLES.items()}
     number = read_number(row["Space group #"], column="Space group #", low=1, high=230)
-    return {Entry.SPACE_GROUP_SYMBOL: row["Space group"].replace(" ", "") or None,
-            Entry.SPACE_GROUP_NUMBER: number, **lengths, **angles}
+    return {
+        Entry.SPACE_GROUP_SYMBOL: row["Space group"].replace(" ", "") or None,
+        Entry.SPACE_GROUP_NUMBER: number,
+        **lengths,
+        **angles,
+    }
 
 
 def _cell_formula(row: Mapping[str, str]) -> str:
@@ -122,16 +133,22 @@ def _cell_formula(row: Mapping[str, str]) -> str:
 
 def _kind(row: Mapping[str, str]) -> str:
     """Say whether the row's conductivity is that of the bulk, the total, or unknown."""
-    kinds = [kind for kind, column in (("bulk", SIGMA_BULK), ("total", SIGMA_TOTAL))
-             if row[column] and parse_conductivity(row[column]) == parse_conductivity(row[SIGMA])]
+    kinds = [
+        kind
+        for kind, column in (("bulk", SIGMA_BULK), ("total", SIGMA_TOTAL))
+        if row[column] and parse_conductivity(row[column]) == parse_conductivity(row[SIGMA])
+    ]
     return kinds[0] if len(kinds) == 1 else "unknown"
 
 
 def _note(row: Mapping[str, str]) -> str | None:
     """Return the source's note, where a close match comes from, and what was corrected here."""
     match, slip = row["close match DOI"].strip(), CORRECTED_CELL_FORMULAS.get(row["ID"])
-    parts = [row["note"].strip(), f"CIF of a close match: {match}" if match else "",
-             f"cell content {slip[0]} in the source read as {slip[1]}" if slip else ""]
+    parts = [
+        row["note"].strip(),
+        f"CIF of a close match: {match}" if match else "",
+        f"cell content {slip[0]} in the source read as {slip[1]}" if slip else "",
+    ]
     return "; ".join(part for part in parts if part) or None
 
 
@@ -145,8 +162,11 @@ def _read_structures(cifs: Mapping[str, str]) -> tuple[list[dict[str, str]], lis
         except DataError as error:
             rejects.append(reject("obelix", source_id=key, reason=str(error), text=name))
             continue
-        records.append(structure_record(structure, structure_id=f"obelix:{key}", source="obelix", text=text,
-                                        origin=f"{CIFS}/{name}"))
+        records.append(
+            structure_record(
+                structure, structure_id=f"obelix:{key}", source="obelix", text=text, origin=f"{CIFS}/{name}"
+            )
+        )
     return records, rejects
 
 

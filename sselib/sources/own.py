@@ -39,8 +39,9 @@ _EXPECTED = "one header line, each column named once, and one line per measureme
 RESERVED_NAMES = ("obelix", "liion", "reference", "generated")
 
 
-def load(table: str, *, name: str, column_map: Mapping[str, str], sigma_unit: str = "S/cm",
-         cif_folder: str = "") -> SourceTable:
+def load(
+    table: str, *, name: str, column_map: Mapping[str, str], sigma_unit: str = "S/cm", cif_folder: str = ""
+) -> SourceTable:
     """Return the user's measurements, with structures where ``cif_folder`` holds ``<id>.cif``.
 
     ``table`` is a path to a .csv, .tsv or .parquet file; ``name`` becomes the source's name and the
@@ -75,8 +76,10 @@ def load(table: str, *, name: str, column_map: Mapping[str, str], sigma_unit: st
 def _require_name(name: str) -> None:
     """Raise `ParameterError` unless ``name`` can start an id and is not that of another source."""
     if not name or not name.replace("_", "").replace("-", "").isalnum() or name in RESERVED_NAMES:
-        raise ParameterError(f"the name {name!r} cannot be used for your data: expected letters, digits, '-' "
-                             f"and '_' only, and none of {', '.join(RESERVED_NAMES)}")
+        raise ParameterError(
+            f"the name {name!r} cannot be used for your data: expected letters, digits, '-' "
+            f"and '_' only, and none of {', '.join(RESERVED_NAMES)}"
+        )
 
 
 def _require_file(table: str) -> Path:
@@ -116,8 +119,10 @@ def _read_csv(path: Path) -> pd.DataFrame:
     header = [column.strip() for column in lines[0][1]]
     for number, line in lines:
         if len(line) != len(header):
-            raise ValueError(f"line {number} has {len(line)} fields and the header {len(header)}; "
-                             f"put quotes around a field that holds '{separator}'")
+            raise ValueError(
+                f"line {number} has {len(line)} fields and the header {len(header)}; "
+                f"put quotes around a field that holds '{separator}'"
+            )
     return pd.DataFrame([line for _, line in lines[1:]], columns=header)
 
 
@@ -126,22 +131,27 @@ def _renamed(frame: pd.DataFrame, column_map: Mapping[str, str], *, path: Path) 
     found = [str(c) for c in frame.columns]
     unknown = [key for key in column_map if key not in COLUMNS]
     if unknown:
-        raise ParameterError(f"the column map names '{unknown[0]}', which is not known here: expected "
-                             f"{{suite's name: your column}} with names from {', '.join(COLUMNS)}."
-                             f"{nearest(unknown[0], list(COLUMNS))}")
+        raise ParameterError(
+            f"the column map names '{unknown[0]}', which is not known here: expected "
+            f"{{suite's name: your column}} with names from {', '.join(COLUMNS)}."
+            f"{nearest(unknown[0], list(COLUMNS))}"
+        )
     wanted = {key: key for key in (*REQUIRED, *(c for c in COLUMNS if c in found))} | dict(column_map)
     for key, column in wanted.items():
         if column not in found:
-            raise SchemaError(f"{path.name} has no column '{column}' for '{key}': found {', '.join(found)}."
-                              f"{nearest(column, found)} Name it in the column map: {{'{key}': '...'}}")
+            raise SchemaError(
+                f"{path.name} has no column '{column}' for '{key}': found {', '.join(found)}."
+                f"{nearest(column, found)} Name it in the column map: {{'{key}': '...'}}"
+            )
     renamed = pd.DataFrame({key: frame[column] for key, column in wanted.items()})
     if "id" not in renamed:
         renamed["id"] = [str(number) for number in range(1, len(renamed) + 1)]
     return renamed.assign(id=renamed["id"].str.strip())
 
 
-def _to_record(row: Mapping[str, str], number: int, *, name: str, unit: str,
-               seen: dict[str, int]) -> dict[str, object]:
+def _to_record(
+    row: Mapping[str, str], number: int, *, name: str, unit: str, seen: dict[str, int]
+) -> dict[str, object]:
     """Read one row; raises an `SSEError` that gives the reason if it cannot be used."""
     key = row["id"]
     if not key:
@@ -164,12 +174,19 @@ def _to_record(row: Mapping[str, str], number: int, *, name: str, unit: str,
 def _optional(row: Mapping[str, str]) -> dict[str, object]:
     """Return what a row may give beside formula and conductivity."""
     ranges = {"temperature_c": (-273.15, 3000.0), **LATTICE_RANGES}
-    numbers = {column: read_number(row.get(column, ""), column=column, low=low, high=high)
-               for column, (low, high) in ranges.items()}
+    numbers = {
+        column: read_number(row.get(column, ""), column=column, low=low, high=high)
+        for column, (low, high) in ranges.items()
+    }
     symbol, group = _space_group(row.get("space_group", ""))
-    return {Entry.DOI: clean_doi(row.get("doi", "")), Entry.FAMILY_RAW: row.get("family") or None,
-            Entry.SPACE_GROUP_SYMBOL: symbol, Entry.SPACE_GROUP_NUMBER: group,
-            Entry.NOTE: row.get("note") or None, **numbers}
+    return {
+        Entry.DOI: clean_doi(row.get("doi", "")),
+        Entry.FAMILY_RAW: row.get("family") or None,
+        Entry.SPACE_GROUP_SYMBOL: symbol,
+        Entry.SPACE_GROUP_NUMBER: group,
+        Entry.NOTE: row.get("note") or None,
+        **numbers,
+    }
 
 
 def _space_group(text: str) -> tuple[str | None, int | None]:
@@ -181,18 +198,23 @@ def _space_group(text: str) -> tuple[str | None, int | None]:
         number = int(plain) if plain.isdigit() else SpaceGroup(plain).int_number
         return sg_symbol_from_int_number(number) if plain.isdigit() else plain, number
     except ValueError as error:
-        raise DataError(f"column 'space_group' holds {text!r}: expected a number from 1 to 230 or a "
-                        "Hermann-Mauguin symbol such as 'Fm-3m'") from error
+        raise DataError(
+            f"column 'space_group' holds {text!r}: expected a number from 1 to 230 or a "
+            "Hermann-Mauguin symbol such as 'Fm-3m'"
+        ) from error
 
 
 def _require_usable(records: list[dict], rejects: list[dict], *, path: Path, unit: str) -> None:
     """Raise `DataError` where no row could be used, or where the unit is evidently wrong."""
     if not records:
-        raise DataError(f"none of the {len(rejects)} rows of {path.name} can be used; the first: "
-                        f"{rejects[0]['reason']}")
+        raise DataError(
+            f"none of the {len(rejects)} rows of {path.name} can be used; the first: {rejects[0]['reason']}"
+        )
     if unit == "log10" and min(record[Entry.LOG10_SIGMA] for record in records) >= 0:
-        raise DataError(f"{path.name} is said to give log10(S/cm), yet no value is below 0: expected values "
-                        "such as -4.2. Choose the unit they are written in, for example 'S/cm'")
+        raise DataError(
+            f"{path.name} is said to give log10(S/cm), yet no value is below 0: expected values "
+            "such as -4.2. Choose the unit they are written in, for example 'S/cm'"
+        )
 
 
 def _list_cifs(folder: str) -> dict[str, Path]:
@@ -205,8 +227,9 @@ def _list_cifs(folder: str) -> dict[str, Path]:
     return {file.stem: file for file in sorted(path.iterdir()) if file.suffix.lower() == ".cif"}
 
 
-def _read_cifs(cifs: Mapping[str, Path], *, name: str, usable: set[str],
-               given: set[str]) -> tuple[list[dict[str, str]], list[dict[str, object]]]:
+def _read_cifs(
+    cifs: Mapping[str, Path], *, name: str, usable: set[str], given: set[str]
+) -> tuple[list[dict[str, str]], list[dict[str, object]]]:
     """Return (records of the structures table, rejects)."""
     records, rejects = [], []
     for key, path in cifs.items():
@@ -214,8 +237,11 @@ def _read_cifs(cifs: Mapping[str, Path], *, name: str, usable: set[str],
             _require_row(key, usable=usable, given=given)
             text = path.read_text(encoding="utf-8", errors="replace")
             structure = read_cif(text, name=path.name)
-            records.append(structure_record(structure, structure_id=f"{name}:{key}", source=name, text=text,
-                                            origin=path.name))
+            records.append(
+                structure_record(
+                    structure, structure_id=f"{name}:{key}", source=name, text=text, origin=path.name
+                )
+            )
         except SSEError as error:
             rejects.append(reject(name, source_id=key, reason=str(error), text=path.name))
     return records, rejects

@@ -37,18 +37,42 @@ NAME = "reference"
 CONDUCTORS, STRUCTURES_FILE = "conductors.yaml", "structures.yaml"
 KINDS = ("bulk", "total", "unknown")
 SAME_SITE = 1e-3  # fractional; images of a site that are closer than this are one site
-_ROW_KEYS = {"id": True, "formula": True, "log10_sigma": True, "censored": False, "temperature_c": False,
-             "kind": True, "family": True, "space_group": False, "lattice": False, "z": False, "doi": False,
-             "note": False, "differs_because": False}  # True: required
+_ROW_KEYS = {
+    "id": True,
+    "formula": True,
+    "log10_sigma": True,
+    "censored": False,
+    "temperature_c": False,
+    "kind": True,
+    "family": True,
+    "space_group": False,
+    "lattice": False,
+    "z": False,
+    "doi": False,
+    "note": False,
+    "differs_because": False,
+}  # True: required
 _STRUCTURE_KEYS = {"id": True, "reference": True, "space_group": True, "lattice": True, "sites": True}
 _GROUP_KEYS = {"symbol": True, "number": True, "setting": False}
 _SITE_KEYS = {"label": True, "wyckoff": True, "species": True, "xyz": True}
 _LATTICE_KEYS = ("a", "b", "c", "alpha", "beta", "gamma")
-_LATTICE_COLUMNS = (Entry.A_ANGSTROM, Entry.B_ANGSTROM, Entry.C_ANGSTROM, Entry.ALPHA_DEG, Entry.BETA_DEG,
-                    Entry.GAMMA_DEG)
-_SYSTEMS = ((2, "triclinic", "a b c alpha beta gamma"), (15, "monoclinic", "a b c beta"),
-            (74, "orthorhombic", "a b c"), (142, "tetragonal", "a c"), (167, "trigonal", "a c"),
-            (194, "hexagonal", "a c"), (230, "cubic", "a"))  # last group, system, free lattice parameters
+_LATTICE_COLUMNS = (
+    Entry.A_ANGSTROM,
+    Entry.B_ANGSTROM,
+    Entry.C_ANGSTROM,
+    Entry.ALPHA_DEG,
+    Entry.BETA_DEG,
+    Entry.GAMMA_DEG,
+)
+_SYSTEMS = (
+    (2, "triclinic", "a b c alpha beta gamma"),
+    (15, "monoclinic", "a b c beta"),
+    (74, "orthorhombic", "a b c"),
+    (142, "tetragonal", "a c"),
+    (167, "trigonal", "a c"),
+    (194, "hexagonal", "a c"),
+    (230, "cubic", "a"),
+)  # last group, system, free lattice parameters
 _N_HALL = 530  # settings of the 230 space groups in spglib
 
 
@@ -67,8 +91,16 @@ def load(*, structures: bool = True, folder: Path | None = None) -> SourceTable:
     built = {slug: _build(description) for slug, description in described.items()}
     records = [_record(row, described.get(str(row["id"])), built.get(str(row["id"]))) for row in rows]
     texts = {slug: json.dumps(description, sort_keys=True) for slug, description in described.items()}
-    kept = [structure_record(crystal, structure_id=f"{NAME}:{slug}", source=NAME, text=texts[slug],
-                             origin="embedded") for slug, crystal in built.items()] if structures else []
+    kept = (
+        [
+            structure_record(
+                crystal, structure_id=f"{NAME}:{slug}", source=NAME, text=texts[slug], origin="embedded"
+            )
+            for slug, crystal in built.items()
+        ]
+        if structures
+        else []
+    )
     return SourceTable(
         name=NAME,
         entries=validate(entries_frame(records), ENTRIES, what=CONDUCTORS),
@@ -85,8 +117,10 @@ def structure(slug: str, *, folder: Path | None = None) -> Structure:
     """
     described = _descriptions(folder)
     if slug not in described:
-        raise DataError(f"the reference set has no structure '{slug}': expected one of "
-                        f"{', '.join(described)}.{nearest(slug, list(described))}")
+        raise DataError(
+            f"the reference set has no structure '{slug}': expected one of "
+            f"{', '.join(described)}.{nearest(slug, list(described))}"
+        )
     return _build(described[slug])
 
 
@@ -200,14 +234,18 @@ def _doi(row: Row, slug: str) -> str | None:
     return doi
 
 
-def _cell(row: Row, composition: Composition, description: Row | None,
-          crystal: Structure | None) -> dict[str, object]:
+def _cell(
+    row: Row, composition: Composition, description: Row | None, crystal: Structure | None
+) -> dict[str, object]:
     """Return space group, lattice and content of the cell, from the structure where there is one."""
     slug = str(row["id"])
     if crystal and description:
         if row.keys() & {"space_group", "lattice", "z"}:
-            raise _fault(CONDUCTORS, slug, f"gives space_group, lattice or z, which {STRUCTURES_FILE} "
-                                           "gives too: keep only the latter")
+            raise _fault(
+                CONDUCTORS,
+                slug,
+                f"gives space_group, lattice or z, which {STRUCTURES_FILE} gives too: keep only the latter",
+            )
         group, lattice, content = description["space_group"], crystal.lattice, crystal.composition
     else:
         group, z = row.get("space_group"), _number(row, "z", slug)
@@ -244,8 +282,12 @@ def _hall_number(group: object, *, file: str, name: str) -> int:
     settings = _settings().get(number, {})
     hall = settings.get(setting) if setting else min(settings.values(), default=None)
     if hall is None:
-        raise _fault(file, name, f"has space group number {number!r}, setting {setting!r}: expected 1 to "
-                                 f"230 and one of the settings {list(settings)}")
+        raise _fault(
+            file,
+            name,
+            f"has space group number {number!r}, setting {setting!r}: expected 1 to "
+            f"230 and one of the settings {list(settings)}",
+        )
     expected = spglib.get_spacegroup_type(hall).international_short
     if symbol != expected:
         raise _fault(file, name, f"calls space group {number} {symbol!r}: expected {expected!r}")
@@ -308,8 +350,12 @@ def _orbit(operations: Mapping[str, np.ndarray], site: Row, slug: str) -> np.nda
     images = (operations["rotations"] @ point + operations["translations"]) % 1.0
     orbit = images[~np.tril(_same(images, images), k=-1).any(axis=1)]
     if len(orbit) != int(wyckoff[:-1]):
-        raise _fault(STRUCTURES_FILE, slug, f"has site {label} at {xyz} with {len(orbit)} images: expected "
-                                            f"those of Wyckoff position {wyckoff}")
+        raise _fault(
+            STRUCTURES_FILE,
+            slug,
+            f"has site {label} at {xyz} with {len(orbit)} images: expected "
+            f"those of Wyckoff position {wyckoff}",
+        )
     return orbit
 
 
@@ -324,15 +370,26 @@ def _occupancies(site: Row, slug: str) -> Composition:
     try:
         mix = Composition(site["species"], strict=True)
     except (TypeError, ValueError) as error:
-        raise _fault(STRUCTURES_FILE, slug, f"has site {site['label']} with {site['species']!r}: "
-                                            "expected {element: occupancy}") from error
+        raise _fault(
+            STRUCTURES_FILE,
+            slug,
+            f"has site {site['label']} with {site['species']!r}: expected {{element: occupancy}}",
+        ) from error
     if not 0 < mix.num_atoms <= 1 + 1e-6 or min(mix.values()) <= 0:
-        raise _fault(STRUCTURES_FILE, slug, f"has site {site['label']} with occupancies {site['species']}: "
-                                            "expected positive numbers that add up to at most 1")
+        raise _fault(
+            STRUCTURES_FILE,
+            slug,
+            f"has site {site['label']} with occupancies {site['species']}: "
+            "expected positive numbers that add up to at most 1",
+        )
     return mix
 
 
 def _provenance(path: Path) -> SourceFile:
     content = path.read_bytes()
-    return SourceFile(name=f"data/reference/{path.name}", origin="embedded",
-                      sha256=hashlib.sha256(content).hexdigest(), n_bytes=len(content))
+    return SourceFile(
+        name=f"data/reference/{path.name}",
+        origin="embedded",
+        sha256=hashlib.sha256(content).hexdigest(),
+        n_bytes=len(content),
+    )

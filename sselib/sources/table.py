@@ -16,8 +16,16 @@ from sselib.errors import DataError, SchemaError, SSEError, nearest
 from sselib.registry import Located
 
 TEXT_LENGTH = 200  # characters of the offending text that a rejects table keeps
-_FLOATS = {Entry.LOG10_SIGMA, Entry.TEMPERATURE_C, Entry.A_ANGSTROM, Entry.B_ANGSTROM, Entry.C_ANGSTROM,
-           Entry.ALPHA_DEG, Entry.BETA_DEG, Entry.GAMMA_DEG}
+_FLOATS = {
+    Entry.LOG10_SIGMA,
+    Entry.TEMPERATURE_C,
+    Entry.A_ANGSTROM,
+    Entry.B_ANGSTROM,
+    Entry.C_ANGSTROM,
+    Entry.ALPHA_DEG,
+    Entry.BETA_DEG,
+    Entry.GAMMA_DEG,
+}
 _BOOLS = {Entry.CENSORED, Entry.CLOSE_MATCH}
 _INTEGERS = {Entry.SPACE_GROUP_NUMBER, Reject.ROW}
 
@@ -79,8 +87,10 @@ def _refuse_unknown(keys: Iterable[str], columns: type[StrEnum]) -> None:
     valid = [str(c) for c in columns]
     for key in dict.fromkeys(keys):
         if key not in valid:
-            raise SchemaError(f"'{key}' is no column of {columns.__name__}: expected one of "
-                              f"{', '.join(valid)}.{nearest(key, valid)}")
+            raise SchemaError(
+                f"'{key}' is no column of {columns.__name__}: expected one of "
+                f"{', '.join(valid)}.{nearest(key, valid)}"
+            )
 
 
 def _typed(values: list[object], column: StrEnum) -> pd.Series:
@@ -95,9 +105,13 @@ def _typed(values: list[object], column: StrEnum) -> pd.Series:
     return pd.Series([None if v is None else str(v) for v in present], dtype=object)
 
 
-def read_rows(rows: Iterable[Mapping[str, str]], *, source: str, id_column: str,
-              to_record: Callable[[Mapping[str, str], int], dict[str, object]],
-              ) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+def read_rows(
+    rows: Iterable[Mapping[str, str]],
+    *,
+    source: str,
+    id_column: str,
+    to_record: Callable[[Mapping[str, str], int], dict[str, object]],
+) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
     """Return (records of `Entry`, records of `Reject`) of the rows of a table.
 
     ``to_record(row, number)`` reads one row, ``number`` counts from 1; where it raises an `SSEError`
@@ -108,16 +122,29 @@ def read_rows(rows: Iterable[Mapping[str, str]], *, source: str, id_column: str,
         try:
             records.append({Entry.SOURCE: source, **to_record(row, number)})
         except SSEError as error:
-            rejects.append(reject(source, reason=str(error), row=number, source_id=row.get(id_column),
-                                  text=" | ".join(row.values())))
+            rejects.append(
+                reject(
+                    source,
+                    reason=str(error),
+                    row=number,
+                    source_id=row.get(id_column),
+                    text=" | ".join(row.values()),
+                )
+            )
     return records, rejects
 
 
-def reject(source: str, *, reason: str, row: int | None = None, source_id: str | None = None,
-           text: str = "") -> dict[str, object]:
+def reject(
+    source: str, *, reason: str, row: int | None = None, source_id: str | None = None, text: str = ""
+) -> dict[str, object]:
     """Return one row of the rejects table."""
-    return {Reject.SOURCE: source, Reject.SOURCE_ID: source_id, Reject.ROW: row, Reject.REASON: reason,
-            Reject.TEXT: text}
+    return {
+        Reject.SOURCE: source,
+        Reject.SOURCE_ID: source_id,
+        Reject.ROW: row,
+        Reject.REASON: reason,
+        Reject.TEXT: text,
+    }
 
 
 def clean_doi(text: str) -> str | None:

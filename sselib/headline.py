@@ -149,9 +149,8 @@ def _headline(
     judged = models[models["metric"].isin([m for m, _ in RULE])].dropna(subset="value")
     if judged.empty:
         return None
-    same = (
-        judged[(judged["model"] == chosen[0]) & (judged["features"] == chosen[1])] if chosen else judged[:0]
-    )
+    is_chosen = [pair == chosen for pair in zip(judged["model"], judged["features"])]
+    same = judged[is_chosen]
     best = _best(same if len(same) else judged)
     metric = best["metric"]
     own = models[(models["model"] == best["model"]) & (models["features"] == best["features"])]

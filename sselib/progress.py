@@ -26,6 +26,7 @@ def progress(items: Iterable[T], *, stage: str, total: int | None = None) -> Ite
 def _logged(items: Iterable[T], stage: str) -> Iterator[T]:
     """Yield the items, then print their number and the seconds they took."""
     start, count = time.perf_counter(), 0
-    for count, item in enumerate(items, start=1):
+    for item in items:
         yield item
+        count += 1
     print(f"{stage}: {count} done in {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)

@@ -99,9 +99,5 @@ def _seconds(record: dict[str, object], notebook: str, kept: str) -> str:
 if __name__ == "__main__":
     import sys
 
-    update_readme(
-        Path(sys.argv[1]),
-        Path("README.md"),
-        figure=sys.argv[2],
-        image=Path("docs/images/error_by_protocol.png"),
-    )
+    picture = Path("docs/images") / f"{Path(sys.argv[2]).name}.png"
+    update_readme(Path(sys.argv[1]), Path("README.md"), figure=sys.argv[2], image=picture)

@@ -214,7 +214,10 @@ def _data_banner(root: Path) -> dict[str, object]:
         dict.fromkeys(f"{s.get('name')} ({s.get('rows')} rows)" for s in mode.get("sources", []))
     )
     embedded = mode.get("mode") == "embedded"
-    return {"embedded": embedded, "message": f"{message} {_origins(mode.get('sources', []))}"}
+    return {
+        "embedded": embedded,
+        "message": message if embedded else f"{message} {_origins(mode.get('sources', []))}",
+    }
 
 
 def _origins(sources: list[dict[str, object]]) -> str:

@@ -25,8 +25,8 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> Path:
     os.close(handle)
     try:
         write(Path(name))
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
+        Path(name).chmod(0o666 & ~_umask())
+        Path(name).replace(path)
     finally:
         Path(name).unlink(missing_ok=True)
     return path

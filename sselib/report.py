@@ -202,28 +202,19 @@ def _data_uri(mime: str, content: bytes) -> Markup:
 
 
 def _data_banner(root: Path) -> dict[str, object]:
-    """Return what every page says about the data: ``{"embedded": bool, "message": str}``."""
+    """Return what every page says about the data: ``embedded``, ``message`` and the ``files`` read."""
     path = root / "01_curation" / "data_mode.json"
     if not path.is_file():
         return {
             "embedded": False,
             "message": "Data sources: not recorded, because 01_curation was not run here.",
+            "files": [],
         }
     mode = json.loads(path.read_text(encoding="utf-8"))
     message = mode.get("message") or ", ".join(
         dict.fromkeys(f"{s.get('name')} ({s.get('rows')} rows)" for s in mode.get("sources", []))
     )
-    embedded = mode.get("mode") == "embedded"
-    return {
-        "embedded": embedded,
-        "message": message if embedded else f"{message} {_origins(mode.get('sources', []))}",
-    }
-
-
-def _origins(sources: list[dict[str, object]]) -> str:
-    """Return where the files came from; their hashes stand in the provenance box of each page."""
-    origins = ", ".join(dict.fromkeys(str(s.get("origin")) for s in sources))
-    return f"{len(sources)} files, each verified by its sha256 ({origins})." if sources else ""
+    return {"embedded": mode.get("mode") == "embedded", "message": message, "files": mode.get("sources", [])}
 
 
 def _index(root: Path, record: RunRecord, entries: list[Entry], shared: dict[str, object]) -> str:

@@ -91,6 +91,6 @@ def _message(tables: Sequence[SourceTable], skipped: Mapping[str, str], mode: st
     if mode == "real":
         return f"Real data: {counts}.{missing}"
     return (
-        f"Without OBELiX: {counts}.{missing} The numbers of this run show that the notebooks work; they "
-        "do not compare with published ones. Set SSE_DATA_MIRROR or allow downloads to use OBELiX."
+        f"Embedded mode, without OBELiX: {counts}.{missing} The numbers of this run show that the notebooks "
+        "work; they do not compare with published ones. Set SSE_DATA_MIRROR or allow downloads to use OBELiX."
     )

@@ -282,14 +282,18 @@ def dependence(values: pd.DataFrame, *, features: Sequence[str], units: dict[str
             row=row,
             col=col,
         )
-        unit = units.get(feature, "")
-        figure.update_xaxes(
-            title=f"{feature}{', ' + unit if unit not in ('', '1') else ''}", row=row, col=col
-        )
+        title = _with_unit(feature, units.get(feature, ""))
+        figure.update_xaxes(title={"text": title, "font": {"size": 11}}, row=row, col=col)
     figure.update_yaxes(title="SHAP value", col=1)
     return figure.update_layout(
         height=120 + 250 * n_lines, title=f"What the leading features add to the prediction, {LOG_UNITS}"
     )
+
+
+def _with_unit(feature: str, unit: str) -> str:
+    """Return "mean atomic radius (Angstrom)" for ``mean_atomic_radius_angstrom``."""
+    name = feature.removesuffix(f"_{unit.lower()}").replace("_", " ")
+    return name if unit in ("", "1") else f"{name} ({unit})"
 
 
 def importance_bars(table: pd.DataFrame, *, by: str) -> go.Figure:

@@ -12,6 +12,10 @@ from sselib.runfolder import write_whole
 _BLOCK = re.compile(r"(<!-- results:begin[^>]*-->\n).*?(<!-- results:end -->)", re.DOTALL)
 _TIME = re.compile(r"^(\| \[(\w+)\].*\| )([^|]*)( \|)$", re.MULTILINE)
 _CONTROLS = ("mean", "1nn", "shuffled")
+_HEAD = (
+    *("data", "protocol", "n", "model, features", "MAE, bounds as values", "MAE, bounds as 1e-15"),
+    *("R²", "ρ", "mean", "1-NN", "shuffled", "published"),
+)
 
 
 def update_readme(run: Path, readme: Path, *, figure: str, image: Path) -> None:
@@ -43,10 +47,7 @@ def results_block(run: Path, record: dict[str, object]) -> str:
     rows = [_row(h) for h in headlines(metrics)]
     if not rows:
         raise RunError(f"{run} holds no scores: run notebook 04 first")
-    head = (
-        "| data | protocol | n | best model | MAE (bounds as values) | R² | ρ | mean | 1-NN | shuffled "
-        "| published |\n|---|---|---|---|---|---|---|---|---|---|---|\n"
-    )
+    head = "".join(f"| {name} " for name in _HEAD) + "|\n" + "|---" * len(_HEAD) + "|\n"
     return f"{_caption(record)}\n\n{head}" + "\n".join(rows) + f"\n\n{RULE_TEXT}\n"
 
 
@@ -59,22 +60,33 @@ def _caption(record: dict[str, object]) -> str:
 
 
 def _row(row: Headline) -> str:
-    scores = {name: _value(row.scores.get(name)) for name in ("mae_bound", "r2_bound", "srcc_bound")}
+    scores = {
+        name: _value(row.scores.get(name)) for name in ("mae_bound", "mae_floor", "r2_bound", "srcc_bound")
+    }
     controls = [_number(row.controls.get(name)) for name in _CONTROLS]
     n = row.scores[row.metric].get("n")
-    published = "; ".join(f"{p['who']}: {p['metric']} {p['value']}" for p in row.published)
     cells = [
         row.dataset,
         f"`{row.protocol}`",
         f"{n:.0f}",
         f"{row.model}, {row.features}",
         scores["mae_bound"],
+        scores["mae_floor"],
         scores["r2_bound"],
         scores["srcc_bound"],
         *controls,
-        published or "-",
+        _published(row),
     ]
     return "| " + " | ".join(cells) + " |"
+
+
+def _published(row: Headline) -> str:
+    """Return the published numbers of the protocol, one entry per study."""
+    studies: dict[str, list[str]] = {}
+    for number in row.published:
+        if number["basis"] == "published":
+            studies.setdefault(number["who"], []).append(f"{number['metric']} {number['value']}")
+    return "; ".join(f"{who}: {', '.join(numbers)}" for who, numbers in studies.items()) or "-"
 
 
 def _value(record: dict[str, object] | None) -> str:

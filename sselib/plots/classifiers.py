@@ -69,7 +69,7 @@ def _points(part: pd.DataFrame, x: Sequence[float], *, name: str, k: int) -> go.
 
 
 def cluster_map(points: pd.DataFrame) -> go.Figure:
-    """Draw the map of compositions: colour by cluster, filled where superionic.
+    """Draw the map of compositions: colour and number by cluster, filled where superionic.
 
     ``points`` has the columns map_x, map_y, cluster (-1: none), superionic, formula.
     """
@@ -78,6 +78,9 @@ def cluster_map(points: pd.DataFrame) -> go.Figure:
         color = "#bbbbbb" if cluster < 0 else PALETTE[int(cluster) % len(PALETTE)]
         share = rows["superionic"].mean()
         name = "in no cluster" if cluster < 0 else f"cluster {cluster}"
+        if cluster >= 0:
+            place = {"x": rows["map_x"].mean(), "y": rows["map_y"].max(), "yshift": 12}
+            figure.add_annotation(text=f"<b>{cluster}</b>", showarrow=False, **place)
         figure.add_trace(
             go.Scatter(
                 x=rows["map_x"],
@@ -115,10 +118,14 @@ def precision_recall(predictions: pd.DataFrame, *, names: Sequence[str]) -> go.F
         )
     share = _of(predictions, names[0])["superionic"].mean()
     figure.add_hline(
-        share, line_dash="dot", line_color="#444", annotation_text=f"share superionic {share:.2f}"
+        share,
+        line_dash="dot",
+        line_color="#444",
+        annotation_text=f"share superionic {share:.2f}",
+        annotation_position="bottom left",
     )
-    figure.update_xaxes(title="recall: share of the superionic rows that were found", range=[0, 1.02])
-    figure.update_yaxes(title="precision: share of those called that are superionic", range=[0, 1.02])
+    figure.update_xaxes(title="recall: share of the superionic rows found", range=[0, 1.02])
+    figure.update_yaxes(title="precision: share superionic", range=[0, 1.02])
     return figure.update_layout(height=460, title="Precision and recall")
 
 

@@ -101,3 +101,18 @@ class Prediction(StrEnum):
     LOWER = "lower"  # log10(S/cm), interval of the nominal coverage named in the notebook
     UPPER = "upper"
     P_SUPERIONIC = "p_superionic"
+
+
+class ClassPrediction(StrEnum):
+    """One probability of one classifier for one held-out row under one protocol."""
+
+    ID = "id"
+    DATASET = "dataset"
+    MODEL = "model"
+    FEATURES = "features"
+    PROTOCOL = "protocol"
+    REPEAT = "repeat"  # number of the clustering under loco, else 0
+    FOLD = "fold"
+    LOG10_SIGMA = "log10_sigma"  # log10(S/cm), measured
+    SUPERIONIC = "superionic"  # the label: sigma >= 1e-4 S/cm
+    P_SUPERIONIC = "p_superionic"

@@ -9,7 +9,7 @@ import pandas as pd
 import pandera.pandas as pa
 from pandera.errors import SchemaErrors
 
-from sselib.columns import Audit, Curated, Entry, Prediction, Reject, StructureTable
+from sselib.columns import Audit, ClassPrediction, Curated, Entry, Prediction, Reject, StructureTable
 from sselib.conductivity import CLASS_LIMITS, LOG10_SIGMA_MAX, LOG10_SIGMA_MIN
 from sselib.disorder import DisorderClass
 from sselib.errors import SchemaError
@@ -186,6 +186,20 @@ PREDICTIONS = pa.DataFrameSchema(
         Prediction.REPEAT,
         Prediction.ID,
     ],
+)
+
+CLASS_PREDICTIONS = pa.DataFrameSchema(
+    {
+        **{c: text(required=True) for c in list(ClassPrediction)[:5]},
+        ClassPrediction.REPEAT: number(0, required=True, dtype="int64"),
+        ClassPrediction.FOLD: number(0, required=True, dtype="int64"),
+        ClassPrediction.LOG10_SIGMA: number(LOG10_SIGMA_MIN, LOG10_SIGMA_MAX, required=True),
+        ClassPrediction.SUPERIONIC: flag(),
+        ClassPrediction.P_SUPERIONIC: number(0, 1, required=True),
+    },
+    strict=True,
+    name="class predictions",
+    unique=["dataset", "model", "features", "protocol", "repeat", "id"],
 )
 
 METRICS = pa.DataFrameSchema(

@@ -1,0 +1,158 @@
+"""Figures of notebook 06: scores by protocol, clusters, precision and recall, reliability."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from sklearn.metrics import precision_recall_curve
+
+from sselib.classification import reliability
+from sselib.classifiers import CONTROLS
+from sselib.figures import PALETTE
+from sselib.plots.models import PROTOCOL_LABELS
+
+_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon")
+_GREYS = {"mean": "#444444", "1nn": "#888888", "shuffled": "#bbbbbb"}
+_NAMES = {"mean": "mean", "1nn": "nearest composition", "shuffled": "shuffled labels"}
+
+
+def score_by_protocol(records: pd.DataFrame, *, metric: str = "auc_pr") -> go.Figure:
+    """Draw a metric with its 95 % interval, one column per protocol; controls are grey dashes.
+
+    ``records`` are metric records of one data set with a column ``name`` ("model/features").
+    """
+    rows = records[records["metric"] == metric]
+    order = [p for p in PROTOCOL_LABELS if p in set(rows["protocol"])]
+    names = sorted(dict.fromkeys(rows["name"]), key=lambda n: n.split("/")[0] in CONTROLS)
+    figure = go.Figure()
+    for k, name in enumerate(names):
+        part = rows[rows["name"] == name].set_index("protocol")
+        part = part.reindex([p for p in order if p in part.index])
+        offset = (k - (len(names) - 1) / 2) * 0.8 / len(names)
+        figure.add_trace(_points(part, [order.index(p) + offset for p in part.index], name=name, k=k))
+    labels = [PROTOCOL_LABELS[p] for p in order]
+    figure.update_xaxes(tickvals=list(range(len(order))), ticktext=labels, showgrid=False)
+    figure.update_yaxes(title="area under the precision-recall curve", range=[0, 1.02])
+    return figure.update_layout(
+        height=500,
+        legend={"orientation": "h", "y": -0.2},
+        title="AUC-PR by protocol (bars: 95 % interval)",
+    )
+
+
+def _points(part: pd.DataFrame, x: Sequence[float], *, name: str, k: int) -> go.Scatter:
+    model = name.split("/")[0]
+    label = _NAMES.get(model, name)
+    return go.Scatter(
+        x=list(x),
+        y=part["value"],
+        mode="markers",
+        name=label,
+        marker={
+            "symbol": "line-ew-open" if model in CONTROLS else _SYMBOLS[k % len(_SYMBOLS)],
+            "size": 9,
+            "color": _GREYS.get(model, PALETTE[k % len(PALETTE)]),
+            "line": {"width": 2},
+        },
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": part["ci_high"] - part["value"],
+            "arrayminus": part["value"] - part["ci_low"],
+            "thickness": 1,
+            "width": 3,
+        },
+        customdata=part["n"],
+        hovertemplate=f"{label}: %{{y:.2f}}, n = %{{customdata}}<extra></extra>",
+    )
+
+
+def cluster_map(points: pd.DataFrame) -> go.Figure:
+    """Draw the map of compositions: colour and number by cluster, filled where superionic.
+
+    ``points`` has the columns map_x, map_y, cluster (-1: none), superionic, formula.
+    """
+    figure = go.Figure()
+    for cluster, rows in points.groupby("cluster"):
+        color = "#bbbbbb" if cluster < 0 else PALETTE[int(cluster) % len(PALETTE)]
+        share = rows["superionic"].mean()
+        name = "in no cluster" if cluster < 0 else f"cluster {cluster}"
+        if cluster >= 0:
+            place = {"x": rows["map_x"].mean(), "y": rows["map_y"].max(), "yshift": 12}
+            figure.add_annotation(text=f"<b>{cluster}</b>", showarrow=False, **place)
+        figure.add_trace(
+            go.Scatter(
+                x=rows["map_x"],
+                y=rows["map_y"],
+                mode="markers",
+                name=f"{name}: {len(rows)} rows, {share:.0%} superionic",
+                text=rows["formula"],
+                marker={
+                    "color": color,
+                    "size": 7,
+                    "symbol": np.where(rows["superionic"], "circle", "circle-open").tolist(),
+                },
+                hovertemplate="%{text}<extra></extra>",
+            )
+        )
+    figure.update_xaxes(title="composition map, first axis (no unit)")
+    figure.update_yaxes(title="composition map, second axis (no unit)")
+    return figure.update_layout(height=480, title="Clusters of composition (filled: superionic)")
+
+
+def precision_recall(predictions: pd.DataFrame, *, names: Sequence[str]) -> go.Figure:
+    """Draw precision against recall of pooled folds; ``predictions`` is of one protocol and repeat."""
+    figure = go.Figure()
+    for k, name in enumerate(names):
+        rows = _of(predictions, name)
+        precision, recall, _ = precision_recall_curve(rows["superionic"], rows["p_superionic"])
+        figure.add_trace(
+            go.Scatter(
+                x=recall,
+                y=precision,
+                mode="lines",
+                name=name,
+                line={"color": PALETTE[k % len(PALETTE)], "shape": "hv"},
+            )
+        )
+    share = _of(predictions, names[0])["superionic"].mean()
+    figure.add_hline(
+        share,
+        line_dash="dot",
+        line_color="#444",
+        annotation_text=f"share superionic {share:.2f}",
+        annotation_position="bottom left",
+    )
+    figure.update_xaxes(title="recall: share of the superionic rows found", range=[0, 1.02])
+    figure.update_yaxes(title="precision: share superionic", range=[0, 1.02])
+    return figure.update_layout(height=460, title="Precision and recall")
+
+
+def reliability_curve(predictions: pd.DataFrame, *, names: Sequence[str], n_bins: int = 5) -> go.Figure:
+    """Draw the share superionic against the mean probability, in bins of equal row number."""
+    figure = go.Figure()
+    figure.add_trace(
+        go.Scatter(x=[0, 1], y=[0, 1], mode="lines", name="calibrated", line={"color": "#444", "dash": "dot"})
+    )
+    for k, name in enumerate(names):
+        table = reliability(_of(predictions, name), n_bins=n_bins)
+        figure.add_trace(
+            go.Scatter(
+                x=table["p_superionic"],
+                y=table["share_superionic"],
+                mode="lines+markers",
+                name=name,
+                customdata=table["n"],
+                line={"color": PALETTE[k % len(PALETTE)]},
+                hovertemplate="said %{x:.2f}, found %{y:.2f}, n = %{customdata}<extra></extra>",
+            )
+        )
+    figure.update_xaxes(title="mean predicted probability of being superionic", range=[0, 1])
+    figure.update_yaxes(title="share that is superionic", range=[0, 1])
+    return figure.update_layout(height=440, title="Reliability of the probabilities")
+
+
+def _of(predictions: pd.DataFrame, name: str) -> pd.DataFrame:
+    model, _, features = name.partition("/")
+    return predictions[(predictions["model"] == model) & (predictions["features"] == features)]

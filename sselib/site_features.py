@@ -1,0 +1,159 @@
+"""Site features of many structures: MEGNet's V0 to V3 and occupancies, cached, with what failed and why.
+
+Source: McHaffie et al., Digital Discovery 4, 1518 (2025), doi 10.1039/d5dd00052a (features V0 to V3 of a
+pretrained MEGNet, representations). Occupancy columns are an addition: the embedding of a disordered site
+is a weighted sum, which alone cannot tell a half-filled site from a mixture.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from pymatgen.core import Structure
+
+from sselib import registry
+from sselib.errors import DataError, ParameterError, nearest
+from sselib.progress import progress
+from sselib.representations import Representation, simplify
+from sselib.runfolder import write_whole
+from sselib.structures import structure_to_json
+
+if TYPE_CHECKING:  # torch is an extra: this module must import without it
+    from sselib.atomsets import SiteSet
+    from sselib.megnet import MegnetModel
+
+LAYERS: tuple[str, ...] = ("V0", "V1", "V2", "V3", "occupancy")
+MAX_SITES = 1000  # keeps a structure's graph below about 1 GiB
+
+
+@dataclass(frozen=True)
+class SiteSets:
+    """``sets`` by structure id; ``rejects``: id, reason; ``n_cached`` structures came from the cache."""
+
+    sets: "dict[str, SiteSet]"
+    rejects: pd.DataFrame
+    n_cached: int
+
+
+def site_sets(
+    structures: Mapping[str, Structure],
+    *,
+    parent: str,
+    representation: str = Representation.CAMN,
+    layers: Sequence[str] = ("V1",),
+    max_sites: int = MAX_SITES,
+    cache_dir: Path | str | None = None,
+) -> SiteSets:
+    """Return the set of site features of each structure, the ``layers`` side by side.
+
+    ``parent`` is a short name of `sselib.megnet.MODEL_FILES`. ``layers`` are of `LAYERS`: V0 (16 columns),
+    V1 to V3 (32 each), ``occupancy`` (3: Li occupancy, total occupancy, number of species). All layers of
+    a structure are kept in ``cache_dir`` under a hash of structure, representation, weights and code. A
+    structure that fails (an element MEGNet never saw, no atom left, more than ``max_sites`` sites) is a
+    row in ``rejects``; one without Li is treated like any other. Raises `ParameterError` for an unknown
+    layer and `DataError` where the weights cannot be had.
+    """
+    from sselib.atomsets import unique_sites
+    from sselib.megnet import load_megnet
+
+    _check_layers(layers)
+    model, identity = load_megnet(parent), _weights_sha256(parent)
+    folder = Path(cache_dir) if cache_dir else registry.cache_folder() / "site_features"
+    sets, rejects, n_cached = {}, [], 0
+    for key, structure in progress(structures.items(), stage="site features", total=len(structures)):
+        try:
+            path = _cache_path(structure, [representation, identity], folder)
+            arrays = _read_cached(path)
+            n_cached += arrays is not None
+            if arrays is None:
+                arrays = _all_layers(structure, model, representation, max_sites)
+                _write_cached(path, arrays)
+            sets[key] = unique_sites(np.hstack([arrays[layer] for layer in layers]))
+        except Exception as error:  # whatever an odd structure raises is its reason
+            rejects.append((key, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"))
+    return SiteSets(sets, pd.DataFrame(rejects, columns=["id", "reason"], dtype=object), n_cached)
+
+
+def pooled(sets: "Sequence[SiteSet]") -> np.ndarray:
+    """Return mean and standard deviation over the sites of each structure, shape (n, 2 d)."""
+    rows = []
+    for s in sets:
+        mean = np.average(s.features, axis=0, weights=s.multiplicity)
+        spread = np.sqrt(np.average((s.features - mean) ** 2, axis=0, weights=s.multiplicity))
+        rows.append(np.concatenate([mean, spread]))
+    return np.array(rows)
+
+
+def _check_layers(layers: Sequence[str]) -> None:
+    unknown = [layer for layer in layers if layer not in LAYERS]
+    if unknown or not layers:
+        raise ParameterError(
+            f"layers = {list(layers)}: expected some of {', '.join(LAYERS)}."
+            f"{nearest(unknown[0], list(LAYERS)) if unknown else ''}"
+        )
+
+
+def _weights_sha256(parent: str) -> str:
+    from sselib.megnet import MODEL_FILES
+
+    return registry.locate(MODEL_FILES[parent]).sha256
+
+
+def _all_layers(
+    structure: Structure, model: "MegnetModel", representation: str, max_sites: int
+) -> dict[str, np.ndarray]:
+    """Return each layer of `LAYERS`, shape (n_sites, columns)."""
+    from sselib.megnet import crystal_graphs
+
+    if len(structure) > max_sites:
+        raise DataError(f"{len(structure)} sites: expected at most {max_sites}; use a smaller cell")
+    simple = simplify(structure, representation=representation)
+    graphs = crystal_graphs([simple], cutoff_angstrom=model.settings.cutoff_angstrom)
+    found = [values.numpy() for values in model.site_features(graphs)]
+    if not all(np.isfinite(values).all() for values in found):
+        raise DataError("the site features are not finite numbers: check cell and coordinates")
+    return dict(zip(LAYERS, [*found, occupancies(simple)], strict=True))
+
+
+def occupancies(structure: Structure, *, mobile_ion: str = "Li") -> np.ndarray:
+    """Return per site: occupancy by the mobile ion, by all species, number of species; shape (n, 3)."""
+    rows = []
+    for site in structure:
+        mobile = sum(x for s, x in site.species.items() if s.symbol == mobile_ion)
+        rows.append((mobile, site.species.num_atoms, len(site.species)))
+    return np.array(rows, dtype=np.float32)
+
+
+@lru_cache(maxsize=1)
+def _code_version() -> str:
+    """Return a hash of the code that a cached file depends on."""
+    from sselib import megnet, oxidation, representations
+
+    paths = [Path(m.__file__) for m in (megnet, oxidation, representations)] + [Path(__file__)]
+    return hashlib.sha256("".join(p.read_text(encoding="utf-8") for p in paths).encode()).hexdigest()
+
+
+def _cache_path(structure: Structure, settings: Sequence[str], folder: Path) -> Path:
+    """Return where the layers of a structure lie."""
+    content = json.dumps([structure_to_json(structure), *map(str, settings), _code_version()])
+    name = hashlib.sha256(content.encode()).hexdigest()
+    return folder / name[:2] / f"{name}.npz"
+
+
+def _read_cached(path: Path) -> dict[str, np.ndarray] | None:
+    """Return the cached layers, None where there are none or they cannot be read."""
+    try:
+        with np.load(path) as stored:
+            return {layer: stored[layer] for layer in LAYERS}
+    except (OSError, ValueError, KeyError, EOFError):
+        return None
+
+
+def _write_cached(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    write_whole(path, lambda p: np.savez(p, **arrays))

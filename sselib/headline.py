@@ -14,6 +14,16 @@ from sselib.paths import project_root
 CONTROLS: tuple[str, ...] = ("mean", "median", "1nn", "shuffled")
 # A metric that judges models, and whether the lowest value is best; the first that a notebook has decides.
 RULE: tuple[tuple[str, bool], ...] = (("mae_bound", True), ("auc_pr", False))
+# One table per task: the metric of the rule, its heading, and the other metrics that are shown.
+TASKS: tuple[tuple[str, str, Mapping[str, str]], ...] = (
+    (
+        "mae_bound",
+        "Conductivity: errors in log10(S/cm)",
+        {"mae_floor": "MAE floor", "mae_uncensored": "MAE uncensored", "r2_bound": "R²", "srcc_bound": "ρ"},
+    ),
+    ("auc_pr", "Superionic or not: AUC-PR at 1e-4 S/cm", {"mcc": "MCC", "brier": "Brier"}),
+)
+_CLASSIFICATION = frozenset({"AUC-PR", "MCC"})  # published metrics that belong to the second table
 # One model per notebook is chosen under the first of these protocols, and shown under all of them.
 CHOSEN_UNDER: tuple[str, ...] = ("group_chemsys", "group_doi", "group_family", "loco")
 RULE_TEXT = (
@@ -165,8 +175,14 @@ def _headline(
         scores=_by(own, "metric"),
         controls=_controls(block, metric, best["features"]),
         twins=_twins(metrics, notebook, dataset, best, metric),
-        published=tuple(p for p in published if p["protocol"] == protocol),
+        published=tuple(p for p in published if _stands_beside(p, protocol, metric)),
     )
+
+
+def _stands_beside(number: Mapping[str, object], protocol: str, metric: str) -> bool:
+    """True for a published number of the same task, under the protocol or its ``_paper`` variant."""
+    same_task = (number["metric"] in _CLASSIFICATION) == (metric == "auc_pr")
+    return same_task and number["protocol"] in (protocol, f"{protocol}_paper")
 
 
 def _by(records: pd.DataFrame, column: str) -> dict[str, dict[str, object]]:

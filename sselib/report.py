@@ -21,7 +21,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 from sselib.errors import RunError
-from sselib.headline import RULE_TEXT, headlines, published_numbers, read_metrics
+from sselib.headline import RULE_TEXT, TASKS, headlines, published_numbers, read_metrics
 from sselib.notebooks import Notebook, pending_cells, read_notebook, source_cells, tags
 from sselib.runfolder import write_whole
 from sselib.runner import DONE, EXECUTED, INTERRUPTED, PARTIAL, RUNNING, SKIPPED, RunRecord, is_locked
@@ -235,7 +235,7 @@ def _index(root: Path, record: RunRecord, entries: list[Entry], shared: dict[str
             here="index",
             plotlyjs="",
             summary=summary,
-            rows=rows,
+            tables=[(task, [r for r in rows if r.metric == task[0]]) for task in TASKS],
             rule=RULE_TEXT,
             problems=[e for e in entries if e.problem],
             n_records=len(metrics),
@@ -250,8 +250,7 @@ def _total_seconds(record: RunRecord) -> float:
 
 def _published(rows: list) -> list[dict[str, object]]:
     """Return the published numbers for the protocols that the table shows."""
-    shown = {row.protocol for row in rows}
-    return [p for p in published_numbers() if p["protocol"] in shown]
+    return [p for p in published_numbers() if any(p in row.published for row in rows)]
 
 
 def _page(entry: Entry, record: RunRecord, shared: dict[str, object]) -> str:

@@ -242,6 +242,16 @@ def test_where_the_chosen_model_did_not_take_part_the_best_of_the_block_has_a_st
     ]
 
 
+def test_classification_has_a_table_of_its_own(run_folder):
+    scores = [_record("net", "loco", 0.7, metric="auc_pr"), _record("net", "loco", 0.3, metric="mcc")]
+    (run_folder / "01_curation/metrics.json").write_text(to_json(scores))
+    (row,) = headlines(read_metrics(run_folder, ["01_curation"]))
+    assert (row.metric, row.scores["mcc"]["value"]) == ("auc_pr", 0.3)
+    assert {p["metric"] for p in row.published} == {"AUC-PR", "MCC"}  # and no error of a regression
+    index = _pages(run_folder)["index"]
+    assert "Superionic or not" in index and "Conductivity: errors" not in index
+
+
 def test_a_random_split_without_twin_is_marked(run_folder):
     (run_folder / "01_curation/metrics.json").write_text(to_json(METRICS[:2]))
     assert "No grouped twin in this run" in _pages(run_folder)["index"]

@@ -14,6 +14,7 @@ import pandas as pd
 
 from sselib.columns import ClassPrediction as C
 from sselib.errors import DataError
+from sselib.metrics import require_same_rows, resample_counts
 
 THRESHOLD = 0.5
 METRICS: tuple[str, ...] = ("auc_pr", "mcc", "brier")
@@ -120,19 +121,7 @@ def _check(predictions: pd.DataFrame) -> None:
             f"{missing.sum()} of {len(predictions)} probabilities are missing, the first for {row[C.ID]} by "
             f"{row[C.MODEL]}/{row[C.FEATURES]} under {row[C.PROTOCOL]}: every test row needs one"
         )
-    for (dataset, protocol), block in predictions.groupby([C.DATASET, C.PROTOCOL], sort=False):
-        rows = {
-            name: sorted(zip(t[C.REPEAT], t[C.ID], strict=True))
-            for name, t in block.groupby([C.MODEL, C.FEATURES], sort=False)
-        }
-        first, *others = rows
-        for other in others:
-            if rows[other] != rows[first]:
-                raise DataError(
-                    f"under {protocol} on {dataset}, {'/'.join(first)} and {'/'.join(other)} predict "
-                    f"different rows ({len(rows[first])} and {len(rows[other])}): numbers side by side need "
-                    "the same rows"
-                )
+    require_same_rows(predictions)
 
 
 def _values(
@@ -146,7 +135,7 @@ def _values(
     if labels.isna().any():
         raise DataError(f"{int(labels.isna().sum())} predicted ids have no group under {protocol}")
     codes, names = pd.factorize(labels.astype(str).to_numpy(), sort=True)
-    weights = _weights(len(names), n_bootstrap=n_bootstrap, seed=seed)[codes]
+    weights = resample_counts(len(names), n_bootstrap=n_bootstrap, seed=seed)[codes]
     y, p = part[C.SUPERIONIC].to_numpy(float), part[C.P_SUPERIONIC].to_numpy(float)
     return {name: function(y, p, weights) for name, function in _FUNCTIONS.items()}
 
@@ -154,7 +143,7 @@ def _values(
 def _clustered_values(part: pd.DataFrame, *, n_bootstrap: int, seed: int) -> dict[str, np.ndarray]:
     """Return the mean over clusters of each metric, and of resampled clusters."""
     folds = np.array([_fold_values(rows) for _, rows in part.groupby(C.FOLD)])
-    weights = _weights(len(folds), n_bootstrap=n_bootstrap, seed=seed)
+    weights = resample_counts(len(folds), n_bootstrap=n_bootstrap, seed=seed)
     found = {}
     for k, name in enumerate(METRICS):
         known = np.isfinite(folds[:, k])
@@ -163,12 +152,6 @@ def _clustered_values(part: pd.DataFrame, *, n_bootstrap: int, seed: int) -> dic
             folds[known, k] @ weights[known], total, out=np.full(len(total), np.nan), where=total > 0
         )
     return found
-
-
-def _weights(n_units: int, *, n_bootstrap: int, seed: int) -> np.ndarray:
-    """Return how often each unit was drawn, shape (n_units, 1 + b); column 0 is the sample itself."""
-    drawn = np.random.default_rng(seed).multinomial(n_units, np.full(n_units, 1 / n_units), size=n_bootstrap)
-    return np.vstack([np.ones(n_units), drawn]).T.copy()
 
 
 def _record(name: str, repeats: Sequence[np.ndarray], *, n: int) -> dict:

@@ -116,3 +116,7 @@ class ClassPrediction(StrEnum):
     LOG10_SIGMA = "log10_sigma"  # log10(S/cm), measured
     SUPERIONIC = "superionic"  # the label: sigma >= 1e-4 S/cm
     P_SUPERIONIC = "p_superionic"
+
+
+# Names of the controls that stand beside every model.
+CONTROLS: tuple[str, ...] = ("mean", "median", "1nn", "shuffled")

@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+from sselib.columns import CONTROLS
 from sselib.errors import SchemaError
 from sselib.paths import project_root
 
-CONTROLS: tuple[str, ...] = ("mean", "median", "1nn", "shuffled")
 # A metric that judges models, and whether the lowest value is best; the first that a notebook has decides.
 RULE: tuple[tuple[str, bool], ...] = (("mae_bound", True), ("auc_pr", False))
 # One table per task: the metric of the rule, its heading, and the other metrics that are shown.

@@ -173,6 +173,11 @@ def _check(predictions: pd.DataFrame) -> None:
             f"{row[P.ID]} by {row[P.MODEL]}/{row[P.FEATURES]} under {row[P.PROTOCOL]}: every "
             "row of a test set needs a prediction"
         )
+    require_same_rows(predictions)
+
+
+def require_same_rows(predictions: pd.DataFrame) -> None:
+    """Raise `DataError` unless all models of a data set and protocol predict the same rows."""
     for (dataset, protocol), block in predictions.groupby([P.DATASET, P.PROTOCOL], sort=False):
         rows = {
             name: sorted(zip(t[P.REPEAT], t[P.ID], strict=True))
@@ -203,10 +208,14 @@ def _bootstrap_weights(
             f"{labels.index[labels.isna()][0]}: the groups must cover every predicted row"
         )
     codes, names = pd.factorize(np.asarray(labels, dtype=object), sort=True)
-    drawn = np.random.default_rng(seed).multinomial(
-        len(names), np.full(len(names), 1 / len(names)), size=n_bootstrap
-    )
-    return np.vstack([np.ones(len(names)), drawn]).T.copy(), dict(zip(ids, codes, strict=True))
+    counts = resample_counts(len(names), n_bootstrap=n_bootstrap, seed=seed)
+    return counts, dict(zip(ids, codes, strict=True))
+
+
+def resample_counts(n_units: int, *, n_bootstrap: int, seed: int) -> np.ndarray:
+    """Return how often each unit was drawn, shape (n_units, 1 + b); column 0 is the sample itself."""
+    drawn = np.random.default_rng(seed).multinomial(n_units, np.full(n_units, 1 / n_units), size=n_bootstrap)
+    return np.vstack([np.ones(n_units), drawn]).T.copy()
 
 
 def _rows(part: pd.DataFrame, units: Mapping[str, int]) -> Rows:

@@ -16,6 +16,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from xgboost import XGBRegressor
 
+from sselib.columns import CONTROLS as CONTROLS
 from sselib.composition import l1_distances
 from sselib.errors import DataError, ParameterError, nearest
 
@@ -42,7 +43,6 @@ MODELS: tuple[str, ...] = (
     "1nn",
     "shuffled",
 )
-CONTROLS: tuple[str, ...] = ("mean", "median", "1nn", "shuffled")
 # The features that a control looks at, whatever features the models beside it use.
 CONTROL_FEATURES: Mapping[str, str] = {"mean": "none", "median": "none", "1nn": "composition"}
 

@@ -10,11 +10,7 @@ from sklearn.metrics import precision_recall_curve
 from sselib.classification import reliability
 from sselib.classifiers import CONTROLS
 from sselib.figures import PALETTE
-from sselib.plots.models import PROTOCOL_LABELS
-
-_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon")
-_GREYS = {"mean": "#444444", "1nn": "#888888", "shuffled": "#bbbbbb"}
-_NAMES = {"mean": "mean", "1nn": "nearest composition", "shuffled": "shuffled labels"}
+from sselib.plots.models import CONTROL_LABELS, PROTOCOL_LABELS, interval_points
 
 
 def score_by_protocol(records: pd.DataFrame, *, metric: str = "auc_pr") -> go.Figure:
@@ -30,7 +26,9 @@ def score_by_protocol(records: pd.DataFrame, *, metric: str = "auc_pr") -> go.Fi
         part = rows[rows["name"] == name].set_index("protocol")
         part = part.reindex([p for p in order if p in part.index])
         offset = (k - (len(names) - 1) / 2) * 0.8 / len(names)
-        figure.add_trace(_points(part, [order.index(p) + offset for p in part.index], name=name, k=k))
+        model = name.split("/")[0]
+        x = [order.index(p) + offset for p in part.index]
+        figure.add_trace(interval_points(part, x, model=model, label=CONTROL_LABELS.get(model, name), k=k))
     labels = [PROTOCOL_LABELS[p] for p in order]
     figure.update_xaxes(tickvals=list(range(len(order))), ticktext=labels, showgrid=False)
     figure.update_yaxes(title="area under the precision-recall curve", range=[0, 1.02])
@@ -38,33 +36,6 @@ def score_by_protocol(records: pd.DataFrame, *, metric: str = "auc_pr") -> go.Fi
         height=500,
         legend={"orientation": "h", "y": -0.2},
         title="AUC-PR by protocol (bars: 95 % interval)",
-    )
-
-
-def _points(part: pd.DataFrame, x: Sequence[float], *, name: str, k: int) -> go.Scatter:
-    model = name.split("/")[0]
-    label = _NAMES.get(model, name)
-    return go.Scatter(
-        x=list(x),
-        y=part["value"],
-        mode="markers",
-        name=label,
-        marker={
-            "symbol": "line-ew-open" if model in CONTROLS else _SYMBOLS[k % len(_SYMBOLS)],
-            "size": 9,
-            "color": _GREYS.get(model, PALETTE[k % len(PALETTE)]),
-            "line": {"width": 2},
-        },
-        error_y={
-            "type": "data",
-            "symmetric": False,
-            "array": part["ci_high"] - part["value"],
-            "arrayminus": part["value"] - part["ci_low"],
-            "thickness": 1,
-            "width": 3,
-        },
-        customdata=part["n"],
-        hovertemplate=f"{label}: %{{y:.2f}}, n = %{{customdata}}<extra></extra>",
     )
 
 

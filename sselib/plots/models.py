@@ -20,13 +20,13 @@ PROTOCOL_LABELS: dict[str, str] = {
     "obelix_official": "OBELiX<br>official",
 }
 LOG_UNITS = "log<sub>10</sub> units"
-_CONTROL_LABELS = {
+CONTROL_LABELS = {
     "mean": "mean",
     "median": "median",
     "1nn": "nearest composition",
     "shuffled": "shuffled labels",
 }
-_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star")
+_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon")
 _GREYS = {"mean": "#444444", "median": "#777777", "1nn": "#999999", "shuffled": "#bbbbbb"}
 
 
@@ -45,7 +45,13 @@ def error_by_protocol(records: pd.DataFrame, *, noise: float = float("nan")) -> 
         part = part.reindex([p for p in order if p in part.index])
         offset = (k - (len(names) - 1) / 2) * 0.8 / len(names)
         figure.add_trace(
-            _points(part, [order.index(p) + offset for p in part.index], model=model, features=features, k=k)
+            interval_points(
+                part,
+                [order.index(p) + offset for p in part.index],
+                model=model,
+                label=CONTROL_LABELS.get(model, f"{model}, {features}"),
+                k=k,
+            )
         )
     if np.isfinite(noise):
         figure.add_hline(
@@ -66,14 +72,17 @@ def error_by_protocol(records: pd.DataFrame, *, noise: float = float("nan")) -> 
     )
 
 
-def _points(part: pd.DataFrame, x: Sequence[float], *, model: str, features: str, k: int) -> go.Scatter:
+def interval_points(part: pd.DataFrame, x: Sequence[float], *, model: str, label: str, k: int) -> go.Scatter:
+    """Return the points of one model with their 95 % intervals; a control is a grey dash.
+
+    ``part`` has the columns value, ci_low, ci_high and n; ``k`` picks colour and symbol.
+    """
     is_control = model in CONTROLS
-    name = _CONTROL_LABELS.get(model, f"{model}, {features}")
     return go.Scatter(
         x=list(x),
         y=part["value"],
         mode="markers",
-        name=name,
+        name=label,
         marker={
             "symbol": "line-ew-open" if is_control else _SYMBOLS[k % len(_SYMBOLS)],
             "size": 9,
@@ -89,7 +98,7 @@ def _points(part: pd.DataFrame, x: Sequence[float], *, model: str, features: str
             "width": 3,
         },
         customdata=part["n"],
-        hovertemplate=f"{name}: %{{y:.2f}}, n = %{{customdata}}<extra></extra>",
+        hovertemplate=f"{label}: %{{y:.2f}}, n = %{{customdata}}<extra></extra>",
     )
 
 

@@ -159,12 +159,13 @@ def _data_import(options: argparse.Namespace) -> int:
 def _data_list(_: argparse.Namespace) -> int:
     from sselib import registry
     from sselib.data_import import stored_lines
+    from sselib.materials_project import status_line
 
     table = registry.status_table()
     _say(
         table.assign(origin=table["origin"].replace("", "not at hand")).to_string(index=False, justify="left")
     )
-    for line in stored_lines():
+    for line in (*stored_lines(), status_line()):
         _say(line)
     return 0
 

@@ -88,7 +88,7 @@ def _messy(folder: Path) -> str:
 
 
 def _plain(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table as objects with None for what is missing, so that a trip through parquet shows nothing."""
+    """Return a table as objects with None for what is missing: parquet may turn None into NaN."""
     return table.astype(object).where(table.notna(), None)
 
 

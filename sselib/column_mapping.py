@@ -4,11 +4,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from sselib.errors import ParameterError, nearest
+from sselib.quantities import temperature_unit_of
 from sselib.sources.own import COLUMNS
 
 # Headers without units and punctuation, in lower case; a column that is named so needs no entry.
 SYNONYMS: dict[str, tuple[str, ...]] = {
-    "id": ("id", "sample", "sampleid", "samplename", "name", "nr", "no", "number", "key", "label"),
+    "id": ("id", "sample", "sampleid", "nr", "no"),
     "formula": ("formula", "composition", "material", "compound", "chemicalformula", "nominalcomposition"),
     "conductivity": (
         "conductivity",
@@ -25,8 +26,8 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
         "log10conductivity",
     ),
     "temperature_c": ("temperature", "temp", "t", "temperaturec", "tc", "tk", "temperaturek"),
-    "doi": ("doi", "reference", "source"),
-    "family": ("family", "class", "type", "structuretype"),
+    "doi": ("doi",),
+    "family": ("family", "materialfamily", "structuretype"),
     "space_group": ("spacegroup", "sg", "spacegroupnumber", "spacegroupsymbol"),
     "a_angstrom": ("a", "aangstrom"),
     "b_angstrom": ("b", "bangstrom"),
@@ -38,6 +39,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "cif": ("cif", "ciffile", "cifname"),
     "note": ("note", "notes", "comment", "comments", "remark", "remarks"),
 }
+_LENGTH_OR_ANGLE = re.compile(r"Å|Å|angstrom|°|deg|\bA\b", re.IGNORECASE)
 _UNIT = re.compile(r"[\(\[/,].*$|_(?:angstrom|deg)$")
 
 
@@ -84,10 +86,18 @@ def guess(columns: Sequence[str], *, given: Mapping[str, str]) -> dict[str, str]
     guessed = {}
     for name, synonyms in SYNONYMS.items():
         exact = [c for c in free if c == name]
-        fitting = exact or [c for c in free if plain_header(c) in synonyms]
+        fitting = exact or [c for c in free if plain_header(c) in synonyms and _is_plain_enough(c)]
         if name not in given and len(fitting) == 1:
             guessed[name] = fitting[0]
     return guessed
+
+
+def _is_plain_enough(header: str) -> bool:
+    """False for a single letter with a unit that it does not go with: ``t (h)`` and ``c (mol/l)``."""
+    letter, rest = header.strip()[:1], header.strip()[1:].strip()
+    if len(plain_header(header)) > 1 or not rest:
+        return header.strip() != "t"
+    return temperature_unit_of(header) is not None if letter in "tT" else bool(_LENGTH_OR_ANGLE.search(rest))
 
 
 def plain_header(header: str) -> str:

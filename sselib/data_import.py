@@ -24,7 +24,7 @@ from sselib.registry import sha256_of
 from sselib.runfolder import to_json
 from sselib.schemas import ENTRIES, REJECTS, STRUCTURES, validate
 from sselib.sources import own
-from sselib.sources.table import SourceFile, SourceTable
+from sselib.sources.table import SourceFile, SourceTable, clean_doi
 from sselib.structures import FINDINGS, quality_findings, structure_from_json
 
 RECORD = "import.json"
@@ -75,7 +75,8 @@ def import_table(request: ImportRequest) -> Imported:
             f"own data named '{request.name}' are already stored in {folder}: give --replace to overwrite "
             "them, or another --name"
         )
-    columns = _columns(request.table)
+    raw = own.read_table(own.require_file(request.table)).frame
+    columns = [str(column) for column in raw.columns]
     given = column_mapping.parse_pairs(request.pairs, columns=columns)
     mapping = {**column_mapping.guess(columns, given=given), **given}
     units, remarks = _units(request, mapping)
@@ -93,14 +94,10 @@ def import_table(request: ImportRequest) -> Imported:
         mapping=mapping,
         sigma_unit=units["sigma"],
         temperature_unit=units["temperature"],
-        remarks=(*remarks, *_unused(columns, mapping), *_remarks(table)),
+        remarks=(*remarks, *_unused(columns, mapping), *_without_doi(raw, mapping), *_remarks(table)),
     )
     _store(found)
     return found
-
-
-def _columns(table: str) -> list[str]:
-    return [str(column) for column in own.read_table(own.require_file(table)).frame.columns]
 
 
 def _units(request: ImportRequest, mapping: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
@@ -124,6 +121,16 @@ def _units(request: ImportRequest, mapping: Mapping[str, str]) -> tuple[dict[str
 def _unused(columns: Sequence[str], mapping: Mapping[str, str]) -> list[str]:
     unused = [column for column in columns if column not in mapping.values()]
     return [f"columns not used: {', '.join(unused)}"] if unused else []
+
+
+def _without_doi(raw: pd.DataFrame, mapping: Mapping[str, str]) -> list[str]:
+    """Return a remark on texts in the column of DOIs that hold none."""
+    texts = raw[mapping["doi"]] if "doi" in mapping else pd.Series(dtype=str)
+    lost = [text for text in texts if text.strip() and clean_doi(text) is None]
+    example = (
+        f"{len(lost)} texts of the column '{mapping.get('doi')}' hold no DOI and are left out: {lost[:1]}"
+    )
+    return [example] if lost else []
 
 
 def _remarks(table: SourceTable) -> list[str]:

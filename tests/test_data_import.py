@@ -94,7 +94,7 @@ def _plain(table: pd.DataFrame) -> pd.DataFrame:
 
 def _cif(folder: Path, name: str, structure: Structure, *, symprec: float | None = None) -> None:
     folder.mkdir(exist_ok=True)
-    CifWriter(structure, symprec=symprec).write_file(folder / f"{name}.cif")
+    CifWriter(structure.copy().relabel_sites(), symprec=symprec).write_file(folder / f"{name}.cif")
 
 
 def _rock_salt(anion: str, a_angstrom: float) -> Structure:
@@ -207,6 +207,12 @@ def test_columns_are_guessed_only_where_they_are_plain():
         "temperature_c": "T",
         "a_angstrom": "a",
     }
+    assert guess(["t (h)", "c (mol/l)", "t", "b (nm)", "Name"], given={}) == {}
+    assert guess(["T (K)", "c (Å)", "β (°)"], given={}) == {
+        "temperature_c": "T (K)",
+        "c_angstrom": "c (Å)",
+        "beta_deg": "β (°)",
+    }
     assert "formula" not in guess(["Material", "Composition"], given={})
     assert guess(["formula", "Composition"], given={})["formula"] == "formula"
     assert "conductivity" not in guess(["sigma"], given={"note": "sigma"})
@@ -301,6 +307,12 @@ def test_temperatures_that_are_none_and_that_cannot_be():
             read_temperature(text)
     with pytest.raises(DataError, match="temperature unit 'F' is unknown"):
         read_temperature("25", unit="F")
+
+
+def test_a_reference_that_is_no_doi_is_remarked(tmp_path, home):
+    (tmp_path / "t.csv").write_text("formula,conductivity,doi\nLiCl,1e-9,Smith 2020\nLiF,1e-9,10.1000/x\n")
+    remarks = import_table(ImportRequest(str(tmp_path / "t.csv"))).remarks
+    assert "1 texts of the column 'doi' hold no DOI and are left out: ['Smith 2020']" in remarks
 
 
 def test_kelvin_without_a_unit_is_remarked(tmp_path, home):

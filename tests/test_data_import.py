@@ -21,6 +21,7 @@ from sselib.data_import import ImportRequest, fingerprint, import_table, load_st
 from sselib.errors import ConductivityError, DataError, ParameterError, SchemaError
 from sselib.inputs import load_sources
 from sselib.quantities import read_conductivity, read_temperature, sigma_unit_of, temperature_unit_of
+from sselib.runner import _imported
 from sselib.sources import own, reference
 
 # Semicolons and decimal commas as a German Excel writes them; every third row has something the matter.
@@ -170,6 +171,17 @@ def test_a_name_is_not_overwritten_unasked_and_a_change_shows(tmp_path, home):
     import_table(ImportRequest(table, pairs=PAIRS, replace=True))
     assert before and fingerprint("mine") != before and fingerprint("other") == ""
     assert [p.name for p in home.iterdir()] == ["mine"]  # nothing is left beside it
+
+
+def test_resume_sees_that_an_import_changed(tmp_path, home):
+    table, named = _messy(tmp_path), {"sources": ["reference", "mine"], "seed": 0}
+    assert _imported(named) == {}
+    import_table(ImportRequest(table, pairs=PAIRS))
+    before = _imported(named)
+    assert before.keys() == {"mine"} and _imported({"sources": ["reference"]}) == {}
+    Path(table).write_text(MESSY.replace("0,51;298", "0,52;298"), encoding="utf-8")
+    import_table(ImportRequest(table, pairs=PAIRS, replace=True))
+    assert _imported(named) != before
 
 
 def test_a_damaged_import_is_named(tmp_path, home):
@@ -460,7 +472,7 @@ def test_from_import_to_notebook_01(tmp_path, home):
     run = tmp_path / "run"
     command = [sys.executable, "-m", "sselib", "run", "01", "--out", str(run), "--no-png"]
     done = subprocess.run(
-        [*command, "-p", "sources=[reference, mine]"], capture_output=True, text=True, timeout=300
+        [*command, "-p", "sources=[reference, mine]"], capture_output=True, text=True, timeout=900
     )
     assert done.returncode == 0, done.stderr
     audit = pd.read_parquet(run / "01_curation/audit.parquet").query("source == 'mine'")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
 
-from sselib import cif_matching, cli
+from sselib import cif_matching, cli, paths
 from sselib.column_mapping import guess, parse_pairs
 from sselib.columns import Entry
 from sselib.data_import import ImportRequest, fingerprint, import_table, load_stored, report_lines, stored
@@ -460,6 +460,15 @@ def test_another_folder_is_said_to_need_the_variable(tmp_path, home, capsys):
     assert cli.main(["data", "import", table, "--to", str(tmp_path / "to"), "--map", *PAIRS]) == 0
     assert f"SSE_OWN_DATA={tmp_path / 'to'}" in capsys.readouterr().out
     assert not home.exists() and load_stored("mine", folder=tmp_path / "to").name == "mine"
+
+
+def test_imports_lie_in_the_checkout_or_with_the_user_but_never_in_the_package(monkeypatch, tmp_path):
+    monkeypatch.delenv("SSE_OWN_DATA", raising=False)
+    assert paths.own_data_folder() == paths.project_root() / "data_own"
+    package = Path(paths.__file__).parent
+    monkeypatch.setattr(paths, "project_root", lambda: package / "_project")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert not paths.own_data_folder().is_relative_to(package)
 
 
 @pytest.mark.slow

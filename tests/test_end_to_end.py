@@ -50,7 +50,7 @@ def predictions(run: Path) -> pd.DataFrame:
 
 def test_every_input_row_is_accounted_for(run: Path) -> None:
     audit = pd.read_parquet(run / "01_curation/audit.parquet")
-    assert audit.groupby("source").size().to_dict() == {"obelix": 599, "liion": 820, "reference": 111}
+    assert audit.groupby("source").size().to_dict() == {"obelix": 599, "liion": 820, "reference": 130}
     kept = (audit["action"] == "kept").sum()
     assert kept == len(pd.read_parquet(run / "01_curation/curated.parquet"))
     assert kept == len(pd.read_parquet(run / "03_features/features.parquet"))

@@ -11,10 +11,11 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Composition, Element, Lattice, Structure
 
 from sselib.columns import Entry, StructureTable
-from sselib.composition import element_fractions, l1_distances
+from sselib.composition import canonical, element_fractions, l1_distances
 from sselib.errors import DataError
 from sselib.families import Family, is_known_family, normalise_family
 from sselib.paths import project_root
+from sselib.reference_page import PAGE, render
 from sselib.sources import load_source, reference
 from sselib.structures import structure_from_json
 
@@ -32,12 +33,13 @@ BONDS = {
     "Li-I": (2.60, 3.05),
     "Li-N": (1.90, 2.20),
     "Li-P": (2.40, 2.70),
-    "Li-H": (1.90, 2.20),
+    "Li-H": (1.80, 2.20),
     "B-H": (1.00, 1.30),
     "B-N": (1.32, 1.36),
+    "B-O": (1.35, 1.40),
     "Al-N": (1.85, 1.95),
     "P-O": (1.50, 1.56),
-    "P-S": (1.97, 2.14),
+    "P-S": (1.96, 2.14),
     "Ge-S": (2.10, 2.25),
     "Zr-O": (2.05, 2.15),
     "La-O": (2.40, 2.80),
@@ -48,12 +50,27 @@ BONDS = {
     "Mg-Cl": (2.45, 2.60),
     "Y-Cl": (2.50, 2.75),
     "In-Cl": (2.45, 2.60),
+    "Mn-Cl": (2.45, 2.60),
+    "Fe-Cl": (2.40, 2.55),
+    "Al-Cl": (2.05, 2.15),
+    "Al-H": (1.55, 1.65),
+    "H-N": (0.95, 1.05),
+    "Sn-S": (2.45, 2.65),
+    "Sc-O": (2.05, 2.15),
+    "Ga-O": (1.80, 1.90),
+    "V-O": (1.65, 1.75),
+    "Nd-O": (2.35, 2.55),
+    "Te-O": (1.90, 2.00),
+}
+OTHER_BONDS = {
+    "llto-tetragonal": {"Li-O": (2.60, 2.80)},  # the average A site; Li is off-centre in truth
+    "li6po5cl": {"Li-Cl": (2.85, 2.95)},  # Li lies almost in the plane of three O
 }
 STATES = {
     symbol: state
     for symbols, state in [
         ("Li H", 1),
-        ("Ba Sr Mg Zn Mn", 2),
+        ("Ba Sr Mg Zn Mn Fe Cd Cu", 2),
         ("Al Ga In Sc Y La Nd Er Ce B", 3),
         ("Si Ge Sn Ti Zr Hf", 4),
         ("P V Nb Ta Sb", 5),
@@ -69,6 +86,7 @@ OTHER_STATES = {  # where an element has another state than in most of the set
     "li4p2s6": {"P": 4},
     **{slug: {"H": -1} for slug in ("libh4", "li-ce-bh4-cl", "lialh4", "li3alh6")},
 }
+OTHER_FRAMEWORKS = ("llto-tetragonal",)  # OBELiX's only CIF of it belongs to another Li content (close match)
 WITHOUT_STATES = ("licb9h10", "licb9h10-cb11h12", "li4bn3h10")  # cage anions; two kinds of hydrogen
 
 
@@ -89,7 +107,7 @@ def structures(table) -> dict[str, Structure]:
 
 def test_covers_families_classes_and_bounds(table):
     entries = table.entries
-    assert len(entries) >= 100 and len(table.structures) >= 30 and table.rejects.empty
+    assert len(entries) >= 125 and len(table.structures) >= 50 and table.rejects.empty
     families = [normalise_family(raw, f) for raw, f in zip(entries[Entry.FAMILY_RAW], entries[Entry.FORMULA])]
     assert set(families) == set(Family) - {Family.GLASS, Family.OTHER}
     assert pd.Series(families).value_counts().min() >= 4
@@ -112,7 +130,7 @@ def test_dois_look_like_dois_and_a_missing_one_is_explained(table):
     entries = table.entries
     assert entries[Entry.DOI].dropna().map(lambda d: bool(re.fullmatch(r"10\.\d{4,9}/\S+", d))).all()
     without = entries[entries[Entry.DOI].isna()]
-    assert len(without) <= 10 and without[Entry.NOTE].notna().all()
+    assert len(without) <= 0.1 * len(entries) and without[Entry.NOTE].notna().all()
 
 
 def test_no_material_appears_twice(table):
@@ -144,7 +162,7 @@ def test_structure_has_the_composition_of_its_row(slug, table, structures):
 @pytest.mark.parametrize("slug", SLUGS)
 def test_bond_lengths_are_those_of_the_elements(slug, structures):
     for pair, shortest in _shortest_bonds(structures[slug], slug).items():
-        low, high = BONDS[pair]
+        low, high = OTHER_BONDS.get(slug, {}).get(pair) or BONDS[pair]
         assert low <= shortest <= high, f"{pair} {shortest:.2f} Angstrom, expected {low} to {high}"
 
 
@@ -162,6 +180,7 @@ def test_sites_that_can_be_filled_together_keep_apart(slug, structures):
     filled = np.array([site.species.num_atoms for site in crystal])
     together = (filled[:, None] + filled[None, :] > 1 + 1e-6) & (signs[:, None] * signs[None, :] > 0)
     limit = 1.7 if "H" in crystal.composition else 1.5  # H-H in BH4; split Li sites are 1.6 apart
+    limit = 1.45 if "N" in crystal.composition else limit  # H-H in NH2
     assert np.where(together, _distances(crystal), np.inf).min() > limit
 
 
@@ -188,7 +207,26 @@ def test_density_matches_the_literature(slug, density_g_cm3, structures):
 
 
 @pytest.mark.parametrize(
-    "slug", ["li3n-alpha", "llzo-tetragonal", "litp", "li3po4-gamma", "li3ps4-gamma", "libh4"]
+    "slug",
+    [
+        "li3n-alpha",
+        "llzo-tetragonal",
+        "litp",
+        "li3po4-gamma",
+        "li3ps4-gamma",
+        "libh4",
+        "li6po5cl",
+        "li2sns3",
+        "li3nd3te2o12",
+        "li3vo4",
+        "lialcl4",
+        "li6fecl8",
+        "linh2",
+        "lialh4",
+        "lisco2",
+        "li2zro3",
+        "ligao2",
+    ],
 )
 def test_ordered_structure_keeps_its_space_group(slug, table, structures):
     number = table.entries.set_index(Entry.SOURCE_ID).loc[slug, Entry.SPACE_GROUP_NUMBER]
@@ -211,6 +249,60 @@ def test_agrees_with_pymatgen_from_spacegroup(slug, symbol, structures):
         np.sort(structures[slug].distance_matrix, axis=None),
         atol=1e-4,
     )
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_volume_per_atom_is_that_of_a_solid(slug, structures):
+    volume = structures[slug].volume / structures[slug].composition.num_atoms
+    assert 7.5 < volume < 28  # Angstrom^3; LiF and LiNH2 are the densest, LiI the least dense
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("slug", ["lialh4", "lialcl4", "li3vo4", "lisco2", "ligao2", "li2zro3", "li6fecl8"])
+def test_chgnet_keeps_the_structure_that_was_written_from_the_literature(slug, structures):
+    """A wrong coordinate would move far or change the volume: CHGNet's own volumes are 0 to 4 % too large."""
+    dynamics = pytest.importorskip("chgnet.model")
+    start = structures[slug].get_primitive_structure()
+    start = Structure(start.lattice, [site.specie for site in start], start.frac_coords)
+    found = dynamics.StructOptimizer().relax(start, fmax=0.1, steps=80, verbose=False)["final_structure"]
+    shift = found.frac_coords - start.frac_coords
+    shift -= np.round(shift)
+    moved = np.linalg.norm((shift - shift.mean(axis=0)) @ start.lattice.matrix, axis=1)
+    assert abs(found.volume / start.volume - 1) < 0.06
+    assert moved.max() < 0.25  # Angstrom
+
+
+@pytest.mark.parametrize(
+    ("formula", "ids", "apart"),
+    [
+        ("Li7La3Zr2O12", {"llzo-cubic", "llzo-tetragonal"}, 2.0),
+        ("Li3PS4", {"li3ps4-alpha", "li3ps4-beta", "li3ps4-gamma"}, 3.0),
+        ("Li7PS6", {"li7ps6", "li7ps6-cubic"}, 1.5),
+        ("Li3BN2", {"li3bn2-monoclinic", "li3bn2-tetragonal"}, 2.0),
+    ],
+)
+def test_polymorphs_that_differ_by_orders_of_magnitude_are_there(formula, ids, apart, table):
+    rows = table.entries[table.entries[Entry.COMPOSITION] == canonical(formula)]
+    assert set(rows[Entry.SOURCE_ID]) == ids and rows[Entry.SPACE_GROUP_NUMBER].is_unique
+    assert np.ptp(rows[Entry.LOG10_SIGMA]) > apart
+
+
+def test_every_kind_of_lithium_conductor_is_there(table):
+    elements = [set(Composition(f).get_el_amt_dict()) for f in table.entries[Entry.FORMULA]]
+    kinds = {
+        "borates": [e >= {"B", "O"} and "H" not in e for e in elements],
+        "hydrides": ["H" in e and not e & {"B", "N", "O"} for e in elements],
+        "borohydrides": [e >= {"B", "H"} for e in elements],
+        "phosphides": ["P" in e and not e & {"O", "S"} for e in elements],
+        "oxyhalides": ["O" in e and bool(e & {"Cl", "Br"}) for e in elements],
+        "nitrides": ["N" in e and not e & {"O", "H"} for e in elements],
+    }
+    assert {kind: sum(found) >= 2 for kind, found in kinds.items()} == dict.fromkeys(kinds, True)
+
+
+def test_the_page_of_the_set_is_current():
+    page = (project_root() / PAGE).read_text(encoding="utf-8")
+    assert page == render(), "run 'python -m sselib.reference_page'"
 
 
 def test_structure_by_slug_has_site_labels():
@@ -393,7 +485,7 @@ def test_frameworks_agree_with_the_cifs_of_obelix(mirror, table, structures, cap
         own = _framework(structures[row[Entry.SOURCE_ID]])
         known = _same_phase(row, entries)[Entry.STRUCTURE_ID].head(2)
         rms = [_rms_angstrom(own, _framework(structure_from_json(cifs[key]))) for key in known]
-        if rms:
+        if rms and row[Entry.SOURCE_ID] not in OTHER_FRAMEWORKS:
             compared[row[Entry.SOURCE_ID]] = min(rms)
     with capsys.disabled():
         print(
@@ -401,7 +493,7 @@ def test_frameworks_agree_with_the_cifs_of_obelix(mirror, table, structures, cap
             f"median rms {np.median(list(compared.values())):.2f} Angstrom"
         )
     assert {slug: rms for slug, rms in compared.items() if rms > 0.4} == {}
-    assert len(compared) >= 15
+    assert len(compared) >= 25
 
 
 # --- helpers

@@ -124,6 +124,11 @@ def structure(slug: str, *, folder: Path | None = None) -> Structure:
     return _build(described[slug])
 
 
+def references(*, folder: Path | None = None) -> dict[str, str]:
+    """Return, by slug, the paper or type that each structure was written from."""
+    return {slug: str(described["reference"]) for slug, described in _descriptions(folder).items()}
+
+
 def differences(*, folder: Path | None = None) -> dict[str, str]:
     """Return, by slug, why a row differs by more than a factor of ten from OBELiX or LiIon."""
     return {str(row["id"]): str(row["differs_because"]) for row in _rows(folder) if "differs_because" in row}

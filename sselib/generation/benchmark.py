@@ -184,9 +184,7 @@ def run_benchmark(
                 rows.append(run_case(compound, arm=arm, settings=case, database=database, n_jobs=n_jobs))
                 say(", ".join(f"{k} {v}" for k, v in rows[-1].items() if k != "formula"))
                 results = pd.DataFrame(rows)
-                write_whole(
-                    folder / "benchmark_results.csv", lambda p, t=results: t.to_csv(p, index=False)
-                )
+                write_whole(folder / "benchmark_results.csv", lambda p, t=results: t.to_csv(p, index=False))
     return pd.DataFrame(rows, columns=list(RESULT_COLUMNS))
 
 
@@ -242,7 +240,13 @@ def paired_ratio(results: pd.DataFrame, *, budget: int, n_bootstrap: int = 2000,
         means.append(np.mean([rng.choice(g, size=len(g)).mean() for g in chosen]))
     low, high = np.exp(np.quantile(means, [0.025, 0.975]))
     value = float(np.exp(np.mean([g.mean() for g in groups])))
-    return {"ratio": value, "ci_low": float(low), "ci_high": float(high), "n": len(logs), "n_compounds": len(groups)}
+    return {
+        "ratio": value,
+        "ci_low": float(low),
+        "ci_high": float(high),
+        "n": len(logs),
+        "n_compounds": len(groups),
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

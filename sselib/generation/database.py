@@ -17,10 +17,18 @@ CREATE TABLE IF NOT EXISTS searches (name TEXT PRIMARY KEY, settings TEXT NOT NU
 CREATE TABLE IF NOT EXISTS candidates (
   search TEXT NOT NULL, number INTEGER NOT NULL, generation INTEGER NOT NULL, operator TEXT NOT NULL,
   parents TEXT NOT NULL, parent_enthalpy_ev_atom REAL, space_group INTEGER, status TEXT NOT NULL,
-  reason TEXT NOT NULL, enthalpy_ev_atom REAL, energy_ev_atom REAL, volume_a3_atom REAL,
+  reason TEXT NOT NULL, screening_enthalpy_ev_atom REAL, enthalpy_ev_atom REAL, energy_ev_atom REAL, volume_a3_atom REAL,
   n_evaluations INTEGER NOT NULL, seconds REAL NOT NULL, curve TEXT NOT NULL, atoms TEXT NOT NULL,
   PRIMARY KEY (search, number));
 """
+
+_REALS = (
+    "parent_enthalpy_ev_atom",
+    "screening_enthalpy_ev_atom",
+    "enthalpy_ev_atom",
+    "energy_ev_atom",
+    "volume_a3_atom",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +36,7 @@ class Candidate:
     """One structure of a search: where it came from, what became of it and what it cost.
 
     ``parent_enthalpy_ev_atom`` is that of the better parent, NaN for seeds; ``space_group`` that of the
-    seed (0 for children); ``curve`` the enthalpy in eV/atom at the start and after each step.
+    seed (0 for children); ``screening_enthalpy_ev_atom`` that after the first stage; ``curve`` the enthalpy in eV/atom at the start and after each step.
     """
 
     number: int
@@ -39,6 +47,7 @@ class Candidate:
     space_group: int
     status: str
     reason: str
+    screening_enthalpy_ev_atom: float
     enthalpy_ev_atom: float
     energy_ev_atom: float
     volume_a3_atom: float
@@ -129,9 +138,7 @@ def candidate_table(candidates: list[Candidate]) -> pd.DataFrame:
     names = [n for n in Candidate.__dataclass_fields__ if n not in hidden]
     table = pd.DataFrame([{n: getattr(c, n) for n in names} for c in candidates], columns=names)
     parents = [" ".join(map(str, c.parents)) for c in candidates]
-    return table.assign(
-        parents=parents, evaluations_so_far=table["n_evaluations"].cumsum().astype("int64")
-    )
+    return table.assign(parents=parents, evaluations_so_far=table["n_evaluations"].cumsum().astype("int64"))
 
 
 def _changed(before: Mapping[str, object], now: Mapping[str, object]) -> str:
@@ -147,7 +154,7 @@ def _atoms_to_json(atoms: Atoms) -> str:
 def _candidate(row: dict[str, object]) -> Candidate:
     plain = json.loads(row.pop("atoms"))
     row.pop("search")
-    for key in ("enthalpy_ev_atom", "energy_ev_atom", "volume_a3_atom", "parent_enthalpy_ev_atom"):
+    for key in _REALS:
         row[key] = float("nan") if row[key] is None else row[key]
     atoms = Atoms(numbers=plain["numbers"], cell=plain["cell"], positions=plain["at"], pbc=True)
     parents, curve = (tuple(json.loads(row.pop(key))) for key in ("parents", "curve"))

@@ -87,9 +87,7 @@ def run_npt(
     table = pd.DataFrame(rows)
     finding = _finding(table)
     last = moving.copy()
-    return Trajectory(
-        table=table, atoms=last, n_evaluations=n_steps + 1, held=not finding, finding=finding
-    )
+    return Trajectory(table=table, atoms=last, n_evaluations=n_steps + 1, held=not finding, finding=finding)
 
 
 def _supercell(atoms: Atoms) -> Atoms:

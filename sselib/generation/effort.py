@@ -113,5 +113,3 @@ def effort_table(searches: dict[str, Sequence[Candidate]]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-

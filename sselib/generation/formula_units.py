@@ -112,5 +112,3 @@ def cell_content(formula: str, *, z: int = 0, max_atoms: int = MAX_ATOMS) -> Cel
             f"most {max_atoms} atoms; choose a smaller z (largest possible: {max_atoms // size})"
         )
     return CellContent(formula=text, z=units, amounts={e: n * units for e, n in amounts.items()})
-
-

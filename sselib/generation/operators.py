@@ -59,9 +59,7 @@ def rattle(parents: Sequence[Atoms], n_before: int, rng: np.random.Generator) ->
 
 def strain(parents: Sequence[Atoms], n_before: int, rng: np.random.Generator) -> Atoms | None:
     """Strain the cell at random (standard deviation 0.3) at constant volume."""
-    operator = StrainMutation(
-        _closest(parents[0]), cellbounds=_bounds(), stddev=0.3, rng=_random_state(rng)
-    )
+    operator = StrainMutation(_closest(parents[0]), cellbounds=_bounds(), stddev=0.3, rng=_random_state(rng))
     return operator.mutate(parents[0].copy())
 
 

@@ -59,7 +59,9 @@ def choose_parents(
 ) -> tuple[Candidate, ...]:
     """Return ``n`` different members, the lower their enthalpy the likelier (linear in rank)."""
     weights = np.arange(len(population), 0, -1, dtype=float)
-    chosen = rng.choice(len(population), size=min(n, len(population)), replace=False, p=weights / weights.sum())
+    chosen = rng.choice(
+        len(population), size=min(n, len(population)), replace=False, p=weights / weights.sum()
+    )
     return tuple(population[i] for i in chosen)
 
 

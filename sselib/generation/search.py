@@ -7,6 +7,8 @@ was killed goes on from its database as if nothing had happened.
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from math import ceil
 
 import numpy as np
 from ase import Atoms
@@ -25,7 +27,14 @@ from sselib.generation.population import (
     survivors,
 )
 from sselib.generation.potentials import make_calculator
-from sselib.generation.relaxation import Relaxation, RelaxationSettings, relax
+from sselib.generation.relaxation import (
+    ABANDONED,
+    FAILED,
+    UNCONVERGED,
+    Relaxation,
+    RelaxationSettings,
+    relax,
+)
 from sselib.generation.seeds import Seed, random_seed
 
 DEFAULT_WEIGHTS: dict[str, float] = {
@@ -37,6 +46,8 @@ DEFAULT_WEIGHTS: dict[str, float] = {
     "permutation": 0.1,
     "symmetrise": 0.1,
 }
+SCREENED = "screened"  # relaxed for a few steps, not yet decided upon
+SCREENED_OUT = "screened out: others of its kind were lower after the first steps"
 N_ATTEMPTS = 10  # tries of an operator before a fresh seed takes its place
 BEST_SHARE = 0.3  # of the population, whose mean volume the seeds take
 
@@ -49,8 +60,10 @@ class SearchSettings:
     """
 
     population_size: int = 6
-    first_generation: int = 8  # seeds
-    children: int = 8  # per generation
+    first_generation: int = 16  # seeds
+    children: int = 12  # per generation
+    screening_steps: int = 15  # relaxation steps before the first choice; 0: no screening
+    keep_share: float = 0.34  # of the seeds and of the children that go on after screening
     max_generations: int = 30
     max_evaluations: int = 100_000  # energy evaluations after which no new generation begins
     symmetric_share: float = 0.8  # of the seeds; the others have no symmetry
@@ -83,9 +96,9 @@ class Plan:
 def random_search(settings: SearchSettings) -> SearchSettings:
     """Return the settings of the control: the same seeds and relaxations, and nothing is learned.
 
-    No operators, no volume taken from earlier structures, no candidate given up.
+    No operators, no volume taken from earlier structures, no screening, no candidate given up.
     """
-    return replace(settings, weights={SEED: 1.0}, learn_volume=False, give_up=False)
+    return replace(settings, weights={SEED: 1.0}, learn_volume=False, give_up=False, screening_steps=0)
 
 
 def search(
@@ -109,12 +122,10 @@ def search(
     done: list[Candidate] = []
     stored = {c.number: c for c in database.candidates(name)}
     bar = tqdm(desc=name, unit=" structures", leave=False, disable=os.environ.get("SSE_PROGRESS") == "log")
-    why = ""
+    save, why = partial(database.add, name), ""
     for generation in range(settings.max_generations):
         plans = plan_generation(content, done, generation=generation, settings=settings, stored=stored)
-        for candidate in _finish(plans, stored, settings=settings, n_jobs=n_jobs):
-            if candidate.number not in stored:
-                database.add(name, candidate)
+        for candidate in _finish(plans, stored, settings=settings, n_jobs=n_jobs, save=save):
             done.append(candidate)
             bar.update()
             bar.set_postfix_str(f"generation {generation}, best {_best(done):.3f} eV/atom", refresh=False)
@@ -146,12 +157,10 @@ def plan_generation(
         rng = np.random.default_rng([settings.seed, generation, number])
         operator = str(rng.choice(list(weights), p=list(weights.values())))
         if number in stored:
-            plans.append(_stored_plan(stored[number]))
-            continue
-        plans.append(
-            _plan(content, done, population, operator, number, generation, settings=settings, rng=rng)
-        )
-        plans[-1] = replace(plans[-1], rule=rules.get(plans[-1].operator == SEED))
+            plan = _stored_plan(stored[number])
+        else:
+            plan = _plan(content, done, population, operator, number, generation, settings=settings, rng=rng)
+        plans.append(replace(plan, rule=rules.get(plan.operator == SEED)))
     return plans
 
 
@@ -229,26 +238,98 @@ def _seed(
 
 
 def _finish(
-    plans: Sequence[Plan], stored: Mapping[int, Candidate], *, settings: SearchSettings, n_jobs: int
+    plans: Sequence[Plan],
+    stored: Mapping[int, Candidate],
+    *,
+    settings: SearchSettings,
+    n_jobs: int,
+    save: Callable[[Candidate], None],
 ) -> Iterator[Candidate]:
-    """Yield the candidates in the order of their numbers, relaxing those that are not stored."""
-    missing = iter(_relax_all([p for p in plans if p.number not in stored], settings, n_jobs))
-    for plan in plans:
-        yield stored[plan.number] if plan.number in stored else next(missing)
+    """Yield the finished candidates of a generation in the order of their numbers.
+
+    With screening every candidate is relaxed for a few steps, the better part of the seeds and of the
+    children goes on, the others are given up. Each candidate is saved as soon as a stage is done.
+    """
+    if not settings.screening_steps:
+        missing = [p for p in plans if p.number not in stored]
+        fresh = _saved(_relax_all(missing, settings, n_jobs, steps=settings.relaxation.max_steps), save)
+        for plan in plans:
+            yield stored[plan.number] if plan.number in stored else next(fresh)
+        return
+    missing = [p for p in plans if p.number not in stored]
+    screened = {p.number: stored[p.number] for p in plans if p.number in stored}
+    for c in _saved(_relax_all(missing, settings, n_jobs, steps=settings.screening_steps), save):
+        screened[c.number] = c
+    waiting = {c.number for c in screened.values() if c.status == SCREENED}
+    going_on = _chosen(list(screened.values()), settings.keep_share) & waiting
+    for number in waiting - going_on:
+        screened[number] = replace(screened[number], status=ABANDONED, reason=SCREENED_OUT)
+        save(screened[number])
+    rest = settings.relaxation.max_steps - settings.screening_steps
+    again = [replace(p, atoms=screened[p.number].atoms) for p in plans if p.number in going_on]
+    for c in _relax_all(again, settings, n_jobs, steps=rest, offset=settings.screening_steps):
+        screened[c.number] = _joined(screened[c.number], c)
+        save(screened[c.number])
+    yield from (screened[p.number] for p in plans)
 
 
-def _relax_all(plans: Sequence[Plan], settings: SearchSettings, n_jobs: int) -> Iterable[Candidate]:
-    if n_jobs == 1:
-        return (_relaxed(plan, settings) for plan in plans)
-    parallel = Parallel(n_jobs=n_jobs, return_as="generator")
-    return parallel(delayed(_relaxed)(plan, settings) for plan in plans)
+def _saved(candidates: Iterable[Candidate], save: Callable[[Candidate], None]) -> Iterator[Candidate]:
+    """Yield the candidates, each saved first; one cut short by the screening counts as screened."""
+    for c in candidates:
+        save(c)
+        yield c
 
 
-def _relaxed(plan: Plan, settings: SearchSettings) -> Candidate:
-    """Relax one plan; runs in a worker process where there are several."""
+def _chosen(screened: Sequence[Candidate], share: float) -> set[int]:
+    """Return the numbers of the lower part of the seeds and of the children of a generation.
+
+    The choice is the same before and after some of them were relaxed further, because it rests on the
+    enthalpy at the end of the screening.
+    """
+    chosen: set[int] = set()
+    for is_seed in (True, False):
+        kind = [c for c in screened if (c.operator == SEED) == is_seed and c.status != FAILED]
+        kind.sort(key=lambda c: (c.screening_enthalpy_ev_atom, c.number))
+        chosen.update(c.number for c in kind[: ceil(share * len(kind))])
+    return chosen
+
+
+def _joined(first: Candidate, second: Candidate) -> Candidate:
+    """Return a candidate after both stages, with the cost and the curve of both."""
+    return replace(
+        second,
+        screening_enthalpy_ev_atom=first.screening_enthalpy_ev_atom,
+        n_evaluations=first.n_evaluations + second.n_evaluations,
+        seconds=first.seconds + second.seconds,
+        curve=first.curve + second.curve[1:],
+    )
+
+
+def _relax_all(
+    plans: Sequence[Plan], settings: SearchSettings, n_jobs: int, *, steps: int, offset: int = 0
+) -> Iterator[Candidate]:
+    """Yield the plans relaxed for at most ``steps`` steps, in their order."""
+    tasks = [(plan, settings, steps, offset) for plan in plans]
+    if n_jobs == 1 or len(tasks) < 2:
+        yield from (_relaxed(*task) for task in tasks)
+    else:
+        yield from Parallel(n_jobs=n_jobs, return_as="generator")(delayed(_relaxed)(*t) for t in tasks)
+
+
+def _relaxed(plan: Plan, settings: SearchSettings, steps: int, offset: int) -> Candidate:
+    """Relax one plan; runs in a worker process where there are several.
+
+    ``offset``: steps done before, which the rule for giving up counts.
+    """
     calculator = make_calculator(settings.potential, settings.potential_options)
-    result = relax(plan.atoms, calculator=calculator, settings=settings.relaxation, verdict=plan.rule)
-    return _candidate(plan, result)
+    rule = plan.rule
+    verdict = (lambda n, h, a: rule(n + offset, h, a) if n else "") if rule is not None else None
+    shortened = replace(settings.relaxation, max_steps=steps)
+    result = relax(plan.atoms, calculator=calculator, settings=shortened, verdict=verdict)
+    candidate = _candidate(plan, result)
+    if candidate.status == UNCONVERGED and steps < settings.relaxation.max_steps - offset:
+        return replace(candidate, status=SCREENED)
+    return candidate
 
 
 def _candidate(plan: Plan, result: Relaxation) -> Candidate:
@@ -261,6 +342,7 @@ def _candidate(plan: Plan, result: Relaxation) -> Candidate:
         space_group=plan.space_group,
         status=result.status,
         reason=result.reason,
+        screening_enthalpy_ev_atom=result.enthalpy_ev_atom,
         enthalpy_ev_atom=result.enthalpy_ev_atom,
         energy_ev_atom=result.energy_ev_atom,
         volume_a3_atom=result.volume_a3_atom,
@@ -299,9 +381,7 @@ def _check(settings: SearchSettings) -> None:
     """Raise `ParameterError` for settings that make no search."""
     unknown = [n for n in settings.weights if n not in (*OPERATORS, SEED)]
     if unknown:
-        raise ParameterError(
-            f"there is no operator '{unknown[0]}': expected {SEED}, {', '.join(OPERATORS)}"
-        )
+        raise ParameterError(f"there is no operator '{unknown[0]}': expected {SEED}, {', '.join(OPERATORS)}")
     if not any(w > 0 for w in settings.weights.values()) or min(settings.weights.values()) < 0:
         raise ParameterError(f"weights {dict(settings.weights)}: expected none below 0 and one above")
     counts = (settings.population_size, settings.first_generation, settings.children, settings.patience)

@@ -164,4 +164,3 @@ def _spread(atoms: Atoms, *, steps: int = 25) -> Atoms:
     moved.wrap()
     atoms.positions = moved.positions
     return atoms
-

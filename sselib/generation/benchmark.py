@@ -95,7 +95,8 @@ def known_structure(name: str) -> Structure:
     if name not in (*COMPOUNDS, *DEVELOPMENT):
         known = [*COMPOUNDS, *DEVELOPMENT]
         raise DataError(
-            f"the benchmark has no compound '{name}': expected one of {', '.join(known)}.{nearest(name, known)}"
+            f"the benchmark has no compound '{name}': expected one of {', '.join(known)}."
+            f"{nearest(name, known)}"
         )
     return reference.structure(name)
 

@@ -17,7 +17,8 @@ CREATE TABLE IF NOT EXISTS searches (name TEXT PRIMARY KEY, settings TEXT NOT NU
 CREATE TABLE IF NOT EXISTS candidates (
   search TEXT NOT NULL, number INTEGER NOT NULL, generation INTEGER NOT NULL, operator TEXT NOT NULL,
   parents TEXT NOT NULL, parent_enthalpy_ev_atom REAL, space_group INTEGER, status TEXT NOT NULL,
-  reason TEXT NOT NULL, screening_enthalpy_ev_atom REAL, enthalpy_ev_atom REAL, energy_ev_atom REAL, volume_a3_atom REAL,
+  reason TEXT NOT NULL, screening_enthalpy_ev_atom REAL, enthalpy_ev_atom REAL,
+  energy_ev_atom REAL, volume_a3_atom REAL,
   n_evaluations INTEGER NOT NULL, seconds REAL NOT NULL, curve TEXT NOT NULL, atoms TEXT NOT NULL,
   PRIMARY KEY (search, number));
 """
@@ -36,7 +37,8 @@ class Candidate:
     """One structure of a search: where it came from, what became of it and what it cost.
 
     ``parent_enthalpy_ev_atom`` is that of the better parent, NaN for seeds; ``space_group`` that of the
-    seed (0 for children); ``screening_enthalpy_ev_atom`` that after the first stage; ``curve`` the enthalpy in eV/atom at the start and after each step.
+    seed (0 for children); ``screening_enthalpy_ev_atom`` that after the first stage; ``curve`` the
+    enthalpy in eV/atom at the start and after each step.
     """
 
     number: int

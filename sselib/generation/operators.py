@@ -150,8 +150,8 @@ def _closest(atoms: Atoms) -> dict[tuple[int, int], float]:
 
 def _bounds() -> CellBounds:
     angles = list(CELL_ANGLES_DEG)
-    return CellBounds({name: angles for name in ("alpha", "beta", "gamma")} | {"phi": [25, 155]})
+    return CellBounds(dict.fromkeys(("alpha", "beta", "gamma"), angles) | {"phi": [25, 155]})
 
 
 def _random_state(rng: np.random.Generator) -> np.random.RandomState:
-    return np.random.RandomState(rng.integers(2**31))  # noqa: NPY002 (ase-ga calls its methods)
+    return np.random.RandomState(rng.integers(2**31))

@@ -7,7 +7,7 @@ writes FOLDER/benchmark_results.csv; interrupt and repeat it at will.
 import argparse
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,10 @@ import yaml
 from ase import Atoms
 from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
+from scipy.stats import binomtest
 
 from sselib.errors import DataError, SSEError, nearest
+from sselib.generation.campaign import EVOLUTIONARY, RANDOM
 from sselib.generation.database import Candidate, SearchDatabase, candidate_table
 from sselib.generation.population import same_structure
 from sselib.generation.potentials import make_calculator
@@ -49,7 +51,6 @@ COMPOUNDS: tuple[str, ...] = (
     "lialcl4",
 )
 DEVELOPMENT: tuple[str, ...] = ("li3p", "liino2", "li2sio3")
-EVOLUTIONARY, RANDOM = "evolutionary", "random"
 ENERGY_TOLERANCE_EV_ATOM = 0.001  # at or below the relaxed reference, up to what a relaxation leaves
 MATCH_WINDOW_EV_ATOM = 0.05  # candidates further above the reference are not compared with it
 REFERENCE_FMAX_EV_A = 0.02
@@ -189,50 +190,51 @@ def run_benchmark(
     return pd.DataFrame(rows, columns=list(RESULT_COLUMNS))
 
 
-def compare_arms(results: pd.DataFrame, *, budget: int) -> pd.DataFrame:
-    """Return one row per compound: how often each arm found it, and the ratio of evaluations.
+def compare_arms(results: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per compound: how often each arm found it, and the ratio of mean evaluations.
 
-    The ratio is evolutionary over random of the mean evaluations, a search that did not find the
-    crystal counting with what it spent (at least ``budget``), so that the means are lower bounds there;
-    ``bound`` says of which arm. Only seeds that both arms ran take part.
+    The ratio is evolutionary over random; a search that did not find the crystal counts with what it
+    spent, so such a mean is a lower bound, and ``bound`` names the arm. Only seeds that both arms ran
+    take part.
     """
-    spent = results["evaluations_to_solution"].fillna(results["evaluations"].clip(lower=budget))
-    wide = results.assign(spent=spent).pivot_table(
-        index=["compound", "seed"], columns="arm", values=["spent", "solved"], aggfunc="first"
-    )
-    wide = wide.dropna()
+    wide = _paired(results)
     rows = []
     for name in dict.fromkeys(results["compound"]):
-        if name not in wide.index.get_level_values(0):
+        part = wide[wide.index.get_level_values("compound") == name]
+        if part.empty:
             continue
-        part = wide.loc[name]
-        means = part["spent"].astype(float).mean()
-        solved = part["solved"].astype(bool)
-        bound = [a for a in (EVOLUTIONARY, RANDOM) if not solved[a].all()]
+        means, solved = part["spent"].astype(float).mean(), part["solved"].astype(bool)
+        arms_of = (EVOLUTIONARY, RANDOM)
         rows.append(
             {
                 "compound": name,
                 "n_seeds": len(part),
-                **{f"solved_{a}": int(solved[a].sum()) for a in (EVOLUTIONARY, RANDOM)},
-                **{f"mean_evaluations_{a}": round(means[a]) for a in (EVOLUTIONARY, RANDOM)},
+                **{f"solved_{a}": int(solved[a].sum()) for a in arms_of},
+                **{f"mean_evaluations_{a}": round(means[a]) for a in arms_of},
                 "ratio": round(means[EVOLUTIONARY] / means[RANDOM], 2),
-                "bound": ", ".join(bound),
+                "bound": ", ".join(a for a in arms_of if not solved[a].all()),
             }
         )
     return pd.DataFrame(rows)
 
 
-def paired_ratio(results: pd.DataFrame, *, budget: int, n_bootstrap: int = 2000, seed: int = 0) -> dict:
+def _paired(results: pd.DataFrame) -> pd.DataFrame:
+    """Return evaluations spent and success by compound and seed, both arms side by side."""
+    spent = results["evaluations_to_solution"].fillna(results["evaluations"])
+    wide = results.assign(spent=spent).pivot_table(
+        index=["compound", "seed"], columns="arm", values=["spent", "solved"], aggfunc="first"
+    )
+    return wide.dropna()
+
+
+def paired_ratio(results: pd.DataFrame, *, n_bootstrap: int = 2000, seed: int = 0) -> dict[str, float]:
     """Return the geometric mean of evolutionary over random evaluations with its 95 % interval.
 
     The bootstrap resamples compounds, then their seeds. Searches without success count as in
     `compare_arms`, so the number is a mixture of values and bounds: read it with the counts.
     """
-    spent = results["evaluations_to_solution"].fillna(results["evaluations"].clip(lower=budget))
-    wide = results.assign(spent=np.log(spent.astype(float))).pivot_table(
-        index=["compound", "seed"], columns="arm", values="spent"
-    )
-    logs = (wide[EVOLUTIONARY] - wide[RANDOM]).dropna()
+    spent = np.log(_paired(results)["spent"].astype(float))
+    logs = spent[EVOLUTIONARY] - spent[RANDOM]
     groups = [g.to_numpy() for _, g in logs.groupby(level=0)]
     rng = np.random.default_rng(seed)
     means = []
@@ -241,13 +243,38 @@ def paired_ratio(results: pd.DataFrame, *, budget: int, n_bootstrap: int = 2000,
         means.append(np.mean([rng.choice(g, size=len(g)).mean() for g in chosen]))
     low, high = np.exp(np.quantile(means, [0.025, 0.975]))
     value = float(np.exp(np.mean([g.mean() for g in groups])))
-    return {
-        "ratio": value,
-        "ci_low": float(low),
-        "ci_high": float(high),
-        "n": len(logs),
-        "n_compounds": len(groups),
-    }
+    return {"ratio": value, "ci_low": float(low), "ci_high": float(high), "n": len(logs)}
+
+
+def stored_results() -> pd.DataFrame:
+    """Return `data/benchmark/benchmark_results.csv`, the searches made so far; empty if there is none."""
+    path = project_root() / "data" / "benchmark" / "benchmark_results.csv"
+    return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=list(RESULT_COLUMNS))
+
+
+def summary(results: pd.DataFrame) -> str:
+    """Return in a few sentences how often each arm found the known crystal and at what cost."""
+    comparison = compare_arms(results)
+    if comparison.empty:
+        return "No search of the benchmark has been stored yet."
+    ratio = paired_ratio(results)
+    third = comparison["ratio"] <= 1 / 3
+    always = comparison[f"solved_{EVOLUTIONARY}"] == comparison["n_seeds"]
+    solved = {a: int(comparison[f"solved_{a}"].sum()) for a in (EVOLUTIONARY, RANDOM)}
+    n = int(comparison["n_seeds"].sum())
+    shares = ", ".join(f"{a} {k} of {n} {_wilson(k, n)}" for a, k in solved.items())
+    return (
+        f"{len(comparison)} of {len(COMPOUNDS)} compounds and {n} pairs of searches are stored. "
+        f"Found: {shares}. At most a third of random search's evaluations, and found with every seed: "
+        f"{int((third & always).sum())} of {len(comparison)}. Evaluations, evolutionary over random: "
+        f"{ratio['ratio']:.2f} [{ratio['ci_low']:.2f}, {ratio['ci_high']:.2f}] (geometric mean; a search "
+        "without success counts with what it spent)."
+    )
+
+
+def _wilson(k: int, n: int) -> str:
+    interval = binomtest(k, n).proportion_ci(method="wilson")
+    return f"[{interval.low:.2f}, {interval.high:.2f}]"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -279,11 +306,6 @@ def benchmark_settings(budget: int) -> SearchSettings:
     """Return the settings of a benchmark search: the defaults, ended by success or budget alone."""
     unlimited = 10_000
     return SearchSettings(max_evaluations=budget, patience=unlimited, max_generations=unlimited)
-
-
-def settings_record(settings: SearchSettings) -> dict[str, object]:
-    """Return the settings as a plain mapping, for `metrics.json` and run records."""
-    return asdict(settings)
 
 
 if __name__ == "__main__":

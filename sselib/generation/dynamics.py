@@ -16,6 +16,13 @@ THERMOSTAT_FS = 100.0
 BAROSTAT_FS = 1000.0  # Kim et al.: 1 ps
 COMPRESSIBILITY_PER_BAR = 2.0e-6  # 50 GPa bulk modulus, typical of oxides; sets the speed of the cell only
 N_RECORDS = 100
+RECORDED: tuple[str, ...] = (
+    "time_ps",
+    "energy_ev_atom",
+    "temperature_k",
+    "volume_a3_atom",
+    "framework_displacement_a",
+)
 VOLUME_CHANGE = 0.2  # relative; beyond it the crystal did not hold
 FRAMEWORK_DISPLACEMENT_A = 1.5  # Angstrom, mean; beyond it the framework did not hold
 
@@ -48,6 +55,16 @@ class Trajectory:
     n_evaluations: int
     held: bool
     finding: str
+
+    @property
+    def volume_change(self) -> float:
+        """Return the relative change of the volume from the first to the last record."""
+        return float(self.table["volume_a3_atom"].iloc[-1] / self.table["volume_a3_atom"].iloc[0] - 1)
+
+    @property
+    def framework_displacement_a(self) -> float:
+        """Return the mean displacement of the framework at the end, in Angstrom."""
+        return float(self.table["framework_displacement_a"].iloc[-1])
 
 
 def run_npt(

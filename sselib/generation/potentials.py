@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import io
+import warnings
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 
@@ -63,12 +64,14 @@ def _chgnet_results(model: object, atoms: Atoms) -> dict[str, object]:
     from pymatgen.io.ase import AseAtomsAdaptor
 
     graph = model.graph_converter(AseAtomsAdaptor.get_structure(atoms))
-    batch = BatchedGraph.from_graphs(
-        [graph],
-        bond_basis_expansion=model.bond_basis_expansion,
-        angle_basis_expansion=model.angle_basis_expansion,
-        compute_stress=True,
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Converting a tensor with requires_grad")
+        batch = BatchedGraph.from_graphs(
+            [graph],
+            bond_basis_expansion=model.bond_basis_expansion,
+            angle_basis_expansion=model.angle_basis_expansion,
+            compute_stress=True,
+        )
     per_atom = model._compute(batch)["e"]  # the energy alone: the derivatives are taken together below
     shift = model.composition_model([graph]) if model.composition_model is not None else 0
     factor = len(atoms) if model.is_intensive else 1

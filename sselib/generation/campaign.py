@@ -103,27 +103,22 @@ def best_structure(
 
     Raises `DataError` if no search of the composition ended with a relaxed structure.
     """
-    pool = {
-        c: case.seed for case, cs in searches.items() if _is_mine(case, formula) for c in _low(cs, n_final)
-    }
-    if not pool:
+    mine = [(case.seed, c) for case, cs in searches.items() if _is_mine(case, formula) for c in cs]
+    lowest = survivors([c for _, c in mine], size=n_final)
+    if not lowest:
         raise DataError(
             f"no structure of {formula} could be relaxed: allow more energy evaluations or another volume"
         )
     calculator = make_calculator(settings.potential, settings.potential_options)
     final = replace(settings.relaxation, fmax_ev_a=FINAL_FMAX_EV_A, max_steps=FINAL_MAX_STEPS)
-    chosen = sorted(pool, key=lambda c: c.enthalpy_ev_atom)[:n_final]
-    relaxed = [(c, relax(c.atoms, calculator=calculator, settings=final)) for c in chosen]
+    relaxed = [(c, relax(c.atoms, calculator=calculator, settings=final)) for c in lowest]
     candidate, result = min(relaxed, key=lambda pair: pair[1].enthalpy_ev_atom)
-    return Best(formula=formula, relaxed=result, candidate=candidate, seed=pool[candidate])
+    seed = next(s for s, c in mine if c is candidate)
+    return Best(formula=formula, relaxed=result, candidate=candidate, seed=seed)
 
 
 def _is_mine(case: Case, formula: str) -> bool:
     return case.formula == formula and case.arm == EVOLUTIONARY
-
-
-def _low(candidates: Sequence[Candidate], n: int) -> list[Candidate]:
-    return survivors(candidates, size=n)
 
 
 def relaxed_reference(structure: Structure, *, settings: SearchSettings) -> Relaxation:

@@ -115,7 +115,7 @@ def _supercell(atoms: Atoms) -> Atoms:
 
 def _record(*, dynamics: object, moving: Atoms, start: Atoms, mobile_ion: str) -> dict[str, float]:
     """Return one row; displacements are taken in fractional coordinates, so the cell's strain drops out."""
-    framework = moving.symbols != mobile_ion
+    framework = np.array(moving.get_chemical_symbols()) != mobile_ion
     if not framework.any():
         framework[:] = True
     shift = moving.get_scaled_positions(wrap=False) - start.get_scaled_positions(wrap=False)

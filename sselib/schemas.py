@@ -270,7 +270,7 @@ GENERATED = pa.DataFrameSchema(
         "enthalpy_ev_atom": number(required=True),
         "energy_ev_atom": number(required=True),
         "pressure_gpa": number(required=True),
-        "volume_a3_atom": number(0, required=True),
+        "volume_angstrom3_atom": number(0, required=True),
         "space_group_number": number(1, 230, required=True, dtype="int64"),
         "plausible": flag(),
         "potential": text(required=True),

@@ -46,7 +46,7 @@ _SPACE_GROUP = re.compile(r"\[[\d\s]+\]\s+(\d+)")
 NO_ENTHALPY = 1e4  # USPEX writes 100000 where a relaxation failed
 COLUMNS: tuple[str, ...] = (
     "number", "generation", "operator", "parents", "n_atoms", "enthalpy_ev_atom",
-    "parent_enthalpy_ev_atom", "volume_a3_atom", "space_group", "status",
+    "parent_enthalpy_ev_atom", "volume_angstrom3_atom", "space_group", "status",
 )  # fmt: skip
 
 
@@ -65,7 +65,7 @@ class UspexInput:
     strain: float = 0.1  # fracLatMut
     parallel: int = 1  # numParallelCalcs
     potential: str = "chgnet"  # of sselib.generation.potentials
-    fmax_ev_a: float = 0.05
+    fmax_ev_angstrom: float = 0.05
     max_steps: int = 300
 
 
@@ -160,7 +160,9 @@ from sselib.generation.potentials import make_calculator
 from sselib.generation.relaxation import RelaxationSettings, relax
 
 SETTINGS = RelaxationSettings(
-    pressure_gpa={settings.pressure_gpa!r}, fmax_ev_a={settings.fmax_ev_a!r}, max_steps={settings.max_steps!r}
+    pressure_gpa={settings.pressure_gpa!r},
+    fmax_ev_angstrom={settings.fmax_ev_angstrom!r},
+    max_steps={settings.max_steps!r},
 )
 result = relax(
     read("POSCAR", format="vasp"), calculator=make_calculator({settings.potential!r}), settings=SETTINGS

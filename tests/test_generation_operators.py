@@ -29,14 +29,14 @@ def _contents(atoms: Atoms) -> dict[str, int]:
 @pytest.fixture(scope="module")
 def parents() -> list[Atoms]:
     rng = np.random.default_rng(3)
-    return [p1_seed(CONTENT, volume_a3=150.0, rng=rng).atoms for _ in range(2)]
+    return [p1_seed(CONTENT, volume_angstrom3=150.0, rng=rng).atoms for _ in range(2)]
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_seeds_have_their_content_sorted_and_no_overlap(share: float) -> None:
     rng = np.random.default_rng(0)
     for _ in range(3):
-        seed = random_seed(CONTENT, symmetric_share=share, volume_a3=None, rng=rng)
+        seed = random_seed(CONTENT, symmetric_share=share, volume_angstrom3=None, rng=rng)
         assert _contents(seed.atoms) == CONTENT
         assert (np.diff(seed.atoms.numbers) >= 0).all()
         assert shortest_ratio(seed.atoms) >= SEED_RATIO - 1e-6
@@ -44,14 +44,15 @@ def test_seeds_have_their_content_sorted_and_no_overlap(share: float) -> None:
 
 
 def test_symmetric_seeds_have_the_symmetry_of_their_group() -> None:
-    seed = symmetric_seed(CONTENT, volume_a3=None, rng=np.random.default_rng(1))
+    seed = symmetric_seed(CONTENT, volume_angstrom3=None, rng=np.random.default_rng(1))
     found = AseAtomsAdaptor.get_structure(seed.atoms).get_space_group_info(symprec=0.01)[1]
     assert seed.space_group > 1 and found > 1
 
 
 def test_the_same_generator_gives_the_same_seed() -> None:
     first, second = (
-        random_seed(CONTENT, symmetric_share=0.5, volume_a3=140.0, rng=np.random.default_rng(5)) for _ in "ab"
+        random_seed(CONTENT, symmetric_share=0.5, volume_angstrom3=140.0, rng=np.random.default_rng(5))
+        for _ in "ab"
     )
     np.testing.assert_array_equal(first.atoms.positions, second.atoms.positions)
 
@@ -105,5 +106,5 @@ def test_unknown_operator_is_named() -> None:
 
 
 def test_a_single_element_cannot_be_permuted() -> None:
-    atoms = p1_seed({"Li": 4}, volume_a3=80.0, rng=np.random.default_rng(0)).atoms
+    atoms = p1_seed({"Li": 4}, volume_angstrom3=80.0, rng=np.random.default_rng(0)).atoms
     assert make_child("permutation", [atoms], n_before=0, rng=np.random.default_rng(0)) is None

@@ -72,21 +72,25 @@ def test_forces_are_the_slope_of_the_energy(lif: Atoms, chgnet) -> None:
 
 def test_relaxation_lowers_the_enthalpy_and_counts_every_evaluation() -> None:
     start = bulk("Cu", a=3.9)
-    result = relax(start, calculator=EMT(), settings=RelaxationSettings(fmax_ev_a=0.01))
+    result = relax(start, calculator=EMT(), settings=RelaxationSettings(fmax_ev_angstrom=0.01))
     assert result.status == CONVERGED and start.cell[0, 1] == pytest.approx(1.95)
     assert result.curve[-1] < result.curve[0]
     assert result.n_evaluations == len(result.curve)
-    assert (4 * result.volume_a3_atom) ** (1 / 3) == pytest.approx(3.59, abs=0.03)  # EMT's lattice constant
+    assert (4 * result.volume_angstrom3_atom) ** (1 / 3) == pytest.approx(
+        3.59, abs=0.03
+    )  # EMT's lattice constant
 
 
 def test_pressure_compresses_and_enters_the_enthalpy() -> None:
     free, pressed = (
-        relax(bulk("Cu"), calculator=EMT(), settings=RelaxationSettings(pressure_gpa=p, fmax_ev_a=0.005))
+        relax(
+            bulk("Cu"), calculator=EMT(), settings=RelaxationSettings(pressure_gpa=p, fmax_ev_angstrom=0.005)
+        )
         for p in (0.0, 10.0)
     )
-    assert pressed.volume_a3_atom < 0.97 * free.volume_a3_atom
+    assert pressed.volume_angstrom3_atom < 0.97 * free.volume_angstrom3_atom
     work = pressed.enthalpy_ev_atom - pressed.energy_ev_atom
-    assert work == pytest.approx(10.0 / 160.2177 * pressed.volume_a3_atom, rel=1e-4)
+    assert work == pytest.approx(10.0 / 160.2177 * pressed.volume_angstrom3_atom, rel=1e-4)
 
 
 def test_a_verdict_abandons_the_relaxation() -> None:

@@ -29,7 +29,7 @@ from sselib.generation.search import SCREENED, SearchSettings, random_search, se
 CONTENT = {"Cu": 2, "Au": 1}
 FAST = SearchSettings(
     potential="ase.calculators.emt:EMT",
-    relaxation=RelaxationSettings(fmax_ev_a=0.1, max_steps=40),
+    relaxation=RelaxationSettings(fmax_ev_angstrom=0.1, max_steps=40),
     first_generation=5,
     children=4,
     max_generations=3,
@@ -51,7 +51,7 @@ def _candidate(number: int, enthalpy: float, atoms: Atoms, **changes: object) ->
         "screening_enthalpy_ev_atom": enthalpy,
         "enthalpy_ev_atom": enthalpy,
         "energy_ev_atom": enthalpy,
-        "volume_a3_atom": atoms.get_volume() / len(atoms),
+        "volume_angstrom3_atom": atoms.get_volume() / len(atoms),
         "n_evaluations": 10,
         "seconds": 1.0,
         "curve": tuple(enthalpy + 0.1 * np.exp(-np.arange(40) / 5)),

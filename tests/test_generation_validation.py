@@ -23,11 +23,11 @@ def shaken(salt: Structure) -> Structure:
 
 def test_closest_pair_of_rock_salt(salt: Structure) -> None:
     pair = closest_pair(salt)
-    assert (pair.pair, pair.distance_a) == ("Cl-Li", pytest.approx(5.13 / 2))
+    assert (pair.pair, pair.distance_angstrom) == ("Cl-Li", pytest.approx(5.13 / 2))
     assert pair.covalent_ratio == pytest.approx(2.565 / (1.28 + 1.02))  # Cordero's radii
     assert pair.ionic_ratio == pytest.approx(2.565 / (0.90 + 1.67))  # Shannon's radii
     larger = closest_pair(salt.make_supercell([2, 1, 1], in_place=False))
-    assert larger.distance_a == pytest.approx(pair.distance_a) and larger.pair == pair.pair
+    assert larger.distance_angstrom == pytest.approx(pair.distance_angstrom) and larger.pair == pair.pair
 
 
 def test_match_is_exact_for_the_same_crystal_in_another_cell(salt: Structure) -> None:
@@ -42,8 +42,8 @@ def test_rms_in_angstrom_scales_with_the_crystal_and_the_dimensionless_one_does_
     large = match(_scaled(shaken, 1.2), _scaled(salt, 1.2))
     assert 0.01 < small.rms < 0.1
     assert large.rms == pytest.approx(small.rms, rel=1e-6)
-    assert large.rms_a == pytest.approx(1.2 * small.rms_a, rel=1e-6)
-    assert small.rms_a == pytest.approx(small.rms * (salt.volume / len(salt)) ** (1 / 3), rel=1e-6)
+    assert large.rms_angstrom == pytest.approx(1.2 * small.rms_angstrom, rel=1e-6)
+    assert small.rms_angstrom == pytest.approx(small.rms * (salt.volume / len(salt)) ** (1 / 3), rel=1e-6)
 
 
 def _scaled(structure: Structure, factor: float) -> Structure:
@@ -68,7 +68,7 @@ def test_lattice_table_does_not_depend_on_the_order_of_axes() -> None:
     first = Structure(cell, ["Li", "Cl"], [[0] * 3, [0.5, 0.5, 0.4]])
     turned = Structure(Lattice.orthorhombic(7.0, 4.0, 5.0), ["Li", "Cl"], [[0] * 3, [0.4, 0.5, 0.5]])
     table = lattice_comparison({"LiCl": (first, turned)})
-    lengths = table[["short_a", "middle_a", "long_a"]].to_numpy()
+    lengths = table[["short_angstrom", "middle_angstrom", "long_angstrom"]].to_numpy()
     np.testing.assert_allclose(lengths[0], lengths[1])
     np.testing.assert_allclose(lengths[0], [4, 5, 7])
     assert table["matches"].all()
@@ -77,7 +77,7 @@ def test_lattice_table_does_not_depend_on_the_order_of_axes() -> None:
 def test_copper_holds_at_300_k_and_the_framework_vibrates() -> None:
     run = run_npt(bulk("Cu"), calculator=EMT(), settings=MDSettings(duration_ps=0.5, timestep_fs=5.0))
     assert run.held and run.n_evaluations == 101
-    assert 0.02 < run.framework_displacement_a < 0.5 and abs(run.volume_change) < 0.05
+    assert 0.02 < run.framework_displacement_angstrom < 0.5 and abs(run.volume_change) < 0.05
     assert run.table["temperature_k"].iloc[20:].mean() == pytest.approx(300, abs=120)
     assert run.table["time_ps"].iloc[-1] == pytest.approx(0.5)
 

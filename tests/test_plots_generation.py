@@ -45,8 +45,8 @@ def test_dynamics_start_at_zero_energy_and_keep_every_record() -> None:
             "time_ps": [0.0, 0.1],
             "energy_ev_atom": [-3.0, -2.9],
             "temperature_k": [300.0, 310.0],
-            "volume_a3_atom": [10.0, 10.1],
-            "framework_displacement_a": [0.0, 0.1],
+            "volume_angstrom3_atom": [10.0, 10.1],
+            "framework_displacement_angstrom": [0.0, 0.1],
         }
     )
     figure, data = draw.dynamics({"LiCl": one, "LiF": one})

@@ -60,7 +60,7 @@ def test_a_finished_run_is_read_with_parents_and_origins(finished: Path) -> None
     assert table.loc[1, "enthalpy_ev_atom"] == pytest.approx(-3.5)
     assert table.loc[3, "parent_enthalpy_ev_atom"] == pytest.approx(-3.45)
     assert table.loc[3, "parents"] == "1 2" and table.loc[3, "space_group"] == 62
-    assert table.loc[2, "status"] == "failed" and table["volume_a3_atom"].iloc[0] == pytest.approx(12)
+    assert table.loc[2, "status"] == "failed" and table["volume_angstrom3_atom"].iloc[0] == pytest.approx(12)
 
 
 def test_origin_files_per_cell_give_the_same_parents(finished: Path) -> None:

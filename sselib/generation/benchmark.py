@@ -53,7 +53,7 @@ COMPOUNDS: tuple[str, ...] = (
 DEVELOPMENT: tuple[str, ...] = ("li3p", "liino2", "li2sio3")
 ENERGY_TOLERANCE_EV_ATOM = 0.001  # at or below the relaxed reference, up to what a relaxation leaves
 MATCH_WINDOW_EV_ATOM = 0.05  # candidates further above the reference are not compared with it
-REFERENCE_FMAX_EV_A = 0.02
+REFERENCE_FMAX_EV_ANGSTROM = 0.02
 RESULT_COLUMNS: tuple[str, ...] = (
     "compound", "formula", "n_atoms", "arm", "seed", "solved", "how", "evaluations_to_solution",
     "generation_of_solution", "operator_of_solution", "evaluations", "structures", "seconds",
@@ -107,7 +107,7 @@ def target(name: str, settings: SearchSettings) -> Target:
     primitive = known_structure(name).get_primitive_structure()
     raw = AseAtomsAdaptor.get_atoms(primitive)
     atoms = sorted_atoms(Atoms(raw.numbers, raw.positions, cell=raw.cell, pbc=True))
-    relaxation = replace(settings.relaxation, fmax_ev_a=REFERENCE_FMAX_EV_A)
+    relaxation = replace(settings.relaxation, fmax_ev_angstrom=REFERENCE_FMAX_EV_ANGSTROM)
     calculator = make_calculator(settings.potential, settings.potential_options)
     return Target(
         name=name, structure=primitive, relaxed=relax(atoms, calculator=calculator, settings=relaxation)

@@ -19,12 +19,12 @@ from sselib.generation.population import survivors
 from sselib.generation.potentials import make_calculator
 from sselib.generation.relaxation import Relaxation, relax
 from sselib.generation.search import SearchSettings, random_search, search
-from sselib.generation.validation import SYMMETRY_PRECISION_A, validation_record
+from sselib.generation.validation import SYMMETRY_PRECISION_ANGSTROM, validation_record
 from sselib.progress import progress
 from sselib.structures import structure_to_json
 
 EVOLUTIONARY, RANDOM = "evolutionary", "random"
-FINAL_FMAX_EV_A = 0.01  # truncated relaxations hide up to 26 meV/atom
+FINAL_FMAX_EV_ANGSTROM = 0.01  # truncated relaxations hide up to 26 meV/atom
 FINAL_MAX_STEPS = 300
 
 
@@ -69,9 +69,10 @@ def run_campaign(
 ) -> dict[Case, list[Candidate]]:
     """Run an evolutionary and a random search with equal budget for each composition and seed.
 
-    The random search stops at the energy evaluations that the evolutionary one with the same seed
-    spent. ``solved``: by formula, when a search may stop early. Names in the database carry a hash of the
-    settings, so that changed settings begin anew and unchanged ones continue.
+    The random search stops with the relaxation in which it reaches the energy evaluations that the
+    evolutionary one with the same seed spent; both begin with the same random crystals. ``solved``: by
+    formula, when a search may stop early. Names in the database carry a hash of the settings, so that
+    changed settings begin anew and unchanged ones continue.
     """
     found: dict[Case, list[Candidate]] = {}
     cases = [(c, s) for c in contents for s in seeds]
@@ -110,7 +111,7 @@ def best_structure(
             f"no structure of {formula} could be relaxed: allow more energy evaluations or another volume"
         )
     calculator = make_calculator(settings.potential, settings.potential_options)
-    final = replace(settings.relaxation, fmax_ev_a=FINAL_FMAX_EV_A, max_steps=FINAL_MAX_STEPS)
+    final = replace(settings.relaxation, fmax_ev_angstrom=FINAL_FMAX_EV_ANGSTROM, max_steps=FINAL_MAX_STEPS)
     relaxed = [(c, relax(c.atoms, calculator=calculator, settings=final)) for c in lowest]
     candidate, result = min(relaxed, key=lambda pair: pair[1].enthalpy_ev_atom)
     seed = next(s for s, c in mine if c is candidate)
@@ -125,7 +126,7 @@ def relaxed_reference(structure: Structure, *, settings: SearchSettings) -> Rela
     """Relax a reference crystal (primitive cell) with the potential and pressure of a search."""
     raw = AseAtomsAdaptor.get_atoms(structure.get_primitive_structure())
     atoms = Atoms(raw.numbers, raw.positions, cell=raw.cell, pbc=True)
-    final = replace(settings.relaxation, fmax_ev_a=FINAL_FMAX_EV_A, max_steps=FINAL_MAX_STEPS)
+    final = replace(settings.relaxation, fmax_ev_angstrom=FINAL_FMAX_EV_ANGSTROM, max_steps=FINAL_MAX_STEPS)
     return relax(
         atoms, calculator=make_calculator(settings.potential, settings.potential_options), settings=final
     )
@@ -150,7 +151,7 @@ def generated_rows(
     rows = []
     for b, plausible in zip(best, validation["plausible"], strict=True):
         structure, origin = b.structure, b.candidate
-        group = SpacegroupAnalyzer(structure, symprec=SYMMETRY_PRECISION_A).get_space_group_number()
+        group = SpacegroupAnalyzer(structure, symprec=SYMMETRY_PRECISION_ANGSTROM).get_space_group_number()
         rows.append(
             {
                 "id": f"{b.formula}-{len(structure)}-seed{b.seed}-{origin.number}",
@@ -159,7 +160,7 @@ def generated_rows(
                 "enthalpy_ev_atom": b.relaxed.enthalpy_ev_atom,
                 "energy_ev_atom": b.relaxed.energy_ev_atom,
                 "pressure_gpa": settings.relaxation.pressure_gpa,
-                "volume_a3_atom": b.relaxed.volume_a3_atom,
+                "volume_angstrom3_atom": b.relaxed.volume_angstrom3_atom,
                 "space_group_number": int(group),
                 "plausible": bool(plausible),
                 "potential": settings.potential,

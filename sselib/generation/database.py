@@ -18,7 +18,7 @@ CREATE TABLE IF NOT EXISTS candidates (
   search TEXT NOT NULL, number INTEGER NOT NULL, generation INTEGER NOT NULL, operator TEXT NOT NULL,
   parents TEXT NOT NULL, parent_enthalpy_ev_atom REAL, space_group INTEGER, status TEXT NOT NULL,
   reason TEXT NOT NULL, screening_enthalpy_ev_atom REAL, enthalpy_ev_atom REAL,
-  energy_ev_atom REAL, volume_a3_atom REAL,
+  energy_ev_atom REAL, volume_angstrom3_atom REAL,
   n_evaluations INTEGER NOT NULL, seconds REAL NOT NULL, curve TEXT NOT NULL, atoms TEXT NOT NULL,
   PRIMARY KEY (search, number));
 """
@@ -28,7 +28,7 @@ _REALS = (
     "screening_enthalpy_ev_atom",
     "enthalpy_ev_atom",
     "energy_ev_atom",
-    "volume_a3_atom",
+    "volume_angstrom3_atom",
 )
 
 
@@ -52,7 +52,7 @@ class Candidate:
     screening_enthalpy_ev_atom: float
     enthalpy_ev_atom: float
     energy_ev_atom: float
-    volume_a3_atom: float
+    volume_angstrom3_atom: float
     n_evaluations: int
     seconds: float
     curve: tuple[float, ...] = field(repr=False)

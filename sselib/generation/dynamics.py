@@ -11,7 +11,6 @@ from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
 
 from sselib.errors import ParameterError
 
-BAR_IN_GPA = 1.0e-4
 THERMOSTAT_FS = 100.0
 BAROSTAT_FS = 1000.0  # Kim et al.: 1 ps
 COMPRESSIBILITY_PER_BAR = 2.0e-6  # 50 GPa bulk modulus, typical of oxides; sets the speed of the cell only
@@ -20,11 +19,11 @@ RECORDED: tuple[str, ...] = (
     "time_ps",
     "energy_ev_atom",
     "temperature_k",
-    "volume_a3_atom",
-    "framework_displacement_a",
+    "volume_angstrom3_atom",
+    "framework_displacement_angstrom",
 )
 VOLUME_CHANGE = 0.2  # relative; beyond it the crystal did not hold
-FRAMEWORK_DISPLACEMENT_A = 1.5  # Angstrom, mean; beyond it the framework did not hold
+FRAMEWORK_DISPLACEMENT_ANGSTROM = 1.5  # Angstrom, mean; beyond it the framework did not hold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +44,8 @@ KIM_RELAXATION = MDSettings(temperature_k=50.0, pressure_bar=1000.0, duration_ps
 class Trajectory:
     """What a run recorded, and the last structure.
 
-    ``table``: time_ps, energy_ev_atom (potential), temperature_k, volume_a3_atom and
-    framework_displacement_a (mean distance of the atoms other than the mobile ion from their start,
+    ``table``: time_ps, energy_ev_atom (potential), temperature_k, volume_angstrom3_atom and
+    framework_displacement_angstrom (mean distance of the atoms other than the mobile ion from their start,
     without the drift of the framework and of the cell). ``n_evaluations`` counts the potential's calls.
     """
 
@@ -59,12 +58,14 @@ class Trajectory:
     @property
     def volume_change(self) -> float:
         """Return the relative change of the volume from the first to the last record."""
-        return float(self.table["volume_a3_atom"].iloc[-1] / self.table["volume_a3_atom"].iloc[0] - 1)
+        return float(
+            self.table["volume_angstrom3_atom"].iloc[-1] / self.table["volume_angstrom3_atom"].iloc[0] - 1
+        )
 
     @property
-    def framework_displacement_a(self) -> float:
+    def framework_displacement_angstrom(self) -> float:
         """Return the mean displacement of the framework at the end, in Angstrom."""
-        return float(self.table["framework_displacement_a"].iloc[-1])
+        return float(self.table["framework_displacement_angstrom"].iloc[-1])
 
 
 def run_npt(
@@ -124,8 +125,8 @@ def _record(*, dynamics: object, moving: Atoms, start: Atoms, mobile_ion: str) -
         "time_ps": dynamics.get_time() / (1000 * units.fs),
         "energy_ev_atom": moving.get_potential_energy() / len(moving),
         "temperature_k": moving.get_temperature(),
-        "volume_a3_atom": moving.get_volume() / len(moving),
-        "framework_displacement_a": float(np.linalg.norm(shift[framework], axis=1).mean()),
+        "volume_angstrom3_atom": moving.get_volume() / len(moving),
+        "framework_displacement_angstrom": float(np.linalg.norm(shift[framework], axis=1).mean()),
     }
 
 
@@ -133,10 +134,10 @@ def _finding(table: pd.DataFrame) -> str:
     """Return why the crystal did not hold together, or an empty text."""
     if not np.isfinite(table.to_numpy(float)).all():
         return "the run blew up: a value is not finite"
-    change = table["volume_a3_atom"].iloc[-1] / table["volume_a3_atom"].iloc[0] - 1
+    change = table["volume_angstrom3_atom"].iloc[-1] / table["volume_angstrom3_atom"].iloc[0] - 1
     if abs(change) > VOLUME_CHANGE:
         return f"the volume changed by {change:+.0%}"
-    moved = table["framework_displacement_a"].iloc[-1]
-    if moved > FRAMEWORK_DISPLACEMENT_A:
+    moved = table["framework_displacement_angstrom"].iloc[-1]
+    if moved > FRAMEWORK_DISPLACEMENT_ANGSTROM:
         return f"the framework moved by {moved:.1f} Angstrom on average"
     return ""

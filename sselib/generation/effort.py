@@ -10,6 +10,11 @@ from sselib.generation.database import Candidate, candidate_table
 from sselib.generation.population import SEED
 from sselib.generation.relaxation import ABANDONED, CONVERGED, FAILED, UNCONVERGED
 
+SUCCESS_COLUMNS: tuple[str, ...] = (
+    "operator", "n", "relaxed", "given_up", "failed", "below_parent", "share", "ci_low", "ci_high",
+    "evaluations_per_child",
+)  # fmt: skip
+
 
 def progress_curve(candidates: Sequence[Candidate]) -> pd.DataFrame:
     """Return the best enthalpy against evaluations: one row per candidate that lowered it.
@@ -91,7 +96,7 @@ def operator_success(candidates: Sequence[Candidate], *, tolerance_ev_atom: floa
                 "evaluations_per_child": float(np.mean([c.n_evaluations for c in mine])),
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=list(SUCCESS_COLUMNS))
 
 
 def effort_table(searches: dict[str, Sequence[Candidate]]) -> pd.DataFrame:

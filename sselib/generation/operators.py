@@ -20,7 +20,7 @@ from sselib.generation.seeds import sorted_atoms, with_content
 
 CLOSEST_RATIO = 0.6  # of the sum of covalent radii, in a child before it is relaxed
 CELL_ANGLES_DEG = (40.0, 140.0)
-SYMMETRY_TOLERANCES_A = (0.1, 0.2, 0.3, 0.45, 0.6)  # Angstrom, tried from large to small
+SYMMETRY_TOLERANCES_ANGSTROM = (0.1, 0.2, 0.3, 0.45, 0.6)  # Angstrom, tried from large to small
 
 Operator = Callable[[Sequence[Atoms], int, np.random.Generator], Atoms | None]
 
@@ -100,7 +100,7 @@ def symmetrise(parents: Sequence[Atoms], n_before: int, rng: np.random.Generator
     parent = parents[0]
     structure = AseAtomsAdaptor.get_structure(parent)
     exact = SpacegroupAnalyzer(structure, symprec=0.02)
-    for tolerance in reversed(SYMMETRY_TOLERANCES_A):
+    for tolerance in reversed(SYMMETRY_TOLERANCES_ANGSTROM):
         analyser = SpacegroupAnalyzer(structure, symprec=tolerance, angle_tolerance=-1)
         try:
             if len(analyser.get_symmetry_operations()) <= len(exact.get_symmetry_operations()):

@@ -35,7 +35,7 @@ def same_structure(first: Atoms, second: Atoms) -> bool:
 def near(candidate: Candidate, *, enthalpy: float, volume: float) -> bool:
     """Return whether enthalpy (eV/atom) and volume (Angstrom^3/atom) are those of the candidate."""
     close = abs(candidate.enthalpy_ev_atom - enthalpy) < SAME_ENTHALPY_EV_ATOM
-    return close and abs(candidate.volume_a3_atom / volume - 1) < SAME_VOLUME
+    return close and abs(candidate.volume_angstrom3_atom / volume - 1) < SAME_VOLUME
 
 
 def survivors(candidates: Sequence[Candidate], *, size: int) -> list[Candidate]:
@@ -46,7 +46,7 @@ def survivors(candidates: Sequence[Candidate], *, size: int) -> list[Candidate]:
     relaxed = [c for c in candidates if c.status in (CONVERGED, UNCONVERGED)]
     kept: list[Candidate] = []
     for c in sorted(relaxed, key=lambda c: (c.enthalpy_ev_atom, c.number)):
-        near_ones = (k for k in kept if near(k, enthalpy=c.enthalpy_ev_atom, volume=c.volume_a3_atom))
+        near_ones = (k for k in kept if near(k, enthalpy=c.enthalpy_ev_atom, volume=c.volume_angstrom3_atom))
         if not any(same_structure(k.atoms, c.atoms) for k in near_ones):
             kept.append(c)
         if len(kept) == size:

@@ -8,12 +8,10 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 import numpy as np
-from ase import Atoms, units
+from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
 from sselib.errors import ParameterError, nearest
-
-EV_PER_A3_IN_GPA = 1 / units.GPa  # 160.2
 
 
 class CHGNetFast(Calculator):

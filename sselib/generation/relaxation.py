@@ -26,7 +26,7 @@ CONVERGED, UNCONVERGED, ABANDONED, FAILED = "converged", "unconverged", "abandon
 class RelaxationSettings:
     """How a structure is relaxed; ``pressure_gpa`` is hydrostatic (Kim et al.: 1000 bar = 0.1 GPa)."""
 
-    fmax_ev_a: float = 0.05  # largest force (and generalised cell force) at the end, eV/Angstrom
+    fmax_ev_angstrom: float = 0.05  # largest force (and generalised cell force) at the end, eV/Angstrom
     max_steps: int = 150
     pressure_gpa: float = 0.0
     optimizer: str = "bfgs"
@@ -44,7 +44,7 @@ class Relaxation:
     atoms: Atoms
     energy_ev_atom: float
     enthalpy_ev_atom: float
-    volume_a3_atom: float
+    volume_angstrom3_atom: float
     status: str
     reason: str
     n_evaluations: int
@@ -76,7 +76,9 @@ def relax(
     try:
         factor = CELL_FACTOR * len(moving)
         filtered = FrechetCellFilter(moving, exp_cell_factor=factor, scalar_pressure=pressure)
-        for done in make(filtered, logfile=None).irun(fmax=settings.fmax_ev_a, steps=settings.max_steps):
+        for done in make(filtered, logfile=None).irun(
+            fmax=settings.fmax_ev_angstrom, steps=settings.max_steps
+        ):
             curve.append(enthalpy(moving, settings.pressure_gpa))
             status = CONVERGED if done else UNCONVERGED
             reason = _unphysical(moving, curve[-1], limit)
@@ -162,7 +164,7 @@ def _result(
         atoms=plain,
         energy_ev_atom=float(energy),
         enthalpy_ev_atom=curve[-1] if curve else float("nan"),
-        volume_a3_atom=plain.get_volume() / len(plain),
+        volume_angstrom3_atom=plain.get_volume() / len(plain),
         status=status,
         reason=reason,
         n_evaluations=counter.n_evaluations,

@@ -129,6 +129,8 @@ def search(
             done.append(candidate)
             bar.update()
             bar.set_postfix_str(f"generation {generation}, best {_best(done):.3f} eV/atom", refresh=False)
+            if not settings.screening_steps and _why_stop(done, -1, settings=settings, solved=solved):
+                break  # without stages every candidate is final, so the search may end at any of them
         why = _why_stop(done, generation, settings=settings, solved=solved)
         if why:
             break
@@ -154,7 +156,7 @@ def plan_generation(
     n_new = settings.children if generation else settings.first_generation
     plans = []
     for number in range(len(done), len(done) + n_new):
-        rng = np.random.default_rng([settings.seed, generation, number])
+        rng = np.random.default_rng([settings.seed, number])
         operator = str(rng.choice(list(weights), p=list(weights.values())))
         if number in stored:
             plan = _stored_plan(stored[number])
@@ -233,8 +235,10 @@ def _seed(
     volume = None
     if settings.learn_volume and population:
         best = population[: max(1, round(BEST_SHARE * len(population)))]
-        volume = float(np.mean([c.volume_a3_atom for c in best])) * sum(content.values())
-    return random_seed(dict(content), symmetric_share=settings.symmetric_share, volume_a3=volume, rng=rng)
+        volume = float(np.mean([c.volume_angstrom3_atom for c in best])) * sum(content.values())
+    return random_seed(
+        dict(content), symmetric_share=settings.symmetric_share, volume_angstrom3=volume, rng=rng
+    )
 
 
 def _finish(
@@ -345,7 +349,7 @@ def _candidate(plan: Plan, result: Relaxation) -> Candidate:
         screening_enthalpy_ev_atom=result.enthalpy_ev_atom,
         enthalpy_ev_atom=result.enthalpy_ev_atom,
         energy_ev_atom=result.energy_ev_atom,
-        volume_a3_atom=result.volume_a3_atom,
+        volume_angstrom3_atom=result.volume_angstrom3_atom,
         n_evaluations=result.n_evaluations,
         seconds=result.seconds,
         curve=result.curve,
@@ -365,11 +369,17 @@ def _why_stop(
     settings: SearchSettings,
     solved: Callable[[Candidate], bool] | None,
 ) -> str:
-    """Return the stop rule that applies after a generation, or an empty text."""
-    if solved is not None and any(solved(c) for c in done if c.generation == generation):
+    """Return the stop rule that applies after a generation, or an empty text.
+
+    Generation -1 stands for the time after any one candidate: only success and budget count.
+    """
+    newest = [c for c in done if c.generation == generation] if generation >= 0 else done[-1:]
+    if solved is not None and any(solved(c) for c in newest):
         return "the reference was found"
     if sum(c.n_evaluations for c in done) >= settings.max_evaluations:
         return "the budget of energy evaluations is spent"
+    if generation < 0:
+        return ""
     before = [c for c in done if c.generation <= generation - settings.patience]
     earlier, now = _best(before), _best(done)
     if before and np.isfinite(earlier) and now > earlier - settings.tolerance_ev_atom:

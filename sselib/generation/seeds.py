@@ -40,22 +40,26 @@ def guessed_volume(symbols: Sequence[str]) -> float:
 
 
 def random_seed(
-    content: dict[str, int], *, symmetric_share: float, volume_a3: float | None, rng: np.random.Generator
+    content: dict[str, int],
+    *,
+    symmetric_share: float,
+    volume_angstrom3: float | None,
+    rng: np.random.Generator,
 ) -> Seed:
     """Return a random crystal with exactly the atoms of ``content`` in its primitive cell.
 
     With probability ``symmetric_share`` it has a random space group from 2 to 230, else none. Its
-    volume is about ``volume_a3``; None means the one pyxtal guesses.
+    volume is about ``volume_angstrom3``; None means the one pyxtal guesses.
     """
     if rng.random() < symmetric_share:
-        seed = symmetric_seed(content, volume_a3=volume_a3, rng=rng)
+        seed = symmetric_seed(content, volume_angstrom3=volume_angstrom3, rng=rng)
         if seed is not None:
             return seed
-    return p1_seed(content, volume_a3=volume_a3, rng=rng)
+    return p1_seed(content, volume_angstrom3=volume_angstrom3, rng=rng)
 
 
 def symmetric_seed(
-    content: dict[str, int], *, volume_a3: float | None, rng: np.random.Generator
+    content: dict[str, int], *, volume_angstrom3: float | None, rng: np.random.Generator
 ) -> Seed | None:
     """Return a crystal in a random space group that its composition allows, None if none was found.
 
@@ -66,8 +70,8 @@ def symmetric_seed(
         atoms = _pyxtal_atoms(content, group, seed=int(rng.integers(2**31)))
         if atoms is None:
             continue
-        if volume_a3 is not None:
-            _scale_to(atoms, volume_a3 * rng.uniform(0.9, 1.15))
+        if volume_angstrom3 is not None:
+            _scale_to(atoms, volume_angstrom3 * rng.uniform(0.9, 1.15))
         ratio = shortest_ratio(atoms)
         if ratio < SEED_RATIO:
             _scale_to(atoms, atoms.get_volume() * (SEED_RATIO / ratio) ** 3)
@@ -122,13 +126,13 @@ def with_content(structure: Structure, n_atoms: int) -> Atoms | None:
     return sorted_atoms(Atoms(atoms.get_chemical_symbols(), atoms.positions, cell=atoms.cell, pbc=True))
 
 
-def p1_seed(content: dict[str, int], *, volume_a3: float | None, rng: np.random.Generator) -> Seed:
+def p1_seed(content: dict[str, int], *, volume_angstrom3: float | None, rng: np.random.Generator) -> Seed:
     """Return atoms placed at random in a random cell, none nearer than `SEED_RATIO` of the covalent radii.
 
     If the cell is too small for them it grows until they fit.
     """
     symbols = [s for s in sorted(content, key=lambda s: atomic_numbers[s]) for _ in range(content[s])]
-    volume = volume_a3 or guessed_volume(symbols)
+    volume = volume_angstrom3 or guessed_volume(symbols)
     for _ in range(N_PLACEMENTS):
         cell = _random_cell(volume, rng)
         atoms = Atoms(symbols, scaled_positions=rng.random((len(symbols), 3)), cell=cell, pbc=True)

@@ -12,10 +12,10 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 from sselib.generation.population import matcher
 from sselib.oxidation import assign_oxidation_states
 
-CUTOFF_A = 4.0  # Angstrom, within which distances are looked at
+CUTOFF_ANGSTROM = 4.0  # Angstrom, within which distances are looked at
 SHORTEST_ALLOWED = 0.7  # of the sum of covalent radii
 LARGEST_IMBALANCE = 0.05  # elementary charges per atom
-SYMMETRY_PRECISION_A = 0.1  # Angstrom
+SYMMETRY_PRECISION_ANGSTROM = 0.1  # Angstrom
 WIDE = {"ltol": 0.5, "stol": 1.0, "angle_tol": 15}  # tolerances that let Kim et al.'s pairs through
 
 
@@ -28,7 +28,7 @@ class ClosestPair:
     """
 
     pair: str
-    distance_a: float
+    distance_angstrom: float
     covalent_ratio: float
     ionic_ratio: float
 
@@ -38,23 +38,23 @@ class Match:
     """How near a structure is to a reference.
 
     ``matches`` within pymatgen's default tolerances (site tolerance 0.3). ``rms`` and ``max_distance`` are
-    dimensionless, divided by (V/N)^(1/3); ``rms_a`` and ``max_distance_a`` are in Angstrom, with the mean
-    volume per atom of both. Numbers come from wide tolerances where the default ones find no mapping,
-    NaN where none is found at all.
+    dimensionless, divided by (V/N)^(1/3); ``rms_angstrom`` and ``max_distance_angstrom`` are in Angstrom,
+    with the mean volume per atom of both. Numbers come from wide tolerances where the default ones find
+    no mapping, NaN where none is found at all.
     """
 
     matches: bool
     rms: float
     max_distance: float
-    rms_a: float
-    max_distance_a: float
+    rms_angstrom: float
+    max_distance_angstrom: float
 
 
 def closest_pair(structure: Structure) -> ClosestPair:
     """Return the closest pair of an ordered structure, images included."""
-    i, j, _, d = structure.get_neighbor_list(CUTOFF_A)
+    i, j, _, d = structure.get_neighbor_list(CUTOFF_ANGSTROM)
     if not len(d):
-        return ClosestPair(pair="", distance_a=np.inf, covalent_ratio=np.inf, ionic_ratio=np.nan)
+        return ClosestPair(pair="", distance_angstrom=np.inf, covalent_ratio=np.inf, ionic_ratio=np.nan)
     symbols = np.array([site.specie.symbol for site in structure])
     covalent = np.array([_covalent_radius(s) for s in symbols])
     ratio = d / (covalent[i] + covalent[j])
@@ -66,7 +66,7 @@ def closest_pair(structure: Structure) -> ClosestPair:
     ionic_ratio = (d / (ionic[i] + ionic[j]))[bonds]
     return ClosestPair(
         pair="-".join(sorted((symbols[i[k]], symbols[j[k]]))),
-        distance_a=float(d[k]),
+        distance_angstrom=float(d[k]),
         covalent_ratio=float(ratio[k]),
         ionic_ratio=float(np.nanmin(ionic_ratio)) if np.isfinite(ionic_ratio).any() else np.nan,
     )
@@ -97,8 +97,8 @@ def match(structure: Structure, reference: Structure) -> Match:
         matches=found is not None,
         rms=float(rms),
         max_distance=float(largest),
-        rms_a=float(rms) * length,
-        max_distance_a=float(largest) * length,
+        rms_angstrom=float(rms) * length,
+        max_distance_angstrom=float(largest) * length,
     )
 
 
@@ -112,18 +112,18 @@ def validation_record(
     """
     pair = closest_pair(structure)
     charge = assign_oxidation_states(structure.composition.element_composition)
-    analyser = SpacegroupAnalyzer(structure, symprec=SYMMETRY_PRECISION_A)
+    analyser = SpacegroupAnalyzer(structure, symprec=SYMMETRY_PRECISION_ANGSTROM)
     found = match(structure, reference) if reference is not None else None
     return {
         "formula": structure.composition.reduced_formula,
         "n_atoms": len(structure),
         "energy_ev_atom": energy_ev_atom,
-        "volume_a3_atom": structure.volume / len(structure),
+        "volume_angstrom3_atom": structure.volume / len(structure),
         "density_g_cm3": float(structure.density),
         "space_group": analyser.get_space_group_symbol(),
         "space_group_number": analyser.get_space_group_number(),
         "closest_pair": pair.pair,
-        "closest_distance_a": pair.distance_a,
+        "closest_distance_angstrom": pair.distance_angstrom,
         "covalent_ratio": pair.covalent_ratio,
         "ionic_ratio": pair.ionic_ratio,
         "charge_imbalance_per_atom": charge.imbalance_per_atom,
@@ -131,7 +131,7 @@ def validation_record(
         and charge.imbalance_per_atom <= LARGEST_IMBALANCE,
         "matches_reference": found.matches if found else None,
         "rms": found.rms if found else np.nan,
-        "rms_a": found.rms_a if found else np.nan,
+        "rms_angstrom": found.rms_angstrom if found else np.nan,
     }
 
 
@@ -145,7 +145,7 @@ def lattice_comparison(pairs: Mapping[str, tuple[Structure, Structure]]) -> pd.D
     for name, (generated, reference) in pairs.items():
         found = match(generated, reference)
         for which, structure in (("generated", generated), ("reference", reference)):
-            cell = SpacegroupAnalyzer(structure, symprec=SYMMETRY_PRECISION_A)
+            cell = SpacegroupAnalyzer(structure, symprec=SYMMETRY_PRECISION_ANGSTROM)
             conventional = cell.get_conventional_standard_structure()
             rows.append(
                 {
@@ -153,10 +153,15 @@ def lattice_comparison(pairs: Mapping[str, tuple[Structure, Structure]]) -> pd.D
                     "structure": which,
                     "n_atoms": len(conventional),
                     "space_group": cell.get_space_group_symbol(),
-                    **dict(zip(("short_a", "middle_a", "long_a"), sorted(conventional.lattice.abc))),
-                    "volume_a3_atom": structure.volume / len(structure),
+                    **dict(
+                        zip(
+                            ("short_angstrom", "middle_angstrom", "long_angstrom"),
+                            sorted(conventional.lattice.abc),
+                        )
+                    ),
+                    "volume_angstrom3_atom": structure.volume / len(structure),
                     "rms": found.rms,
-                    "rms_a": found.rms_a,
+                    "rms_angstrom": found.rms_angstrom,
                     "matches": found.matches,
                 }
             )

@@ -88,6 +88,8 @@ def child_minus_parent(table: pd.DataFrame) -> Drawing:
                 showlegend=False,
             )
         )
+    if data.empty:
+        figure.add_annotation(text="no child was relaxed to the end in this run", showarrow=False)
     figure.add_hline(0, line_dash="dot", line_color="#444")
     figure.update_yaxes(title="child minus better parent (eV/atom)")
     figure.update_xaxes(title="operator (number of relaxed children)")
@@ -119,8 +121,12 @@ def effort_comparison(
         title="energy evaluations (energy, forces and stress count as one)", rangemode="tozero"
     )
     figure.update_yaxes(title="lowest enthalpy so far (eV/atom)")
+    drawn = pd.concat(parts, ignore_index=True)
+    if len(drawn):
+        floor = min(drawn["low"].min(), reference_ev_atom or 0.0)
+        figure.update_yaxes(range=[floor - 0.02, min(drawn["high"].max(), floor + SHOWN_ABOVE_BEST_EV_ATOM)])
     title = f"{formula}: evolutionary against random search (band: range over seeds)"
-    return figure.update_layout(height=420, title=title), pd.concat(parts, ignore_index=True)
+    return figure.update_layout(height=420, title=title), drawn
 
 
 def _add_band(figure: go.Figure, grid: pd.DataFrame, *, name: str, colour: str) -> None:
@@ -170,9 +176,9 @@ def operator_shares(success: pd.DataFrame) -> Drawing:
 def sizes_and_generations(sizes: pd.DataFrame) -> Drawing:
     """Draw cell sizes, and generations against the number of atoms, as Kim et al.'s Figs. 2b and 2c."""
     figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.14)
-    by_formula = sizes.drop_duplicates("formula")
+    counts = sizes.drop_duplicates("formula")["n_atoms"].value_counts().sort_index()
     figure.add_trace(
-        go.Histogram(x=by_formula["n_atoms"], marker={"color": PALETTE[0]}, showlegend=False, nbinsx=12), 1, 1
+        go.Bar(x=counts.index, y=counts, width=0.8, marker={"color": PALETTE[0]}, showlegend=False), 1, 1
     )
     for arm, part in sizes.groupby("arm"):
         figure.add_trace(
@@ -189,7 +195,7 @@ def sizes_and_generations(sizes: pd.DataFrame) -> Drawing:
             2,
         )
     figure.update_xaxes(title="atoms in the cell")
-    figure.update_yaxes(title="compositions", row=1, col=1)
+    figure.update_yaxes(title="compositions", tickformat="d", row=1, col=1)
     figure.update_yaxes(title="generation that held the best", rangemode="tozero", row=1, col=2)
     return figure.update_layout(height=380, title="Cell sizes, and generations needed"), sizes
 
@@ -198,8 +204,8 @@ def dynamics(tables: Mapping[str, pd.DataFrame]) -> Drawing:
     """Draw potential energy, volume and framework displacement against time, as Kim et al.'s Fig. 6."""
     panels = (
         ("energy_ev_atom", "energy above<br>start (eV/atom)"),
-        ("volume_a3_atom", "volume<br>(Å<sup>3</sup>/atom)"),
-        ("framework_displacement_a", "framework<br>displacement (Å)"),
+        ("volume_angstrom3_atom", "volume<br>(Å<sup>3</sup>/atom)"),
+        ("framework_displacement_angstrom", "framework<br>displacement (Å)"),
     )
     figure = make_subplots(rows=3, cols=1, shared_xaxes=True, vertical_spacing=0.06)
     parts = []

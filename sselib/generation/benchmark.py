@@ -21,7 +21,7 @@ from scipy.stats import binomtest
 from sselib.errors import DataError, SSEError, nearest
 from sselib.generation.campaign import EVOLUTIONARY, RANDOM
 from sselib.generation.database import Candidate, SearchDatabase, candidate_table
-from sselib.generation.population import same_structure
+from sselib.generation.population import matcher, same_structure
 from sselib.generation.potentials import make_calculator
 from sselib.generation.relaxation import CONVERGED, UNCONVERGED, Relaxation, relax
 from sselib.generation.search import SearchSettings, random_search, search
@@ -112,6 +112,33 @@ def target(name: str, settings: SearchSettings) -> Target:
     return Target(
         name=name, structure=primitive, relaxed=relax(atoms, calculator=calculator, settings=relaxation)
     )
+
+
+def reference_table(names: Sequence[str], settings: SearchSettings) -> pd.DataFrame:
+    """Return how far each known crystal moves when it is relaxed: a check of its coordinates.
+
+    Columns compound, formula, n_atoms, enthalpy_ev_atom, volume_change (relative), rms (StructureMatcher's,
+    without unit; NaN: no longer the same structure), space_group before and after.
+    """
+    rows = []
+    for name in names:
+        known = target(name, settings)
+        after = AseAtomsAdaptor.get_structure(known.relaxed.atoms)
+        volume = known.relaxed.volume_angstrom3_atom * len(known.structure) / known.structure.volume
+        rms = matcher().get_rms_dist(known.structure, after)
+        rows.append(
+            {
+                "compound": name,
+                "formula": after.composition.reduced_formula,
+                "n_atoms": len(after),
+                "enthalpy_ev_atom": round(known.relaxed.enthalpy_ev_atom, 4),
+                "volume_change": round(volume - 1, 3),
+                "rms": round(float(rms[0]), 3) if rms else np.nan,
+                "space_group": known.structure.get_space_group_info(0.05)[0],
+                "space_group_relaxed": after.get_space_group_info(0.05)[0],
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def arms(settings: SearchSettings) -> dict[str, SearchSettings]:
@@ -281,13 +308,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(prog="python -m sselib.generation.benchmark", description=__doc__)
     parser.add_argument("compounds", nargs="*", default=list(COMPOUNDS), help="names; none means all")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--out", type=Path, default=Path("benchmark"), metavar="FOLDER")
+    parser.add_argument("--references", action="store_true", help="only relax the known crystals, and show")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--budget", type=int, default=1500, help="energy evaluations per search")
     parser.add_argument("--jobs", type=int, default=1, help="relaxations at a time")
     options = parser.parse_args(arguments)
     settings = benchmark_settings(options.budget)
     try:
+        if options.references:
+            print(reference_table(options.compounds, settings).to_string(index=False))
+            return 0
         run_benchmark(
             options.compounds,
             seeds=options.seeds,

@@ -134,7 +134,14 @@ def test_stop_rules(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"weights": {"ratle": 1.0}}, {"children": 0}, {"symmetric_share": 2.0}, {"weights": {SEED: 0}}]
+    "change",
+    [
+        {"protocol": "npt"},
+        {"weights": {"ratle": 1.0}},
+        {"children": 0},
+        {"symmetric_share": 2.0},
+        {"weights": {SEED: 0}},
+    ],
 )
 def test_impossible_settings_are_refused(change: dict, tmp_path: Path) -> None:
     with pytest.raises(ParameterError):

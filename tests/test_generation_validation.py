@@ -7,7 +7,7 @@ from ase.calculators.emt import EMT
 from pymatgen.core import Lattice, Structure
 
 from sselib.errors import ParameterError
-from sselib.generation.dynamics import KIM_RELAXATION, MDSettings, run_npt
+from sselib.generation.dynamics import KIM_RELAXATION, MDSettings, relax_by_npt, run_npt
 from sselib.generation.validation import closest_pair, lattice_comparison, match, validation_record
 
 
@@ -92,6 +92,15 @@ def test_dynamics_start_from_the_seed_alone() -> None:
     settings = MDSettings(duration_ps=0.05, timestep_fs=5.0, seed=4)
     first, second = (run_npt(bulk("Cu"), calculator=EMT(), settings=settings).table for _ in "ab")
     np.testing.assert_allclose(first, second, atol=1e-10)
+
+
+def test_relaxation_by_dynamics_lowers_a_stretched_crystal() -> None:
+    short = MDSettings(temperature_k=20.0, pressure_bar=1000.0, duration_ps=0.4, timestep_fs=4.0)
+    result = relax_by_npt(bulk("Cu", a=3.75, cubic=True), calculator=EMT(), settings=short)
+    assert result.status == "unconverged" and result.n_evaluations == 101
+    assert result.enthalpy_ev_atom < result.curve[0] - 0.01
+    work = result.enthalpy_ev_atom - result.energy_ev_atom
+    assert work == pytest.approx(0.1 / 160.2177 * result.volume_angstrom3_atom, rel=1e-3)
 
 
 def test_kim_s_protocol_and_impossible_runs() -> None:

@@ -1,5 +1,6 @@
 """Short molecular dynamics at constant pressure: does a generated crystal hold together when warm?"""
 
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,9 @@ from ase.md.nptberendsen import Inhomogeneous_NPTBerendsen
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
 
 from sselib.errors import ParameterError
+from sselib.generation.relaxation import FAILED, UNCONVERGED, Relaxation
 
+BAR_PER_GPA = 1.0e4
 THERMOSTAT_FS = 100.0
 BAROSTAT_FS = 1000.0  # Kim et al.: 1 ps
 COMPRESSIBILITY_PER_BAR = 2.0e-6  # 50 GPa bulk modulus, typical of oxides; sets the speed of the cell only
@@ -68,14 +71,45 @@ class Trajectory:
         return float(self.table["framework_displacement_angstrom"].iloc[-1])
 
 
+def relax_by_npt(
+    atoms: Atoms, *, calculator: Calculator, settings: MDSettings = KIM_RELAXATION
+) -> Relaxation:
+    """Relax by dynamics at low temperature and high pressure, as Kim et al. do within their search.
+
+    The result carries the potential energy of the last structure, so a few meV/atom of thermal motion are
+    left, and its status is "unconverged": no force criterion was applied. A run that does not hold is
+    "failed".
+    """
+    begin, pressure_gpa = time.process_time(), settings.pressure_bar / BAR_PER_GPA
+    run = run_npt(atoms, calculator=calculator, settings=settings, shortest_axis_angstrom=0.0)
+    curve = run.table["energy_ev_atom"] + pressure_gpa * units.GPa * run.table["volume_angstrom3_atom"]
+    failed = not np.isfinite(curve).all() or "blew up" in run.finding
+    return Relaxation(
+        atoms=run.atoms,
+        energy_ev_atom=float(run.table["energy_ev_atom"].iloc[-1]),
+        enthalpy_ev_atom=float(curve.iloc[-1]),
+        volume_angstrom3_atom=float(run.table["volume_angstrom3_atom"].iloc[-1]),
+        status=FAILED if failed else UNCONVERGED,
+        reason=run.finding if failed else "",
+        n_evaluations=run.n_evaluations,
+        seconds=time.process_time() - begin,
+        curve=tuple(curve),
+    )
+
+
 def run_npt(
-    atoms: Atoms, *, calculator: Calculator, settings: MDSettings, mobile_ion: str = "Li"
+    atoms: Atoms,
+    *,
+    calculator: Calculator,
+    settings: MDSettings,
+    mobile_ion: str = "Li",
+    shortest_axis_angstrom: float = 6.0,
 ) -> Trajectory:
     """Run NPT dynamics (Berendsen's thermostat and barostat, each cell length on its own).
 
     Berendsen's coupling relaxes volume and temperature well and does not sample the exact ensemble:
-    good to see whether a crystal holds, not for fluctuations. ``atoms`` stays as it is. Raises
-    `ParameterError` for a run of less than one step.
+    good to see whether a crystal holds, not for fluctuations. Axes below ``shortest_axis_angstrom`` are
+    repeated. ``atoms`` stays as it is. Raises `ParameterError` for a run of less than one step.
     """
     n_steps = round(settings.duration_ps * 1000 / settings.timestep_fs)
     if n_steps < 1 or settings.temperature_k <= 0:
@@ -83,7 +117,7 @@ def run_npt(
             f"molecular dynamics of {settings.duration_ps} ps in steps of {settings.timestep_fs} fs at "
             f"{settings.temperature_k} K: expected at least one step and a temperature above 0 K"
         )
-    moving = _supercell(atoms)
+    moving = _supercell(atoms, shortest_axis_angstrom)
     moving.calc = calculator
     rng = np.random.default_rng(settings.seed)
     MaxwellBoltzmannDistribution(moving, temperature_K=settings.temperature_k, rng=rng)
@@ -108,9 +142,9 @@ def run_npt(
     return Trajectory(table=table, atoms=last, n_evaluations=n_steps + 1, held=not finding, finding=finding)
 
 
-def _supercell(atoms: Atoms) -> Atoms:
-    """Return the crystal with every axis of at least 6 Angstrom, so that images move less in step."""
-    factors = np.ceil(6.0 / atoms.cell.lengths()).astype(int)
+def _supercell(atoms: Atoms, shortest: float) -> Atoms:
+    """Return the crystal with every axis of at least ``shortest`` Angstrom: images move less in step."""
+    factors = np.ceil(shortest / atoms.cell.lengths()).astype(int)
     return atoms.repeat(np.maximum(factors, 1).tolist())
 
 

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from sselib.errors import ParameterError
 from sselib.generation.database import Candidate, SearchDatabase
+from sselib.generation.dynamics import BAR_PER_GPA, KIM_RELAXATION, relax_by_npt
 from sselib.generation.operators import N_PARENTS, OPERATORS, make_child
 from sselib.generation.population import (
     SEED,
@@ -48,6 +49,7 @@ DEFAULT_WEIGHTS: dict[str, float] = {
 }
 SCREENED = "screened"  # relaxed for a few steps, not yet decided upon
 SCREENED_OUT = "screened out: others of its kind were lower after the first steps"
+OPTIMISE, NPT = "optimise", "npt"
 N_ATTEMPTS = 10  # tries of an operator before a fresh seed takes its place
 BEST_SHARE = 0.3  # of the population, whose mean volume the seeds take
 
@@ -73,6 +75,7 @@ class SearchSettings:
     give_up: bool = True  # hopeless and repeated candidates are not relaxed to the end
     patience: int = 4  # generations without a better enthalpy before the search stops
     tolerance_ev_atom: float = 0.001  # what counts as better
+    protocol: str = OPTIMISE  # or "npt": 1 ps of dynamics at 50 K, as Kim et al.; no screening then
     potential: str = "chgnet"
     potential_options: Mapping[str, object] = field(default_factory=dict)
     relaxation: RelaxationSettings = field(default_factory=RelaxationSettings)
@@ -329,6 +332,10 @@ def _relaxed(plan: Plan, settings: SearchSettings, steps: int, offset: int) -> C
     rule = plan.rule
     verdict = (lambda n, h, a: rule(n + offset, h, a) if n else "") if rule is not None else None
     shortened = replace(settings.relaxation, max_steps=steps)
+    if settings.protocol == NPT:
+        pressure_bar = settings.relaxation.pressure_gpa * BAR_PER_GPA
+        kim = replace(KIM_RELAXATION, pressure_bar=pressure_bar, seed=plan.number)
+        return _candidate(plan, relax_by_npt(plan.atoms, calculator=calculator, settings=kim))
     result = relax(plan.atoms, calculator=calculator, settings=shortened, verdict=verdict)
     candidate = _candidate(plan, result)
     if candidate.status == UNCONVERGED and steps < settings.relaxation.max_steps - offset:
@@ -394,6 +401,11 @@ def _check(settings: SearchSettings) -> None:
         raise ParameterError(f"there is no operator '{unknown[0]}': expected {SEED}, {', '.join(OPERATORS)}")
     if not any(w > 0 for w in settings.weights.values()) or min(settings.weights.values()) < 0:
         raise ParameterError(f"weights {dict(settings.weights)}: expected none below 0 and one above")
+    if settings.protocol not in (OPTIMISE, NPT) or (settings.protocol == NPT and settings.screening_steps):
+        raise ParameterError(
+            f"protocol '{settings.protocol}' with {settings.screening_steps} screening steps: expected "
+            f"'{OPTIMISE}', or '{NPT}' with 0 screening steps"
+        )
     counts = (settings.population_size, settings.first_generation, settings.children, settings.patience)
     if min(counts) < 1 or not 0 <= settings.symmetric_share <= 1:
         raise ParameterError(

@@ -11,7 +11,7 @@ from ase.build import bulk
 
 from sselib.errors import DataError, ParameterError, RunError
 from sselib.generation.campaign import Case, best_structure, run_campaign, size_table
-from sselib.generation.database import Candidate, SearchDatabase, candidate_table
+from sselib.generation.database import Candidate, SearchDatabase, candidate_table, evaluations_spent
 from sselib.generation.effort import curves_on_grid, effort_table, operator_success, progress_curve
 from sselib.generation.formula_units import CellContent
 from sselib.generation.population import (
@@ -217,14 +217,26 @@ def test_the_rule_waits_for_enough_finished_relaxations() -> None:
 
 def test_progress_and_effort_add_up(finished) -> None:
     candidates = finished[1]
-    curve = progress_curve(candidates)
+    curve = progress_curve(candidates, screening_steps=FAST.screening_steps)
     assert (np.diff(curve["best_enthalpy_ev_atom"]) <= 0).all()
     assert curve["evaluations_so_far"].iloc[-1] == sum(c.n_evaluations for c in candidates)
     grid = curves_on_grid([curve, curve.assign(best_enthalpy_ev_atom=curve["best_enthalpy_ev_atom"] + 1)])
     assert (grid["high"] - grid["low"]).to_numpy() == pytest.approx(1) and (grid["n"] == 2).all()
     costs = effort_table({"a": candidates}).iloc[0]
     assert costs["relaxed"] + costs["given_up"] + costs["failed"] == costs["structures"] == len(candidates)
-    assert candidate_table(candidates)["evaluations_so_far"].iloc[-1] == costs["energy_evaluations"]
+    table = candidate_table(candidates, screening_steps=FAST.screening_steps)
+    assert table["evaluations_so_far"].max() == costs["energy_evaluations"]
+
+
+def test_who_goes_on_after_screening_pays_for_the_screening_of_all() -> None:
+    costs = [3, 40, 11, 25]  # screening of 10 steps costs 11; the first converged within it
+    made = [_candidate(i, -1.0, bulk("Cu"), n_evaluations=n) for i, n in enumerate(costs)]
+    screened = 3 + 11 + 11 + 11
+    expected = [3, screened + 29, 3 + 11 + 11, screened + 29 + 14]
+    assert evaluations_spent(made, screening_steps=10).tolist() == expected
+    assert evaluations_spent(made, screening_steps=0).tolist() == np.cumsum(costs).tolist()
+    later = [replace(c, generation=1, number=4 + c.number) for c in made]
+    assert evaluations_spent(made + later, screening_steps=10)[4] == sum(costs) + 3
 
 
 def test_operator_success_counts_what_was_given_up_as_failure() -> None:

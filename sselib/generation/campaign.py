@@ -189,9 +189,12 @@ def size_table(searches: Mapping[Case, Sequence[Candidate]]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def all_candidates(searches: Mapping[Case, Sequence[Candidate]]) -> pd.DataFrame:
+def all_candidates(searches: Mapping[Case, Sequence[Candidate]], *, settings: SearchSettings) -> pd.DataFrame:
     """Return one row per candidate of every search, without structures."""
-    parts = [candidate_table(list(v)).assign(**asdict(k)) for k, v in searches.items()]
+    steps = {EVOLUTIONARY: settings.screening_steps, RANDOM: 0}
+    parts = [
+        candidate_table(v, screening_steps=steps[k.arm]).assign(**asdict(k)) for k, v in searches.items()
+    ]
     return pd.concat(parts, ignore_index=True)
 
 

@@ -2,11 +2,12 @@
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from ase import Atoms
 
@@ -134,13 +135,38 @@ class SearchDatabase:
             return [_candidate(dict(row)) for row in rows]
 
 
-def candidate_table(candidates: list[Candidate]) -> pd.DataFrame:
-    """Return one row per candidate without its structure, with the cumulative number of evaluations."""
+def candidate_table(candidates: Sequence[Candidate], *, screening_steps: int = 0) -> pd.DataFrame:
+    """Return one row per candidate without its structure.
+
+    ``evaluations_so_far``: see `evaluations_spent`; ``screening_steps`` are those of the search.
+    """
     hidden = ("curve", "atoms", "parents")
     names = [n for n in Candidate.__dataclass_fields__ if n not in hidden]
     table = pd.DataFrame([{n: getattr(c, n) for n in names} for c in candidates], columns=names)
     parents = [" ".join(map(str, c.parents)) for c in candidates]
-    return table.assign(parents=parents, evaluations_so_far=table["n_evaluations"].cumsum().astype("int64"))
+    spent = evaluations_spent(candidates, screening_steps=screening_steps)
+    return table.assign(parents=parents, evaluations_so_far=spent)
+
+
+def evaluations_spent(candidates: Sequence[Candidate], *, screening_steps: int) -> np.ndarray:
+    """Return the energy evaluations a search had spent when each candidate was done with.
+
+    With screening, all candidates of a generation are relaxed for ``screening_steps`` steps (one
+    evaluation more than steps) before any of them goes on, so a candidate that went on comes after the
+    screening of its whole generation.
+    """
+    spent, total = np.zeros(len(candidates), dtype="int64"), 0
+    screened = screening_steps + 1 if screening_steps else np.inf
+    for generation in sorted({c.generation for c in candidates}):
+        members = [(i, c.n_evaluations) for i, c in enumerate(candidates) if c.generation == generation]
+        for i, n in members:
+            total += int(min(n, screened))
+            spent[i] = total
+        for i, n in members:
+            if n > screened:
+                total += int(n - screened)
+                spent[i] = total
+    return spent
 
 
 def _changed(before: Mapping[str, object], now: Mapping[str, object]) -> str:

@@ -16,13 +16,15 @@ SUCCESS_COLUMNS: tuple[str, ...] = (
 )  # fmt: skip
 
 
-def progress_curve(candidates: Sequence[Candidate]) -> pd.DataFrame:
+def progress_curve(candidates: Sequence[Candidate], *, screening_steps: int) -> pd.DataFrame:
     """Return the best enthalpy against evaluations: one row per candidate that lowered it.
 
+    ``screening_steps`` are those of the search, 0 for none.
     Columns evaluations_so_far, generation, operator, best_enthalpy_ev_atom; the first row is that of
     the first relaxed candidate, a last one repeats the best at the end of the search.
     """
-    table = candidate_table(list(candidates))
+    table = candidate_table(candidates, screening_steps=screening_steps)
+    table = table.sort_values("evaluations_so_far", kind="stable")
     relaxed = table[table["status"].isin([CONVERGED, UNCONVERGED])]
     best = relaxed["enthalpy_ev_atom"].cummin()
     lowered = relaxed[best.diff().fillna(-1) < 0].assign(best_enthalpy_ev_atom=best)

@@ -144,7 +144,14 @@ def _add_band(figure: go.Figure, grid: pd.DataFrame, *, name: str, colour: str) 
     fill = f"rgba({red},{green},{blue},0.15)"
     figure.add_trace(
         go.Scatter(
-            x=x, y=y, fill="toself", fillcolor=fill, line={"width": 0}, hoverinfo="skip", showlegend=False
+            x=x,
+            y=y,
+            fill="toself",
+            fillcolor=fill,
+            mode="lines",
+            line={"width": 0},
+            hoverinfo="skip",
+            showlegend=False,
         )
     )
     figure.add_trace(
@@ -153,7 +160,7 @@ def _add_band(figure: go.Figure, grid: pd.DataFrame, *, name: str, colour: str) 
             y=grid["median"],
             mode="lines",
             name=name,
-            line={"color": colour, "width": 2},
+            line={"color": colour, "width": 2, "shape": "hv"},
         )
     )
 
@@ -203,8 +210,9 @@ def sizes_and_generations(sizes: pd.DataFrame) -> Drawing:
             2,
         )
     figure.update_xaxes(title="atoms in the cell")
-    figure.update_yaxes(title="compositions", tickformat="d", row=1, col=1)
-    figure.update_yaxes(title="generation that held the best", rangemode="tozero", row=1, col=2)
+    few = {"dtick": 1} if sizes["generation_of_best"].max() < 10 else {}
+    figure.update_yaxes(title="compositions", row=1, col=1, dtick=1 if counts.max() < 10 else None)
+    figure.update_yaxes(title="generation that held the best", rangemode="tozero", row=1, col=2, **few)
     return figure.update_layout(height=380, title="Cell sizes, and generations needed"), sizes
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from sselib import data_import, registry
 from sselib.errors import DataError, ParameterError, nearest
+from sselib.sources import generated as generated_source
 from sselib.sources import liion, obelix, reference
 from sselib.sources.table import SourceTable
 
@@ -52,7 +53,11 @@ class Inputs:
 
 
 def load_sources(
-    names: Sequence[str], *, if_unavailable: str = "skip", own: SourceTable | None = None
+    names: Sequence[str],
+    *,
+    if_unavailable: str = "skip",
+    own: SourceTable | None = None,
+    generated: str = "",
 ) -> Inputs:
     """Read the sources.
 
@@ -60,7 +65,8 @@ def load_sources(
     was not imported, see `sselib.sources.own`.
     ``if_unavailable``: what to do about a public source that is neither in the mirror nor in the cache
     and cannot be downloaded: "skip" goes on without it, "stop" raises its `DataError`. A file that is
-    there but wrong always raises. Raises `ParameterError` for an unknown name or choice.
+    there but wrong always raises. ``generated``: path of generated structures, see
+    `sselib.sources.generated`; empty means none. Raises `ParameterError` for an unknown name or choice.
     """
     imported = [name for name in names if name not in SOURCES]
     known = list(data_import.stored()) if imported else []
@@ -78,6 +84,7 @@ def load_sources(
                 raise
             skipped[name] = str(error)
     tables += [own] if own is not None else []
+    tables += [generated_source.load(generated, measured=tables)] if generated else []
     mode = "real" if "obelix" in {t.name for t in tables} else "embedded"
     return Inputs(tables=tuple(tables), mode=mode, message=_message(tables, skipped, mode), skipped=skipped)
 

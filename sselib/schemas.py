@@ -262,6 +262,25 @@ FAILURES = pa.DataFrameSchema(
     name="failures",
 )
 
+GENERATED = pa.DataFrameSchema(
+    {
+        "id": text(required=True, unique=True),
+        "formula": text(required=True),
+        "n_atoms": number(1, required=True, dtype="int64"),
+        "enthalpy_ev_atom": number(required=True),
+        "energy_ev_atom": number(required=True),
+        "pressure_gpa": number(required=True),
+        "volume_angstrom3_atom": number(0, required=True),
+        "space_group_number": number(1, 230, required=True, dtype="int64"),
+        "plausible": flag(),
+        "potential": text(required=True),
+        "provenance": text(required=True),
+        "structure_json": text(required=True),
+    },
+    strict=True,
+    name="generated structures",
+)
+
 
 def validate(table: pd.DataFrame, schema: pa.DataFrameSchema, *, what: str) -> pd.DataFrame:
     """Return ``table`` if it fits ``schema``, else raise one `SchemaError`.

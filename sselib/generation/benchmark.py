@@ -1,0 +1,369 @@
+"""How fast known crystals are found again: evolutionary against random search, evaluations counted.
+
+`python -m sselib.generation.benchmark --out FOLDER` runs what is not yet in FOLDER/benchmark.sqlite and
+writes FOLDER/benchmark_results.csv; interrupt and repeat it at will.
+"""
+
+import argparse
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+from ase import Atoms
+from pymatgen.core import Structure
+from pymatgen.io.ase import AseAtomsAdaptor
+from scipy.stats import binomtest
+
+from sselib.errors import DataError, SSEError, nearest
+from sselib.generation.campaign import EVOLUTIONARY, RANDOM
+from sselib.generation.database import Candidate, SearchDatabase, candidate_table
+from sselib.generation.population import matcher, same_structure
+from sselib.generation.potentials import make_calculator
+from sselib.generation.relaxation import CONVERGED, UNCONVERGED, Relaxation, relax
+from sselib.generation.search import SearchSettings, random_search, search
+from sselib.generation.seeds import sorted_atoms
+from sselib.paths import project_root
+from sselib.runfolder import write_whole
+from sselib.sources import reference
+
+# Ordered lithium compounds with at most 24 atoms in the primitive cell, smallest first. None of them was
+# used while the search was set up; that was done on li3p, liino2 and li2sio3.
+COMPOUNDS: tuple[str, ...] = (
+    "li3n-alpha",
+    "li3ocl",
+    "lipn2",
+    "lino3",
+    "linbo3",
+    "li2co3",
+    "liyf4",
+    "li3bn2-tetragonal",
+    "li6ps5cl-ordered",
+    "lialo2-gamma",
+    "ligao2",
+    "li3po4-beta",
+    "li3ps4-gamma",
+    "lialsi2o6",
+    "libh4",
+    "lialcl4",
+)
+DEVELOPMENT: tuple[str, ...] = ("li3p", "liino2", "li2sio3")
+ENERGY_TOLERANCE_EV_ATOM = 0.001  # at or below the relaxed reference, up to what a relaxation leaves
+MATCH_WINDOW_EV_ATOM = 0.05  # candidates further above the reference are not compared with it
+REFERENCE_FMAX_EV_ANGSTROM = 0.02
+RESULT_COLUMNS: tuple[str, ...] = (
+    "compound", "formula", "n_atoms", "arm", "seed", "solved", "how", "evaluations_to_solution",
+    "generation_of_solution", "operator_of_solution", "evaluations", "structures", "seconds",
+    "best_above_reference_ev_atom",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A known crystal and its relaxed form under the potential of the search."""
+
+    name: str
+    structure: Structure  # as published, primitive cell
+    relaxed: Relaxation
+
+    @property
+    def content(self) -> dict[str, int]:
+        """Return the number of atoms of each element in the primitive cell."""
+        return dict(Counter(self.relaxed.atoms.get_chemical_symbols()))
+
+    def how_solved(self, candidate: Candidate) -> str:
+        """Return "structure" for a match, "energy" for an enthalpy at or below, else an empty text."""
+        if candidate.status not in (CONVERGED, UNCONVERGED):
+            return ""
+        above = candidate.enthalpy_ev_atom - self.relaxed.enthalpy_ev_atom
+        if above < MATCH_WINDOW_EV_ATOM and same_structure(candidate.atoms, self.relaxed.atoms):
+            return "structure"
+        return "energy" if above <= ENERGY_TOLERANCE_EV_ATOM else ""
+
+
+def known_structure(name: str) -> Structure:
+    """Return a benchmark or reference structure by name, as published, conventional cell.
+
+    Raises `DataError` if there is none of that name.
+    """
+    folder = project_root() / "data" / "benchmark"
+    listed = [e["id"] for e in yaml.safe_load((folder / "structures.yaml").read_text(encoding="utf-8"))]
+    if name in listed:
+        return reference.structure(name, folder=folder)
+    if name not in (*COMPOUNDS, *DEVELOPMENT):
+        known = [*COMPOUNDS, *DEVELOPMENT]
+        raise DataError(
+            f"the benchmark has no compound '{name}': expected one of {', '.join(known)}."
+            f"{nearest(name, known)}"
+        )
+    return reference.structure(name)
+
+
+def target(name: str, settings: SearchSettings) -> Target:
+    """Return a known crystal, relaxed with the potential and pressure of the search."""
+    primitive = known_structure(name).get_primitive_structure()
+    raw = AseAtomsAdaptor.get_atoms(primitive)
+    atoms = sorted_atoms(Atoms(raw.numbers, raw.positions, cell=raw.cell, pbc=True))
+    relaxation = replace(settings.relaxation, fmax_ev_angstrom=REFERENCE_FMAX_EV_ANGSTROM)
+    calculator = make_calculator(settings.potential, settings.potential_options)
+    return Target(
+        name=name, structure=primitive, relaxed=relax(atoms, calculator=calculator, settings=relaxation)
+    )
+
+
+def reference_table(names: Sequence[str], settings: SearchSettings) -> pd.DataFrame:
+    """Return how far each known crystal moves when it is relaxed: a check of its coordinates.
+
+    Columns compound, formula, n_atoms, enthalpy_ev_atom, volume_change (relative), rms (StructureMatcher's,
+    without unit; NaN: no longer the same structure), space_group before and after.
+    """
+    rows = []
+    for name in names:
+        known = target(name, settings)
+        after = AseAtomsAdaptor.get_structure(known.relaxed.atoms)
+        volume = known.relaxed.volume_angstrom3_atom * len(known.structure) / known.structure.volume
+        rms = matcher().get_rms_dist(known.structure, after)
+        rows.append(
+            {
+                "compound": name,
+                "formula": after.composition.reduced_formula,
+                "n_atoms": len(after),
+                "enthalpy_ev_atom": round(known.relaxed.enthalpy_ev_atom, 4),
+                "volume_change": round(volume - 1, 3),
+                "rms": round(float(rms[0]), 3) if rms else np.nan,
+                "space_group": known.structure.get_space_group_info(0.05)[0],
+                "space_group_relaxed": after.get_space_group_info(0.05)[0],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def arms(settings: SearchSettings) -> dict[str, SearchSettings]:
+    """Return the settings of both arms: same seeds, relaxation and budget."""
+    return {EVOLUTIONARY: settings, RANDOM: random_search(settings)}
+
+
+def search_name(compound: str, arm: str, seed: int) -> str:
+    """Return the name of one search in the database."""
+    return f"{compound} {arm} {seed}"
+
+
+def run_case(
+    compound: Target, *, arm: str, settings: SearchSettings, database: SearchDatabase, n_jobs: int = 1
+) -> dict[str, object]:
+    """Run or continue one search until the crystal is found or the budget is spent; return its result."""
+    candidates = search(
+        compound.content,
+        name=search_name(compound.name, arm, settings.seed),
+        settings=arms(settings)[arm],
+        database=database,
+        n_jobs=n_jobs,
+        solved=lambda c: bool(compound.how_solved(c)),
+    )
+    steps = arms(settings)[arm].screening_steps
+    return case_result(compound, candidates, arm=arm, seed=settings.seed, screening_steps=steps)
+
+
+def case_result(
+    compound: Target, candidates: Sequence[Candidate], *, arm: str, seed: int, screening_steps: int
+) -> dict[str, object]:
+    """Return one row of the results table; missing where the crystal was not found.
+
+    Of several candidates that are the crystal, the one counts that was done with first.
+    """
+    table = candidate_table(candidates, screening_steps=screening_steps)
+    in_time = [candidates[i] for i in np.argsort(table["evaluations_so_far"], kind="stable")]
+    found = next(((c, how) for c in in_time if (how := compound.how_solved(c))), None)
+    relaxed = table[table["status"].isin([CONVERGED, UNCONVERGED])]
+    best = relaxed["enthalpy_ev_atom"].min() - compound.relaxed.enthalpy_ev_atom
+    first = found[0] if found else None
+    values = (
+        compound.name,
+        compound.structure.composition.reduced_formula,
+        len(compound.structure),
+        arm,
+        seed,
+        found is not None,
+        found[1] if found else "",
+        float(table["evaluations_so_far"][first.number]) if first else np.nan,
+        float(first.generation) if first else np.nan,
+        first.operator if first else "",
+        int(table["n_evaluations"].sum()),
+        len(table),
+        round(float(table["seconds"].sum()), 1),
+        round(float(best), 4),
+    )
+    return dict(zip(RESULT_COLUMNS, values, strict=True))
+
+
+def run_benchmark(
+    compounds: Sequence[str],
+    *,
+    seeds: Sequence[int],
+    settings: SearchSettings,
+    folder: Path,
+    n_jobs: int = 1,
+    say: Callable[[str], None] = print,
+) -> pd.DataFrame:
+    """Run both arms for each compound and seed; the results file is written after each search."""
+    database, rows = SearchDatabase(folder / "benchmark.sqlite"), []
+    for name in compounds:
+        compound = target(name, settings)
+        for seed in seeds:
+            for arm in (EVOLUTIONARY, RANDOM):
+                case = replace(settings, seed=seed)
+                rows.append(run_case(compound, arm=arm, settings=case, database=database, n_jobs=n_jobs))
+                say(", ".join(f"{k} {v}" for k, v in rows[-1].items() if k != "formula"))
+                results = pd.DataFrame(rows)
+                write_whole(folder / "benchmark_results.csv", lambda p, t=results: t.to_csv(p, index=False))
+    return pd.DataFrame(rows, columns=list(RESULT_COLUMNS))
+
+
+def collect_results(database: SearchDatabase, settings: SearchSettings) -> pd.DataFrame:
+    """Return the results of every finished search of a database, without running anything but references."""
+    rows, known = [], {}
+    for name in database.searches():
+        compound, arm, seed = name.split()
+        if not database.note(name):  # it has not ended yet
+            continue
+        if compound not in known:
+            known[compound] = target(compound, settings)
+        steps = int(database.settings(name)["screening_steps"])
+        found = database.candidates(name)
+        rows.append(case_result(known[compound], found, arm=arm, seed=int(seed), screening_steps=steps))
+    return pd.DataFrame(rows, columns=list(RESULT_COLUMNS))
+
+
+def compare_arms(results: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per compound: how often each arm found it, and the ratio of mean evaluations.
+
+    The ratio is evolutionary over random; a search that did not find the crystal counts with what it
+    spent, so such a mean is a lower bound, and ``bound`` names the arm. Only seeds that both arms ran
+    take part.
+    """
+    wide = _paired(results)
+    rows = []
+    for name in dict.fromkeys(results["compound"]):
+        part = wide[wide.index.get_level_values("compound") == name]
+        if part.empty:
+            continue
+        means, solved = part["spent"].astype(float).mean(), part["solved"].astype(bool)
+        arms_of = (EVOLUTIONARY, RANDOM)
+        rows.append(
+            {
+                "compound": name,
+                "n_seeds": len(part),
+                **{f"solved_{a}": int(solved[a].sum()) for a in arms_of},
+                **{f"mean_evaluations_{a}": round(means[a]) for a in arms_of},
+                "ratio": round(means[EVOLUTIONARY] / means[RANDOM], 2),
+                "bound": ", ".join(a for a in arms_of if not solved[a].all()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _paired(results: pd.DataFrame) -> pd.DataFrame:
+    """Return evaluations spent and success by compound and seed, both arms side by side."""
+    spent = results["evaluations_to_solution"].fillna(results["evaluations"])
+    wide = results.assign(spent=spent).pivot_table(
+        index=["compound", "seed"], columns="arm", values=["spent", "solved"], aggfunc="first"
+    )
+    return wide.dropna()
+
+
+def paired_ratio(results: pd.DataFrame, *, n_bootstrap: int = 2000, seed: int = 0) -> dict[str, float]:
+    """Return the geometric mean of evolutionary over random evaluations with its 95 % interval.
+
+    The bootstrap resamples compounds, then their seeds. Searches without success count as in
+    `compare_arms`, so the number is a mixture of values and bounds: read it with the counts.
+    """
+    spent = np.log(_paired(results)["spent"].astype(float))
+    logs = spent[EVOLUTIONARY] - spent[RANDOM]
+    groups = [g.to_numpy() for _, g in logs.groupby(level=0)]
+    rng = np.random.default_rng(seed)
+    means = []
+    for _ in range(n_bootstrap):
+        chosen = [groups[i] for i in rng.integers(len(groups), size=len(groups))]
+        means.append(np.mean([rng.choice(g, size=len(g)).mean() for g in chosen]))
+    low, high = np.exp(np.quantile(means, [0.025, 0.975]))
+    value = float(np.exp(np.mean([g.mean() for g in groups])))
+    return {"ratio": value, "ci_low": float(low), "ci_high": float(high), "n": len(logs)}
+
+
+def stored_results() -> pd.DataFrame:
+    """Return `data/benchmark/benchmark_results.csv`, the searches made so far; empty if there is none."""
+    path = project_root() / "data" / "benchmark" / "benchmark_results.csv"
+    return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=list(RESULT_COLUMNS))
+
+
+def summary(results: pd.DataFrame) -> str:
+    """Return in a few sentences how often each arm found the known crystal and at what cost."""
+    comparison = compare_arms(results)
+    if comparison.empty:
+        return "No search of the benchmark has been stored yet."
+    ratio = paired_ratio(results)
+    third = comparison["ratio"] <= 1 / 3
+    always = comparison[f"solved_{EVOLUTIONARY}"] == comparison["n_seeds"]
+    solved = {a: int(comparison[f"solved_{a}"].sum()) for a in (EVOLUTIONARY, RANDOM)}
+    n = int(comparison["n_seeds"].sum())
+    shares = ", ".join(f"{a} {k} of {n} {_wilson(k, n)}" for a, k in solved.items())
+    return (
+        f"{len(comparison)} of {len(COMPOUNDS)} compounds and {n} pairs of searches are stored. "
+        f"Found: {shares}. At most a third of random search's evaluations, and found with every seed: "
+        f"{int((third & always).sum())} of {len(comparison)}. Evaluations, evolutionary over random: "
+        f"{ratio['ratio']:.2f} [{ratio['ci_low']:.2f}, {ratio['ci_high']:.2f}] (geometric mean; a search "
+        "without success counts with what it spent)."
+    )
+
+
+def _wilson(k: int, n: int) -> str:
+    interval = binomtest(k, n).proportion_ci(method="wilson")
+    return f"[{interval.low:.2f}, {interval.high:.2f}]"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m sselib.generation.benchmark", description=__doc__)
+    parser.add_argument("compounds", nargs="*", default=list(COMPOUNDS), help="names; none means all")
+    parser.add_argument("--out", type=Path, default=Path("benchmark"), metavar="FOLDER")
+    parser.add_argument("--collect", action="store_true", help="only write the results of ended searches")
+    parser.add_argument("--references", action="store_true", help="only relax the known crystals, and show")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--budget", type=int, default=1500, help="energy evaluations per search")
+    parser.add_argument("--jobs", type=int, default=1, help="relaxations at a time")
+    options = parser.parse_args(arguments)
+    settings = benchmark_settings(options.budget)
+    try:
+        if options.references:
+            print(reference_table(options.compounds, settings).to_string(index=False))
+            return 0
+        if options.collect:
+            results = collect_results(SearchDatabase(options.out / "benchmark.sqlite"), settings)
+            write_whole(options.out / "benchmark_results.csv", lambda p: results.to_csv(p, index=False))
+            print(summary(results))
+            return 0
+        run_benchmark(
+            options.compounds,
+            seeds=options.seeds,
+            settings=settings,
+            folder=options.out,
+            n_jobs=options.jobs,
+            say=lambda text: print(text, flush=True),
+        )
+    except SSEError as error:
+        print(f"error: {error}")
+        return 1
+    return 0
+
+
+def benchmark_settings(budget: int) -> SearchSettings:
+    """Return the settings of a benchmark search: the defaults, ended by success or budget alone."""
+    unlimited = 10_000
+    return SearchSettings(max_evaluations=budget, patience=unlimited, max_generations=unlimited)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,205 @@
+"""Several compositions and seeds at once: what notebook 02 runs, and the structures that come out of it."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+import pandas as pd
+from ase import Atoms
+from pymatgen.core import Structure
+from pymatgen.io.ase import AseAtomsAdaptor
+from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+
+from sselib.errors import DataError
+from sselib.generation.database import Candidate, SearchDatabase, candidate_table
+from sselib.generation.dynamics import RECORDED, Trajectory
+from sselib.generation.formula_units import CellContent
+from sselib.generation.population import survivors
+from sselib.generation.potentials import make_calculator
+from sselib.generation.relaxation import Relaxation, relax
+from sselib.generation.search import SearchSettings, random_search, search
+from sselib.generation.validation import SYMMETRY_PRECISION_ANGSTROM, validation_record
+from sselib.progress import progress
+from sselib.structures import structure_to_json
+
+EVOLUTIONARY, RANDOM = "evolutionary", "random"
+FINAL_FMAX_EV_ANGSTROM = 0.01  # truncated relaxations hide up to 26 meV/atom
+FINAL_MAX_STEPS = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One search of a campaign."""
+
+    formula: str
+    arm: str
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """The lowest structure that the evolutionary searches of a composition found, relaxed to the end."""
+
+    formula: str
+    relaxed: Relaxation
+    candidate: Candidate
+    seed: int
+
+    @property
+    def structure(self) -> Structure:
+        """Return the relaxed crystal as a pymatgen structure."""
+        return structure_of(self.relaxed.atoms)
+
+
+def structure_of(atoms: Atoms) -> Structure:
+    """Return ASE atoms as a pymatgen structure without calculator results."""
+    plain = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
+    return AseAtomsAdaptor.get_structure(plain)
+
+
+def run_campaign(
+    contents: Sequence[CellContent],
+    *,
+    seeds: Sequence[int],
+    settings: SearchSettings,
+    database: SearchDatabase,
+    n_jobs: int = 1,
+    solved: Mapping[str, Callable[[Candidate], bool]] | None = None,
+) -> dict[Case, list[Candidate]]:
+    """Run an evolutionary and a random search with equal budget for each composition and seed.
+
+    The random search stops with the relaxation in which it reaches the energy evaluations that the
+    evolutionary one with the same seed spent; both begin with the same random crystals. ``solved``: by
+    formula, when a search may stop early. Names in the database carry a hash of the settings, so that
+    changed settings begin anew and unchanged ones continue.
+    """
+    found: dict[Case, list[Candidate]] = {}
+    cases = [(c, s) for c in contents for s in seeds]
+    for content, seed in progress(cases, stage="searches"):
+        stop = (solved or {}).get(content.formula)
+        case = replace(settings, seed=seed)
+        common = {"database": database, "n_jobs": n_jobs, "solved": stop}
+        mine = _search(content, EVOLUTIONARY, case, **common)
+        spent = max(1, sum(c.n_evaluations for c in mine))
+        control = replace(random_search(case), max_evaluations=spent, patience=10_000, max_generations=10_000)
+        found[Case(formula=content.formula, arm=EVOLUTIONARY, seed=seed)] = mine
+        found[Case(formula=content.formula, arm=RANDOM, seed=seed)] = _search(
+            content, RANDOM, control, **common
+        )
+    return found
+
+
+def _search(content: CellContent, arm: str, settings: SearchSettings, **options: object) -> list[Candidate]:
+    text = json.dumps([dict(content.amounts), asdict(settings)], sort_keys=True)
+    key = hashlib.sha256(text.encode()).hexdigest()[:8]
+    name = f"{content.formula} Z={content.z} {arm} seed {settings.seed} {key}"
+    return search(content.amounts, name=name, settings=settings, **options)
+
+
+def best_structure(
+    formula: str, searches: Mapping[Case, Sequence[Candidate]], *, settings: SearchSettings, n_final: int = 3
+) -> Best:
+    """Relax the ``n_final`` lowest candidates of a composition to the end; return the lowest.
+
+    Raises `DataError` if no search of the composition ended with a relaxed structure.
+    """
+    mine = [(case.seed, c) for case, cs in searches.items() if _is_mine(case, formula) for c in cs]
+    lowest = survivors([c for _, c in mine], size=n_final)
+    if not lowest:
+        raise DataError(
+            f"no structure of {formula} could be relaxed: allow more energy evaluations or another volume"
+        )
+    calculator = make_calculator(settings.potential, settings.potential_options)
+    final = replace(settings.relaxation, fmax_ev_angstrom=FINAL_FMAX_EV_ANGSTROM, max_steps=FINAL_MAX_STEPS)
+    relaxed = [(c, relax(c.atoms, calculator=calculator, settings=final)) for c in lowest]
+    candidate, result = min(relaxed, key=lambda pair: pair[1].enthalpy_ev_atom)
+    seed = next(s for s, c in mine if c is candidate)
+    return Best(formula=formula, relaxed=result, candidate=candidate, seed=seed)
+
+
+def _is_mine(case: Case, formula: str) -> bool:
+    return case.formula == formula and case.arm == EVOLUTIONARY
+
+
+def relaxed_reference(structure: Structure, *, settings: SearchSettings) -> Relaxation:
+    """Relax a reference crystal (primitive cell) with the potential and pressure of a search."""
+    raw = AseAtomsAdaptor.get_atoms(structure.get_primitive_structure())
+    atoms = Atoms(raw.numbers, raw.positions, cell=raw.cell, pbc=True)
+    final = replace(settings.relaxation, fmax_ev_angstrom=FINAL_FMAX_EV_ANGSTROM, max_steps=FINAL_MAX_STEPS)
+    return relax(
+        atoms, calculator=make_calculator(settings.potential, settings.potential_options), settings=final
+    )
+
+
+def validation_table(best: Sequence[Best], references: Mapping[str, Relaxation]) -> pd.DataFrame:
+    """Return one row per composition: `validation_record` and the energy above the reference."""
+    rows = []
+    for b in best:
+        reference = references.get(b.formula)
+        crystal = structure_of(reference.atoms) if reference else None
+        record = validation_record(b.structure, energy_ev_atom=b.relaxed.energy_ev_atom, reference=crystal)
+        above = b.relaxed.enthalpy_ev_atom - reference.enthalpy_ev_atom if reference else float("nan")
+        rows.append({**record, "above_reference_ev_atom": above, "relaxation": b.relaxed.status})
+    return pd.DataFrame(rows)
+
+
+def generated_rows(
+    best: Sequence[Best], validation: pd.DataFrame, *, settings: SearchSettings
+) -> list[dict[str, object]]:
+    """Return the rows of `generated.parquet`: structure, enthalpy and where it came from."""
+    rows = []
+    for b, plausible in zip(best, validation["plausible"], strict=True):
+        structure, origin = b.structure, b.candidate
+        group = SpacegroupAnalyzer(structure, symprec=SYMMETRY_PRECISION_ANGSTROM).get_space_group_number()
+        rows.append(
+            {
+                "id": f"{b.formula}-{len(structure)}-seed{b.seed}-{origin.number}",
+                "formula": b.formula,
+                "n_atoms": len(structure),
+                "enthalpy_ev_atom": b.relaxed.enthalpy_ev_atom,
+                "energy_ev_atom": b.relaxed.energy_ev_atom,
+                "pressure_gpa": settings.relaxation.pressure_gpa,
+                "volume_angstrom3_atom": b.relaxed.volume_angstrom3_atom,
+                "space_group_number": int(group),
+                "plausible": bool(plausible),
+                "potential": settings.potential,
+                "provenance": f"evolutionary search, {settings.potential}, seed {b.seed}, candidate "
+                f"{origin.number} of generation {origin.generation} by {origin.operator}",
+                "structure_json": structure_to_json(structure),
+            }
+        )
+    return rows
+
+
+def size_table(searches: Mapping[Case, Sequence[Candidate]]) -> pd.DataFrame:
+    """Return one row per search: formula, arm, seed, n_atoms, generations until the best was found."""
+    rows = []
+    for case, candidates in searches.items():
+        low = survivors(candidates, size=1)
+        if low:
+            rows.append(
+                {
+                    **asdict(case),
+                    "n_atoms": len(low[0].atoms),
+                    "generation_of_best": low[0].generation,
+                    "generations": 1 + max(c.generation for c in candidates),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def all_candidates(searches: Mapping[Case, Sequence[Candidate]], *, settings: SearchSettings) -> pd.DataFrame:
+    """Return one row per candidate of every search, without structures."""
+    steps = {EVOLUTIONARY: settings.screening_steps, RANDOM: 0}
+    parts = [
+        candidate_table(v, screening_steps=steps[k.arm]).assign(**asdict(k)) for k, v in searches.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def dynamics_table(runs: Mapping[str, Trajectory]) -> pd.DataFrame:
+    """Return the records of every molecular dynamics run with its formula; no rows where none was made."""
+    columns = ["formula", *RECORDED]
+    parts = [t.table.assign(formula=f)[columns] for f, t in runs.items()]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)

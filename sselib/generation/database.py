@@ -1,0 +1,189 @@
+"""Every candidate of a search in one SQLite file, so that a killed search goes on where it stopped."""
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from ase import Atoms
+
+from sselib.errors import DataError, RunError
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS searches (name TEXT PRIMARY KEY, settings TEXT NOT NULL, note TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS candidates (
+  search TEXT NOT NULL, number INTEGER NOT NULL, generation INTEGER NOT NULL, operator TEXT NOT NULL,
+  parents TEXT NOT NULL, parent_enthalpy_ev_atom REAL, space_group INTEGER, status TEXT NOT NULL,
+  reason TEXT NOT NULL, screening_enthalpy_ev_atom REAL, enthalpy_ev_atom REAL,
+  energy_ev_atom REAL, volume_angstrom3_atom REAL,
+  n_evaluations INTEGER NOT NULL, seconds REAL NOT NULL, curve TEXT NOT NULL, atoms TEXT NOT NULL,
+  PRIMARY KEY (search, number));
+"""
+
+_REALS = (
+    "parent_enthalpy_ev_atom",
+    "screening_enthalpy_ev_atom",
+    "enthalpy_ev_atom",
+    "energy_ev_atom",
+    "volume_angstrom3_atom",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One structure of a search: where it came from, what became of it and what it cost.
+
+    ``parent_enthalpy_ev_atom`` is that of the better parent, NaN for seeds; ``space_group`` that of the
+    seed (0 for children); ``screening_enthalpy_ev_atom`` that after the first stage; ``curve`` the
+    enthalpy in eV/atom at the start and after each step.
+    """
+
+    number: int
+    generation: int
+    operator: str
+    parents: tuple[int, ...]
+    parent_enthalpy_ev_atom: float
+    space_group: int
+    status: str
+    reason: str
+    screening_enthalpy_ev_atom: float
+    enthalpy_ev_atom: float
+    energy_ev_atom: float
+    volume_angstrom3_atom: float
+    n_evaluations: int
+    seconds: float
+    curve: tuple[float, ...] = field(repr=False)
+    atoms: Atoms = field(repr=False)
+
+
+class SearchDatabase:
+    """The candidates of any number of searches in one SQLite file; each is written at once."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create the file. Raises `DataError` if it is no such database."""
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with closing(self._connect()) as connection, connection:
+                connection.executescript(_SCHEMA)
+        except sqlite3.DatabaseError as error:
+            raise DataError(
+                f"{self.path} is no database of searches ({error}): delete it, or name another file"
+            ) from error
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.path, timeout=60)
+
+    def open_search(self, name: str, settings: Mapping[str, object]) -> None:
+        """Register a search. Raises `RunError` if one of that name was begun with other settings."""
+        text = json.dumps(settings, sort_keys=True)
+        with closing(self._connect()) as connection, connection:
+            found = connection.execute("SELECT settings FROM searches WHERE name = ?", (name,)).fetchone()
+            if found is None:
+                connection.execute("INSERT INTO searches VALUES (?, ?, '')", (name, text))
+            elif found[0] != text:
+                changed = _changed(json.loads(found[0]), json.loads(text))
+                raise RunError(
+                    f"the search '{name}' in {self.path} was begun with other settings ({changed}): "
+                    "choose another file or delete this one to begin anew"
+                )
+
+    def note(self, name: str, text: str | None = None) -> str:
+        """Return the note of a search (why it stopped); with ``text``, write it first."""
+        with closing(self._connect()) as connection, connection:
+            if text is not None:
+                connection.execute("UPDATE searches SET note = ? WHERE name = ?", (text, name))
+            found = connection.execute("SELECT note FROM searches WHERE name = ?", (name,)).fetchone()
+        return found[0] if found else ""
+
+    def searches(self) -> list[str]:
+        """Return the names of all searches, in the order in which they were begun."""
+        with closing(self._connect()) as connection:
+            return [name for (name,) in connection.execute("SELECT name FROM searches ORDER BY rowid")]
+
+    def settings(self, name: str) -> dict[str, object]:
+        """Return the settings of a search. Raises `DataError` if there is none of that name."""
+        with closing(self._connect()) as connection:
+            found = connection.execute("SELECT settings FROM searches WHERE name = ?", (name,)).fetchone()
+        if found is None:
+            raise DataError(f"{self.path} has no search '{name}': expected one of {self.searches()}")
+        return json.loads(found[0])
+
+    def add(self, name: str, candidate: Candidate) -> None:
+        """Write one candidate; one that is there already is replaced."""
+        values = asdict(candidate) | {
+            "search": name,
+            "parents": json.dumps(candidate.parents),
+            "curve": json.dumps([round(x, 5) for x in candidate.curve]),
+            "atoms": _atoms_to_json(candidate.atoms),
+        }
+        marks = ", ".join(f":{key}" for key in values)
+        with closing(self._connect()) as connection, connection:
+            connection.execute(
+                f"INSERT OR REPLACE INTO candidates ({', '.join(values)}) VALUES ({marks})", values
+            )
+
+    def candidates(self, name: str) -> list[Candidate]:
+        """Return the candidates of a search in the order of their numbers."""
+        with closing(self._connect()) as connection:
+            connection.row_factory = sqlite3.Row
+            rows = connection.execute("SELECT * FROM candidates WHERE search = ? ORDER BY number", (name,))
+            return [_candidate(dict(row)) for row in rows]
+
+
+def candidate_table(candidates: Sequence[Candidate], *, screening_steps: int = 0) -> pd.DataFrame:
+    """Return one row per candidate without its structure.
+
+    ``evaluations_so_far``: see `evaluations_spent`; ``screening_steps`` are those of the search.
+    """
+    hidden = ("curve", "atoms", "parents")
+    names = [n for n in Candidate.__dataclass_fields__ if n not in hidden]
+    table = pd.DataFrame([{n: getattr(c, n) for n in names} for c in candidates], columns=names)
+    parents = [" ".join(map(str, c.parents)) for c in candidates]
+    spent = evaluations_spent(candidates, screening_steps=screening_steps)
+    return table.assign(parents=parents, evaluations_so_far=spent)
+
+
+def evaluations_spent(candidates: Sequence[Candidate], *, screening_steps: int) -> np.ndarray:
+    """Return the energy evaluations a search had spent when each candidate was done with.
+
+    With screening, all candidates of a generation are relaxed for ``screening_steps`` steps (one
+    evaluation more than steps) before any of them goes on, so a candidate that went on comes after the
+    screening of its whole generation.
+    """
+    spent, total = np.zeros(len(candidates), dtype="int64"), 0
+    screened = screening_steps + 1 if screening_steps else np.inf
+    for generation in sorted({c.generation for c in candidates}):
+        members = [(i, c.n_evaluations) for i, c in enumerate(candidates) if c.generation == generation]
+        for i, n in members:
+            total += int(min(n, screened))
+            spent[i] = total
+        for i, n in members:
+            if n > screened:
+                total += int(n - screened)
+                spent[i] = total
+    return spent
+
+
+def _changed(before: Mapping[str, object], now: Mapping[str, object]) -> str:
+    keys = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
+    return ", ".join(f"{k}: {before.get(k)} then, {now.get(k)} now" for k in keys)
+
+
+def _atoms_to_json(atoms: Atoms) -> str:
+    plain = {"numbers": atoms.numbers.tolist(), "cell": atoms.cell.tolist(), "at": atoms.positions.tolist()}
+    return json.dumps(plain)
+
+
+def _candidate(row: dict[str, object]) -> Candidate:
+    plain = json.loads(row.pop("atoms"))
+    row.pop("search")
+    for key in _REALS:
+        row[key] = float("nan") if row[key] is None else row[key]
+    atoms = Atoms(numbers=plain["numbers"], cell=plain["cell"], positions=plain["at"], pbc=True)
+    parents, curve = (tuple(json.loads(row.pop(key))) for key in ("parents", "curve"))
+    return Candidate(**row, parents=parents, curve=curve, atoms=atoms)

@@ -1,0 +1,122 @@
+"""What a search costs and what its operators achieve: evaluations, progress, success rates."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+
+from sselib.generation.database import Candidate, candidate_table
+from sselib.generation.population import SEED
+from sselib.generation.relaxation import ABANDONED, CONVERGED, FAILED, UNCONVERGED
+
+SUCCESS_COLUMNS: tuple[str, ...] = (
+    "operator", "n", "relaxed", "given_up", "failed", "below_parent", "share", "ci_low", "ci_high",
+    "evaluations_per_child",
+)  # fmt: skip
+
+
+def progress_curve(candidates: Sequence[Candidate], *, screening_steps: int) -> pd.DataFrame:
+    """Return the best enthalpy against evaluations: one row per candidate that lowered it.
+
+    ``screening_steps`` are those of the search, 0 for none.
+    Columns evaluations_so_far, generation, operator, best_enthalpy_ev_atom; the first row is that of
+    the first relaxed candidate, a last one repeats the best at the end of the search.
+    """
+    table = candidate_table(candidates, screening_steps=screening_steps)
+    table = table.sort_values("evaluations_so_far", kind="stable")
+    relaxed = table[table["status"].isin([CONVERGED, UNCONVERGED])]
+    best = relaxed["enthalpy_ev_atom"].cummin()
+    lowered = relaxed[best.diff().fillna(-1) < 0].assign(best_enthalpy_ev_atom=best)
+    columns = ["evaluations_so_far", "generation", "operator", "best_enthalpy_ev_atom"]
+    if lowered.empty:
+        return pd.DataFrame(columns=columns)
+    end = lowered.iloc[[-1]].assign(
+        evaluations_so_far=int(table["n_evaluations"].sum()), generation=int(table["generation"].max())
+    )
+    return pd.concat([lowered, end], ignore_index=True)[columns]
+
+
+def curves_on_grid(curves: Sequence[pd.DataFrame], *, n_points: int = 60) -> pd.DataFrame:
+    """Return the median and range over searches of the best enthalpy on a common grid of evaluations.
+
+    Columns evaluations, median, low, high (smallest and largest over the searches) and n; the grid ends
+    where the first search ends and begins where all have a structure.
+    """
+    full = [c for c in curves if len(c)]
+    if not full:
+        return pd.DataFrame(columns=["evaluations", "median", "low", "high", "n"])
+    begin = max(c["evaluations_so_far"].iloc[0] for c in full)
+    end = max(begin, min(c["evaluations_so_far"].iloc[-1] for c in full))
+    grid = np.unique(np.linspace(begin, end, n_points).astype(int))
+    values = np.array([_step_values(c, grid) for c in full])
+    return pd.DataFrame(
+        {
+            "evaluations": grid,
+            "median": np.median(values, axis=0),
+            "low": values.min(axis=0),
+            "high": values.max(axis=0),
+            "n": len(full),
+        }
+    )
+
+
+def _step_values(curve: pd.DataFrame, grid: np.ndarray) -> np.ndarray:
+    """Return the best enthalpy known after each number of evaluations."""
+    at = np.searchsorted(curve["evaluations_so_far"].to_numpy(), grid, side="right") - 1
+    return curve["best_enthalpy_ev_atom"].to_numpy()[np.maximum(at, 0)]
+
+
+def operator_success(candidates: Sequence[Candidate], *, tolerance_ev_atom: float = 0.001) -> pd.DataFrame:
+    """Return for each operator the share of children below their better parent, with a Wilson interval.
+
+    A child that was given up or failed counts as no success. Columns operator, n, relaxed, given_up, failed,
+    below_parent, share, ci_low, ci_high, evaluations_per_child. Seeds have no parents and are left out.
+    """
+    children = [c for c in candidates if c.operator != SEED]
+    rows = []
+    for operator in dict.fromkeys(c.operator for c in children):
+        mine = [c for c in children if c.operator == operator]
+        states = [c.status for c in mine]
+        below = sum(
+            c.status in (CONVERGED, UNCONVERGED)
+            and c.enthalpy_ev_atom < c.parent_enthalpy_ev_atom - tolerance_ev_atom
+            for c in mine
+        )
+        interval = binomtest(below, len(mine)).proportion_ci(method="wilson")
+        rows.append(
+            {
+                "operator": operator,
+                "n": len(mine),
+                "relaxed": states.count(CONVERGED) + states.count(UNCONVERGED),
+                "given_up": states.count(ABANDONED),
+                "failed": states.count(FAILED),
+                "below_parent": below,
+                "share": below / len(mine),
+                "ci_low": interval.low,
+                "ci_high": interval.high,
+                "evaluations_per_child": float(np.mean([c.n_evaluations for c in mine])),
+            }
+        )
+    return pd.DataFrame(rows, columns=list(SUCCESS_COLUMNS))
+
+
+def effort_table(searches: dict[str, Sequence[Candidate]]) -> pd.DataFrame:
+    """Return one row per search: structures, relaxations, energy evaluations and process seconds."""
+    rows = []
+    for name, candidates in searches.items():
+        relaxed = [c for c in candidates if c.status in (CONVERGED, UNCONVERGED)]
+        rows.append(
+            {
+                "search": name,
+                "generations": 1 + max((c.generation for c in candidates), default=-1),
+                "structures": len(candidates),
+                "relaxed": len(relaxed),
+                "given_up": sum(c.status == ABANDONED for c in candidates),
+                "failed": sum(c.status == FAILED for c in candidates),
+                "energy_evaluations": sum(c.n_evaluations for c in candidates),
+                "seconds": round(sum(c.seconds for c in candidates), 1),
+                "best_enthalpy_ev_atom": min((c.enthalpy_ev_atom for c in relaxed), default=np.nan),
+            }
+        )
+    return pd.DataFrame(rows)

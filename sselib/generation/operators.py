@@ -1,0 +1,157 @@
+"""Operators that make a child from one or two relaxed parents: ase-ga's, and symmetrisation.
+
+Parents and children are ASE atoms in the order of atomic number, all with the same content. An operator
+returns None where it finds no legal child. ase-ga needs numpy's older `RandomState`.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from ase import Atoms
+from ase_ga.cutandsplicepairing import CutAndSplicePairing
+from ase_ga.soft_mutation import SoftMutation
+from ase_ga.standardmutations import PermutationMutation, RattleMutation, StrainMutation
+from ase_ga.utilities import CellBounds, closest_distances_generator
+from pymatgen.io.ase import AseAtomsAdaptor
+from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+
+from sselib.errors import ParameterError, nearest
+from sselib.generation.seeds import sorted_atoms, with_content
+
+CLOSEST_RATIO = 0.6  # of the sum of covalent radii, in a child before it is relaxed
+CELL_ANGLES_DEG = (40.0, 140.0)
+SYMMETRY_TOLERANCES_ANGSTROM = (0.1, 0.2, 0.3, 0.45, 0.6)  # Angstrom, tried from large to small
+
+Operator = Callable[[Sequence[Atoms], int, np.random.Generator], Atoms | None]
+
+
+def heredity(parents: Sequence[Atoms], n_before: int, rng: np.random.Generator) -> Atoms | None:
+    """Cut two parents by a plane along a cell vector and join a slab of each (cut and splice).
+
+    Deaven and Ho, Phys. Rev. Lett. 75, 288 (1995); variable cells as Glass, Oganov and Hansen, Comput.
+    Phys. Commun. 175, 713 (2006), doi 10.1016/j.cpc.2006.07.020. The cell is a weighted mean of both.
+    """
+    operator = CutAndSplicePairing(
+        Atoms(pbc=True),
+        len(parents[0]),
+        _closest(parents[0]),
+        number_of_variable_cell_vectors=3,
+        p2=0.2,
+        minfrac=0.2,
+        cellbounds=_bounds(),
+        rng=_random_state(rng),
+    )
+    return operator.cross(parents[0].copy(), parents[1].copy())
+
+
+def rattle(parents: Sequence[Atoms], n_before: int, rng: np.random.Generator) -> Atoms | None:
+    """Displace about half of the atoms at random by up to 0.4 to 1.2 Angstrom per axis ("atom mutation")."""
+    parent = parents[0]
+    operator = RattleMutation(
+        _closest(parent),
+        len(parent),
+        rattle_strength=rng.uniform(0.4, 1.2),
+        rattle_prop=0.5,
+        rng=_random_state(rng),
+    )
+    return operator.mutate(parent.copy())
+
+
+def strain(parents: Sequence[Atoms], n_before: int, rng: np.random.Generator) -> Atoms | None:
+    """Strain the cell at random (standard deviation 0.3) at constant volume."""
+    operator = StrainMutation(_closest(parents[0]), cellbounds=_bounds(), stddev=0.3, rng=_random_state(rng))
+    return operator.mutate(parents[0].copy())
+
+
+def soft_mutation(parents: Sequence[Atoms], n_before: int, rng: np.random.Generator) -> Atoms | None:
+    """Displace the atoms along the softest mode of a bond model not used for this parent before.
+
+    ``n_before``: how often the parent was soft-mutated. Lyakhov, Oganov and Valle, Comput. Phys. Commun.
+    181, 1623 (2010), doi 10.1016/j.cpc.2010.06.007. The bond model knows no lanthanides and actinides.
+    """
+    parent = parents[0].copy()
+    if 3 * len(parent) <= 3 + n_before:
+        return None
+    parent.info["confid"] = 0
+    operator = SoftMutation(_closest(parent), bounds=[0.3, 2.0], rcut=6.0, used_modes_file=None)
+    operator.used_modes = {0: list(range(3, 3 + n_before))}
+    try:
+        return operator.mutate(parent)
+    except ValueError:  # an element outside the bond model
+        return None
+
+
+def permutation(parents: Sequence[Atoms], n_before: int, rng: np.random.Generator) -> Atoms | None:
+    """Swap atoms of different elements: one to a third of all pairs."""
+    parent = parents[0]
+    if len(set(parent.numbers)) < 2:
+        return None
+    operator = PermutationMutation(
+        len(parent),
+        probability=rng.uniform(0.05, 0.33),
+        blmin=_closest(parent),
+        rng=_random_state(rng),
+    )
+    return operator.mutate(parent.copy())
+
+
+def symmetrise(parents: Sequence[Atoms], n_before: int, rng: np.random.Generator) -> Atoms | None:
+    """Move the atoms onto the symmetry that the parent nearly has, within up to 0.6 Angstrom."""
+    parent = parents[0]
+    structure = AseAtomsAdaptor.get_structure(parent)
+    exact = SpacegroupAnalyzer(structure, symprec=0.02)
+    for tolerance in reversed(SYMMETRY_TOLERANCES_ANGSTROM):
+        analyser = SpacegroupAnalyzer(structure, symprec=tolerance, angle_tolerance=-1)
+        try:
+            if len(analyser.get_symmetry_operations()) <= len(exact.get_symmetry_operations()):
+                continue
+            child = with_content(analyser.get_primitive_standard_structure(), len(parent))
+        except (TypeError, ValueError, AttributeError):  # spglib finds no cell at this tolerance
+            continue
+        if child is not None and np.array_equal(np.sort(child.numbers), np.sort(parent.numbers)):
+            return child
+    return None
+
+
+OPERATORS: dict[str, Operator] = {
+    "heredity": heredity,
+    "rattle": rattle,
+    "strain": strain,
+    "soft_mutation": soft_mutation,
+    "permutation": permutation,
+    "symmetrise": symmetrise,
+}
+N_PARENTS: dict[str, int] = {"heredity": 2}
+
+
+def make_child(
+    name: str, parents: Sequence[Atoms], *, n_before: int, rng: np.random.Generator
+) -> Atoms | None:
+    """Return the child of an operator, sorted and wrapped, or None where it finds no legal one.
+
+    Raises `ParameterError` for an unknown operator.
+    """
+    if name not in OPERATORS:
+        raise ParameterError(
+            f"there is no operator '{name}': expected one of {', '.join(OPERATORS)}."
+            f"{nearest(name, list(OPERATORS))}"
+        )
+    child = OPERATORS[name](parents, n_before, rng)
+    if child is None:
+        return None
+    child = sorted_atoms(Atoms(child.numbers, child.positions, cell=child.cell, pbc=True))
+    child.wrap()
+    return child
+
+
+def _closest(atoms: Atoms) -> dict[tuple[int, int], float]:
+    return closest_distances_generator(sorted(set(atoms.numbers)), CLOSEST_RATIO)
+
+
+def _bounds() -> CellBounds:
+    angles = list(CELL_ANGLES_DEG)
+    return CellBounds(dict.fromkeys(("alpha", "beta", "gamma"), angles) | {"phi": [25, 155]})
+
+
+def _random_state(rng: np.random.Generator) -> np.random.RandomState:
+    return np.random.RandomState(rng.integers(2**31))

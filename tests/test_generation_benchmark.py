@@ -1,0 +1,114 @@
+"""Benchmark crystals: composition, bonds, symmetry; and the arithmetic of the comparison."""
+
+import pandas as pd
+import pytest
+
+from sselib.errors import DataError
+from sselib.generation.benchmark import (
+    COMPOUNDS,
+    DEVELOPMENT,
+    RESULT_COLUMNS,
+    compare_arms,
+    known_structure,
+    paired_ratio,
+    stored_results,
+    summary,
+)
+from sselib.generation.validation import closest_pair
+
+FORMULAS = {
+    "li3n-alpha": ("Li3N", 4, 191),
+    "li3ocl": ("Li3ClO", 5, 221),
+    "lipn2": ("LiPN2", 8, 122),
+    "lino3": ("LiNO3", 10, 167),
+    "linbo3": ("LiNbO3", 10, 161),
+    "li2co3": ("Li2CO3", 12, 15),
+    "liyf4": ("LiYF4", 12, 88),
+    "li3bn2-tetragonal": ("Li3BN2", 12, 136),
+    "li6ps5cl-ordered": ("Li6PS5Cl", 13, 216),
+    "lialo2-gamma": ("LiAlO2", 16, 92),
+    "ligao2": ("LiGaO2", 16, 33),
+    "li3po4-beta": ("Li3PO4", 16, 31),
+    "li3ps4-gamma": ("Li3PS4", 16, 31),
+    "lialsi2o6": ("LiAl(SiO3)2", 20, 15),
+    "libh4": ("LiBH4", 24, 62),
+    "lialcl4": ("LiAlCl4", 24, 14),
+}
+DENSITIES = {  # g/cm3, of the papers or standard tables
+    "lino3": 2.38,
+    "linbo3": 4.64,
+    "li2co3": 2.11,
+    "liyf4": 3.99,
+    "lialo2-gamma": 2.62,
+    "ligao2": 4.19,
+    "lialsi2o6": 3.18,
+}
+
+
+def test_the_benchmark_has_at_least_twelve_compounds_smallest_first() -> None:
+    sizes = [len(known_structure(name).get_primitive_structure()) for name in COMPOUNDS]
+    assert len(COMPOUNDS) >= 12 and sizes == sorted(sizes) and max(sizes) <= 24
+    assert not set(COMPOUNDS) & set(DEVELOPMENT)
+
+
+@pytest.mark.parametrize("name", COMPOUNDS)
+def test_crystals_have_formula_symmetry_and_sound_distances(name: str) -> None:
+    structure = known_structure(name)
+    formula, n_atoms, group = FORMULAS[name]
+    assert structure.is_ordered and structure.composition.reduced_formula == formula
+    assert len(structure.get_primitive_structure()) == n_atoms
+    assert structure.get_space_group_info(symprec=0.01)[1] == group
+    assert closest_pair(structure).covalent_ratio > 0.8
+    assert structure.density == pytest.approx(DENSITIES.get(name, structure.density), rel=0.02)
+
+
+def test_an_unknown_compound_is_named() -> None:
+    with pytest.raises(DataError, match="Did you mean 'lino3'"):
+        known_structure("lin03")
+
+
+def _rows(compound: str, seed: int, evolutionary: float | None, random: float | None) -> list[dict]:
+    def row(arm: str, value: float | None) -> dict:
+        values = dict.fromkeys(RESULT_COLUMNS) | {"compound": compound, "arm": arm, "seed": seed}
+        return values | {"solved": value is not None, "evaluations_to_solution": value, "evaluations": 1000}
+
+    return [row("evolutionary", evolutionary), row("random", random)]
+
+
+@pytest.fixture
+def results() -> pd.DataFrame:
+    rows = [
+        *_rows("a", 0, 100, 400),
+        *_rows("a", 1, 200, 800),
+        *_rows("b", 0, 500, None),
+        *_rows("c", 0, 5, 5),
+    ]
+    table = pd.DataFrame(rows[:-1])  # the second arm of "c" has not run yet
+    return table.assign(evaluations_to_solution=table["evaluations_to_solution"].astype(float))
+
+
+def test_comparison_counts_bounds_and_leaves_out_what_has_no_partner(results: pd.DataFrame) -> None:
+    table = compare_arms(results).set_index("compound")
+    assert list(table.index) == ["a", "b"]
+    assert (table.loc["a", "ratio"], table.loc["a", "bound"]) == (0.25, "")
+    assert (table.loc["b", "ratio"], table.loc["b", "bound"]) == (0.5, "random")
+    assert table.loc["b", "solved_random"] == 0
+
+
+def test_geometric_mean_of_the_ratios(results: pd.DataFrame) -> None:
+    ratio = paired_ratio(results)
+    assert ratio["ratio"] == pytest.approx((0.25 * 0.5) ** 0.5)
+    assert ratio["ci_low"] <= ratio["ratio"] <= ratio["ci_high"] and ratio["n"] == 3
+    assert "2 of 16 compounds and 3 pairs" in summary(results) and "random 2 of 3" in summary(results)
+
+
+def test_stored_results_have_the_columns_of_the_command() -> None:
+    table = stored_results()
+    assert list(table.columns) == list(RESULT_COLUMNS)
+    assert set(table["compound"]) <= set(COMPOUNDS)
+    assert not table.duplicated(["compound", "arm", "seed"]).any()
+
+
+def test_summary_without_results_says_so() -> None:
+    empty = pd.DataFrame(columns=list(RESULT_COLUMNS))
+    assert compare_arms(empty).empty and "No search" in summary(empty)

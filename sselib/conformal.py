@@ -2,11 +2,11 @@
 
 Errors are taken from training rows that the model did not see: each alone, with its chemical system, with
 its family. Inside a known family an interval is the spread of the process times a quantile of error over
-spread, taken within the family where it is large enough (Mondrian), else over all rows. Outside the known
-families whole families are the unit: the half width covers the wanted share of the rows in the wanted
-share of the families that were left out. Sources: Boström, PMLR 179, 24 (2022), crepes; Papadopoulos et
-al., J. Artif. Intell. Res. 40, 815 (2011), doi 10.1613/jair.3198; Dunn, Wasserman and Ramdas, J. Am. Stat.
-Assoc. 118, 2491 (2023), doi 10.1080/01621459.2022.2060112 (groups as units).
+spread, taken over all rows; a family with enough rows and larger errors has its own (Mondrian), never a
+smaller one. Outside the known families whole families are the unit: the half width covers the wanted share
+of the rows in the wanted share of the families that were left out. Sources: Boström, PMLR 179, 24 (2022),
+crepes; Papadopoulos et al., J. Artif. Intell. Res. 40, 815 (2011), doi 10.1613/jair.3198; Dunn, Wasserman
+and Ramdas, J. Am. Stat. Assoc. 118, 2491 (2023), doi 10.1080/01621459.2022.2060112 (groups as units).
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,6 @@ from sselib.gaussian_process import CompositionGP
 MIN_KNOWN = 5  # training rows that make a family known
 MIN_OWN = 30  # held-out errors with which a family has intervals of its own
 FAMILY_SHARE = 0.8  # of the left-out families in which the wanted share of rows shall be covered
-_OTHERS = "others"
 _FAMILY_START = FORMULA_COLUMNS.index(FAMILY_COLUMNS[0])
 
 
@@ -46,11 +45,17 @@ class Calibration:
         """Return lower and upper ends, each of shape (k,), in log10(S/cm)."""
         names, counts = np.unique(self.families, return_counts=True)
         own = np.isin(self.families, names[counts >= MIN_OWN])
-        rows = np.r_[np.arange(len(own)), np.flatnonzero(own)]  # every row counts for _OTHERS
-        bins = np.r_[np.full(len(own), _OTHERS, dtype=object), self.families[own]]
-        new = np.where(np.isin(families, self.families[own]), families, _OTHERS)
-        fitted = ConformalRegressor().fit(self.errors[rows], sigmas=self.spreads[rows], bins=bins)
-        ends = fitted.predict_int(y_pred, sigmas=spread, bins=new, confidence=confidence)
+        pooled = ConformalRegressor().fit(self.errors, sigmas=self.spreads)
+        ends = pooled.predict_int(y_pred, sigmas=spread, confidence=confidence)
+        rows = np.isin(families, self.families[own])
+        if rows.any():
+            fitted = ConformalRegressor().fit(
+                self.errors[own], sigmas=self.spreads[own], bins=self.families[own]
+            )
+            wide = fitted.predict_int(
+                y_pred[rows], sigmas=spread[rows], bins=families[rows], confidence=confidence
+            )
+            ends[rows] = np.c_[np.minimum(ends[rows, 0], wide[:, 0]), np.maximum(ends[rows, 1], wide[:, 1])]
         outside = ~np.isin(families, list(self.known))
         ends[outside] = y_pred[outside, None] + self.outside_half_width(confidence) * np.array([-1, 1])
         return ends[:, 0], ends[:, 1]

@@ -1,0 +1,156 @@
+"""The trained model that predicts the room-temperature conductivity of a formula, with its interval.
+
+Notebook 04 trains and saves it; `load_conductivity_model` gives it back in a second.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+import shap
+import sklearn
+from pymatgen.core import Structure
+from sklearn.base import BaseEstimator
+
+from sselib.columns import Curated, Entry
+from sselib.composition import parse_formula
+from sselib.conformal import Calibration, calibrate, suggested_families
+from sselib.errors import DataError, FormulaError, ParameterError, RunError
+from sselib.features.formula import formula_features
+from sselib.gaussian_process import CompositionGP
+from sselib.models import DEFAULT_OPTIONS, ModelOptions, make_model
+from sselib.runfolder import write_whole
+
+INPUTS: tuple[str, ...] = ("formula", "structure")
+NOTEBOOK = "04_gbr_shap"
+TRAINING_COLUMNS = [Entry.ID, Entry.FORMULA, Entry.LOG10_SIGMA, Entry.CENSORED, Curated.FAMILY]
+_CHUNK = 4000  # formulas featurised at a time
+_BACKGROUND = 8  # training materials that stand for "this feature is not known" in `explain`
+
+
+@dataclass(frozen=True)
+class ConductivityModel:
+    """A trained model; ``training`` has one row per training material (see `TRAINING_COLUMNS`)."""
+
+    name: str
+    inputs: str
+    training: pd.DataFrame
+    process: CompositionGP
+    forest: BaseEstimator
+    calibration: Calibration
+    background: np.ndarray  # features of a few training rows, shape (b, f)
+
+    def predict(
+        self,
+        formulas: Sequence[str],
+        *,
+        structures: Sequence[Structure | None] | None = None,
+        confidence: float = 0.9,
+    ) -> pd.DataFrame:
+        """Return log10_sigma, lower, upper in log10(S/cm) at room temperature, one row per formula.
+
+        The interval shall cover the measured value with probability ``confidence`` (`sselib.conformal`). A
+        row is NaN where the formula cannot be read or holds no lithium. ``structures`` matter only to a
+        model whose inputs are "structure". Raises `ParameterError` for a confidence outside (0, 1).
+        """
+        if not 0 < confidence < 1:
+            raise ParameterError(f"confidence {confidence} is no probability: expected between 0 and 1")
+        table = pd.DataFrame(np.nan, index=range(len(formulas)), columns=["log10_sigma", "lower", "upper"])
+        usable = [k for k, f in enumerate(formulas) if _has_lithium(f)]
+        for start in range(0, len(usable), _CHUNK):
+            rows = usable[start : start + _CHUNK]
+            X = formula_features([formulas[k] for k in rows]).to_numpy(float)
+            of_process, spread = self.process.predict(X, return_spread=True)
+            y = (of_process + self.forest.predict(X)) / 2
+            ends = self.calibration.interval(
+                y, spread=spread, families=suggested_families(X), confidence=confidence
+            )
+            table.iloc[rows] = np.column_stack([y, *ends])
+        return table
+
+    def explain(self, formulas: Sequence[str]) -> pd.DataFrame:
+        """Return what each feature adds to the prediction, log10(S/cm), one row per formula.
+
+        Permutation SHAP values against a few training materials, about a second per formula; ``base`` and
+        the features of a row add up to its prediction. NaN where `predict` gives NaN. Fractions and what
+        derives from them are varied apart from each other: read the values as the model's, not nature's.
+        """
+        usable = [k for k, f in enumerate(formulas) if _has_lithium(f)]
+        columns = ["base", *formula_features(["Li"]).columns]
+        table = pd.DataFrame(np.nan, index=range(len(formulas)), columns=columns)
+        if not usable:
+            return table
+        X = formula_features([formulas[k] for k in usable]).to_numpy(float)
+        masker = shap.maskers.Independent(self.background, max_samples=_BACKGROUND)
+        explainer = shap.explainers.Permutation(self._mean, masker, seed=0)
+        parts = explainer(X, max_evals=2 * X.shape[1] + 1, silent=True)
+        table.iloc[usable] = np.column_stack([parts.base_values, parts.values])  # noqa: PD011
+        return table
+
+    def _mean(self, X: np.ndarray) -> np.ndarray:
+        """Return the mean of both members for features X (m, f), shape (m,)."""
+        return (self.process.predict(X) + self.forest.predict(X)) / 2
+
+
+def _has_lithium(formula: str) -> bool:
+    try:
+        return parse_formula(formula)["Li"] > 0
+    except FormulaError:
+        return False
+
+
+def train_conductivity_model(
+    table: pd.DataFrame, *, options: ModelOptions = DEFAULT_OPTIONS, seed: int = 0
+) -> ConductivityModel:
+    """Train on every row of a curated table: the mean of a Gaussian process and of extra trees.
+
+    Upper bounds train at their value. Intervals are calibrated on the held-out errors of the process; the
+    mean errs a little less, so that they are a little wide. ``options`` sizes the forest.
+    """
+    X = formula_features(list(table[Entry.COMPOSITION])).to_numpy(float)
+    y = table[Entry.LOG10_SIGMA].to_numpy(float)
+    process = CompositionGP().fit(X, y)
+    chosen = np.random.default_rng(seed).choice(len(X), size=min(_BACKGROUND, len(X)), replace=False)
+    return ConductivityModel(
+        name="blend/formula",
+        inputs="formula",
+        training=table[TRAINING_COLUMNS].reset_index(drop=True),
+        process=process,
+        forest=make_model("extra_trees", options=options, seed=seed).fit(X, y),
+        calibration=calibrate(process, X, y, exact=~table[Entry.CENSORED].to_numpy(bool)),
+        background=X[chosen],
+    )
+
+
+def save_conductivity_model(model: ConductivityModel, *, folder: Path) -> Path:
+    """Write ``<folder>/conductivity_<inputs>.joblib`` with the version of scikit-learn that made it."""
+    path = folder / f"conductivity_{model.inputs}.joblib"
+    saved = {"sklearn": sklearn.__version__, "model": model}
+    return write_whole(path, lambda p: joblib.dump(saved, p, compress=3))
+
+
+def load_conductivity_model(run: Path, *, inputs: str = "formula") -> ConductivityModel:
+    """Return the model that notebook 04 saved in a run folder.
+
+    ``inputs`` is what it reads: "formula" alone, or the "structure" too. Raises `ParameterError` for
+    another word, `RunError` where the run has no such model, and `DataError` where another version of
+    scikit-learn wrote it.
+    """
+    if inputs not in INPUTS:
+        raise ParameterError(f"inputs {inputs!r} is unknown: expected one of {', '.join(INPUTS)}")
+    path = Path(run) / NOTEBOOK / "models" / f"conductivity_{inputs}.joblib"
+    if not path.is_file():
+        raise RunError(
+            f"the run {run} has no {NOTEBOOK}/models/{path.name}, the conductivity model that reads "
+            f"the {inputs}: run notebook 04 first (sse run 01 03 04 --out {run})"
+        )
+    saved = joblib.load(path)
+    if saved["sklearn"] != sklearn.__version__:
+        raise DataError(
+            f"{path} was written with scikit-learn {saved['sklearn']}, and {sklearn.__version__} is "
+            f"installed: train it anew (sse run 04 --out {run})"
+        )
+    return saved["model"]

@@ -4,6 +4,7 @@ A CIF may make the parser run for hours, fill the memory or end the process. Eac
 child that reads one file after the other; a child that is late is ended and replaced.
 """
 
+import hashlib
 import multiprocessing
 import os
 import signal
@@ -38,10 +39,14 @@ class CifLimits:
 
 @dataclass(frozen=True)
 class CifReading:
-    """One file: its structure, or the ``problem`` that kept it from being read."""
+    """One file: its structure, or the ``problem`` that kept it from being read.
+
+    ``key`` is the same for files with the same content, and empty where the file was not read.
+    """
 
     structure: Structure | None
     problem: str = ""
+    key: bytes = b""
 
 
 def list_cifs(folder: Path) -> list[Path]:
@@ -59,8 +64,8 @@ def list_cifs(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
-def read_structure(path: Path, limits: CifLimits) -> Structure:
-    """Read one CIF in this process, without a limit on time; raises `DataError` with the reason."""
+def read_bytes(path: Path, limits: CifLimits) -> bytes:
+    """Return the content of a file; raises `DataError` where it is too large or cannot be opened."""
     try:
         size = path.stat().st_size
         if size > limits.max_bytes:
@@ -68,14 +73,33 @@ def read_structure(path: Path, limits: CifLimits) -> Structure:
                 f"CIF {path.name} has {size / 1e6:.1f} MB: at most {limits.max_bytes / 1e6:g} MB are read "
                 "(--max-cif-mb)"
             )
-        text = path.read_bytes().decode("utf-8-sig", errors="replace")
+        return path.read_bytes()
     except OSError as error:
         raise DataError(f"CIF {path.name} cannot be opened: {error.strerror or error}") from error
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "")
-    structure = read_cif(lines, name=path.name)
+
+
+def content_key(content: bytes) -> bytes:
+    """Return 8 bytes that are the same for the same content only (BLAKE2b)."""
+    return hashlib.blake2b(content, digest_size=8).digest()
+
+
+def read_structure(content: bytes, *, name: str, limits: CifLimits) -> Structure:
+    """Read the content of one CIF, without a limit on time; raises `DataError` with the reason."""
+    text = content.decode("utf-8-sig", errors="replace").replace("\x00", "")
+    structure = read_cif(text.replace("\r\n", "\n").replace("\r", "\n"), name=name)
     if len(structure) > limits.max_sites:
-        raise DataError(f"CIF {path.name} has {len(structure)} sites: at most {limits.max_sites} are used")
+        raise DataError(f"CIF {name} has {len(structure)} sites: at most {limits.max_sites} are used")
     return structure
+
+
+def _reading(path: Path, limits: CifLimits) -> CifReading:
+    key = b""
+    try:
+        content = read_bytes(path, limits)
+        key = content_key(content)
+        return CifReading(read_structure(content, name=path.name, limits=limits), key=key)
+    except (DataError, MemoryError, RecursionError) as error:
+        return CifReading(None, str(error) or f"CIF {path.name} needs too much memory", key)
 
 
 def _serve(pipe: Connection, limits: CifLimits) -> None:
@@ -84,11 +108,7 @@ def _serve(pipe: Connection, limits: CifLimits) -> None:
     pipe.send(None)
     with suppress(EOFError):
         while True:
-            path = pipe.recv()
-            try:
-                pipe.send(CifReading(read_structure(path, limits)))
-            except (DataError, MemoryError, RecursionError) as error:
-                pipe.send(CifReading(None, str(error) or f"CIF {path.name} needs too much memory"))
+            pipe.send(_reading(pipe.recv(), limits))
 
 
 class _Child:

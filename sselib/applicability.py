@@ -23,10 +23,10 @@ _REQUIRED = (Entry.FORMULA, Entry.LOG10_SIGMA, Entry.CENSORED)
 
 @dataclass(frozen=True)
 class TrainingSpace:
-    """The compounds a model was trained on.
+    """The distinct compositions a model was trained on.
 
     ``fractions`` (n, 103) mole fractions, columns in the modified Pettifor order; ``labels`` (n,) a formula
-    with its measured value each; ``threshold_l1`` the largest distance that counts as in the domain.
+    each with what was measured; ``threshold_l1`` the largest distance that counts as in the domain.
     """
 
     fractions: np.ndarray
@@ -48,25 +48,31 @@ def training_space(training: pd.DataFrame, *, quantile: float = QUANTILE) -> Tra
     if missing:
         raise RunError(f"the model's training table lacks {', '.join(missing)}: run notebook 04 again")
     fractions = element_fractions([read_formula(f).plain for f in training[Entry.FORMULA]]).to_numpy()
-    distances = nearest_other(fractions)
-    if len(distances) < 2:
-        raise RunError(f"the model was trained on {len(distances)} composition: expected at least two")
-    rows = training[list(_REQUIRED)].itertuples(index=False)
-    labels = tuple(_label(*row) for row in rows)
-    return TrainingSpace(fractions, labels, float(np.quantile(distances, quantile)))
+    same = l1_distances(fractions, fractions) < SAME_L1
+    first = np.flatnonzero(same.argmax(axis=1) == np.arange(len(same)))
+    if len(first) < 2:
+        raise RunError(f"the model was trained on {len(first)} composition: expected at least two")
+    labels = tuple(_label(training[same[i]]) for i in first)
+    threshold = float(np.quantile(nearest_other(fractions[first]), quantile))
+    return TrainingSpace(fractions[first], labels, threshold)
 
 
 def nearest_other(fractions: np.ndarray) -> np.ndarray:
-    """Return the L1 distance of each distinct composition to the nearest other one, shape (n distinct,)."""
+    """Return the L1 distance of each composition to the nearest other one, shape (n,)."""
     distances = l1_distances(fractions, fractions)
-    first = (distances < SAME_L1).argmax(axis=1) == np.arange(len(distances))
-    among = distances[np.ix_(first, first)]
-    np.fill_diagonal(among, np.inf)
-    return among.min(axis=1) if len(among) > 1 else np.empty(0)
+    np.fill_diagonal(distances, np.inf)
+    return distances.min(axis=1)
 
 
-def _label(formula: str, log10_sigma: float, censored: bool) -> str:
-    return f"{str(formula).strip()}: log10 sigma {'<= ' if censored else ''}{log10_sigma:.2f}"
+def _label(rows: pd.DataFrame) -> str:
+    """Return the formula and the measured value, or the range over polymorphs and authors."""
+    formula = str(rows[Entry.FORMULA].iloc[0]).strip(" \"'")
+    bounds = rows[Entry.CENSORED].to_numpy(bool)
+    low, high = rows[Entry.LOG10_SIGMA].min(), rows[Entry.LOG10_SIGMA].max()
+    if len(rows) == 1:
+        return f"{formula}: log10 sigma {'<= ' if bounds[0] else ''}{low:.2f}"
+    also = f", {bounds.sum()} of them upper bounds" if bounds.any() else ""
+    return f"{formula}: log10 sigma {low:.2f} to {high:.2f}, {len(rows)} entries{also}"
 
 
 def judge(space: TrainingSpace, fractions: np.ndarray) -> pd.DataFrame:

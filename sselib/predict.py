@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -39,6 +40,7 @@ T = TypeVar("T")
 COLUMNS = tuple(str(column) for column in Predicted)
 STANDARD_INPUT = Path("-")
 CHUNK_FORMULAS, CHUNK_STRUCTURES = 4000, 64
+_MIN_SHARED = 200  # formulas that are worth a second thread
 _SIGMA = ["log10_sigma", "lower", "upper"]
 _SUPERIONIC = ["p_superionic", "p_superionic_sd", "d_training"]
 _TRIAL = "Li6PS5Cl"  # what both models are tried on before the first input
@@ -148,6 +150,11 @@ def _score_all(
         parse_formula.cache_clear()  # the next chunk holds other formulas
 
 
+def n_cores() -> int:
+    """Return how many cores this process may use, four at most."""
+    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1, 4)
+
+
 def _chunks(items: Iterator[T], size: int) -> Iterator[list[T]]:
     while chunk := list(islice(items, size)):
         yield chunk
@@ -204,8 +211,7 @@ class StructureInputs:
     def candidates(self, start: int) -> Iterator[Candidate]:
         """Yield the inputs from file number ``start`` (counted from 0) on."""
         paths = self.paths[start:]
-        workers = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1, 4)
-        with CifReaders(limits=self.limits, workers=min(workers, max(len(paths), 1))) as readers:
+        with CifReaders(limits=self.limits, workers=min(n_cores(), max(len(paths), 1))) as readers:
             for path, reading in zip(paths, readers.read(paths), strict=True):
                 name = path.relative_to(self.folder).as_posix()
                 yield _structure_candidate(name, reading.structure, reading.problem, reading.key)
@@ -316,10 +322,20 @@ class Scorer:
     def rows(self, chunk: Sequence[Candidate], first_rows: Sequence[int]) -> list[list[str]]:
         """Return one row of text per candidate, columns as in `Predicted`."""
         good = [k for k, c in enumerate(chunk) if not c.problem and "Li" in _elements(c.plain)]
-        scores = dict(zip(good, self.scores([chunk[k] for k in good]).to_dict("records"), strict=True))
-        return [
-            self._row(c, scores.get(k), first) for k, (c, first) in enumerate(zip(chunk, first_rows))
-        ]
+        scores = dict(zip(good, self._parallel([chunk[k] for k in good]), strict=True))
+        return [self._row(c, scores.get(k), first) for k, (c, first) in enumerate(zip(chunk, first_rows))]
+
+    def _parallel(self, good: Sequence[Candidate]) -> list[dict[str, object]]:
+        """Return the scores of candidates; formulas are shared among threads, one for each core.
+
+        Structures are not: their cores are busy with reading.
+        """
+        if self.structures or len(good) < _MIN_SHARED:
+            return self.scores(good).to_dict("records")
+        size = -(-len(good) // n_cores())
+        with ThreadPoolExecutor(n_cores()) as pool:
+            tables = list(pool.map(self.scores, _chunks(iter(good), size)))
+        return pd.concat(tables).to_dict("records")
 
     def scores(self, good: Sequence[Candidate]) -> pd.DataFrame:
         """Return the scores of candidates that can be read and hold lithium."""

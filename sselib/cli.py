@@ -102,13 +102,13 @@ def _report(options: argparse.Namespace) -> int:
 def _add_predict(commands: argparse._SubParsersAction) -> None:
     text = "score formulas or crystal structures with the models of a run, one row each, in order"
     predict = commands.add_parser("predict", help=text, description=text)
-    source_help = "CSV/TSV with a column formula, list of formulas, CIF, folder of CIFs, or - (standard input)"
+    source_help = (
+        "CSV/TSV with a column formula, list of formulas, CIF, folder of CIFs, or - (standard input)"
+    )
     predict.add_argument("source", type=Path, metavar="INPUT", help=source_help)
     predict.add_argument("--run", type=Path, required=True, metavar="RUN", help="run folder with 04 (and 06)")
     predict.add_argument("--out", type=Path, required=True, metavar="CSV", help="file to write")
-    predict.add_argument(
-        "--confidence", type=float, default=0.9, help="of the interval lower to upper (0.9)"
-    )
+    predict.add_argument("--confidence", type=float, default=0.9, help="of the interval lower to upper (0.9)")
     predict.add_argument("--formula-column", default="formula", metavar="NAME", help="column of the formulas")
     predict.add_argument("--id-column", default="id", metavar="NAME", help="column of the ids, if any")
     predict.add_argument("--chunk", type=int, help="inputs scored at a time (4000 formulas, 64 structures)")

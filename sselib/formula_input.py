@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from pymatgen.core import Composition, Element
@@ -22,10 +23,13 @@ MISSING = frozenset(
     ["", "None", "none", "NONE", "nan", "NaN", "NAN", "null", "Null", "NULL", "NA", "N/A", "n/a", "<NA>"]
 )
 # Abbreviations of the field; "LiPON" alone would otherwise be read as one atom each of Li, P, O and N.
-ABBREVIATIONS = frozenset(
-    "LLZO LLZTO LLTO LATP LAGP LGPS LPS LPSC LPSCL LSPS LSPSC LZP LISICON THIOLISICON LIPON NASICON "
-    "NZSP LCO NMC NCM NCA LFP LTO LIBOB LITFSI LIFSI PEO".split()
-)
+# fmt: off
+ABBREVIATIONS = frozenset([
+    "LLZO", "LLZTO", "LLTO", "LATP", "LAGP", "LGPS", "LPS", "LPSC", "LPSCL", "LSPS", "LSPSC", "LZP",
+    "LFP", "LISICON", "THIOLISICON", "LIPON", "NASICON", "NZSP", "LCO", "NMC", "NCM", "NCA", "LTO",
+    "LIBOB", "LITFSI", "LIFSI", "PEO",
+])
+# fmt: on
 _AMOUNT = r"(?:\d+(?:\.\d+)?|\.\d+)"
 _PLAIN = re.compile(rf"(?:\(?[A-Z][a-z]?(?:{_AMOUNT})?(?:\)(?:{_AMOUNT})?)?)+")
 _NOT_PLAIN = re.compile(r"[DT](?![a-z])|\.\d+H2O")  # a notation that only looks plain
@@ -113,7 +117,9 @@ def _without_mass(mass: str, symbol: str, *, given: str, notes: list[str]) -> st
     name = symbol if Element.is_valid_symbol(symbol) else symbol[0]
     charge = Element(name).Z if Element.is_valid_symbol(name) else 0
     if not charge <= int(mass[:4]) <= 3 * charge:
-        raise FormulaError(f"formula {given!r}: {mass}{symbol} is no isotope; write amounts after the element")
+        raise FormulaError(
+            f"formula {given!r}: {mass}{symbol} is no isotope; write amounts after the element"
+        )
     if _ISOTOPES not in notes:
         notes.append(_ISOTOPES)
     return symbol
@@ -128,7 +134,9 @@ def _markup(text: str, _: list[str]) -> str:
     text = re.sub(r"_\{?([\d.,/]+)\}?", r"\1", text)
     text = re.sub(r"(\d*)([¼-¾⅐-⅞↉])", _vulgar_fraction, text)
     text = "".join(_ODD.get(c, c) for c in unicodedata.normalize("NFKC", text))
-    return "".join(c for c in text if unicodedata.category(c) != "Cf").translate(_BRACKETS).strip("\"'` \t\r\n")
+    return (
+        "".join(c for c in text if unicodedata.category(c) != "Cf").translate(_BRACKETS).strip("\"'` \t\r\n")
+    )
 
 
 def _vulgar_fraction(match: re.Match) -> str:
@@ -189,7 +197,7 @@ def _blanks(text: str, _: list[str]) -> str:
     text = re.sub(r"\s*([·\-()])\s*", r"\1", text)
     text = re.sub(r"(?<=[^·\-(])\(", " (", text)
     words = text.split()
-    for before, word in zip(words, words[1:]):
+    for before, word in pairwise(words):
         after_element = re.fullmatch(r"[A-Z][a-z]?|.*\)", before) is not None
         if word[0] in "0123456789." and not (after_element and re.fullmatch(_AMOUNT, word)):
             raise FormulaError(

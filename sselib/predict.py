@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pandas as pd
-from pymatgen.core import Lattice, Structure
+from pymatgen.core import Composition, Lattice, Structure
 
 from sselib import __version__
 from sselib.applicability import TrainingSpace, judge, training_space
@@ -25,7 +25,7 @@ from sselib.columns import Predicted
 from sselib.composition import canonical, element_fractions, parse_formula
 from sselib.conductivity_model import load_conductivity_model
 from sselib.errors import DataError, FormulaError, ParameterError, RunError, SSEError
-from sselib.formula_input import number_text, read_formula
+from sselib.formula_input import read_formula
 from sselib.prediction_file import PredictionFile
 from sselib.progress import progress
 from sselib.structure_input import CifLimits, CifReaders, content_key, list_cifs, read_bytes
@@ -100,7 +100,9 @@ def predict(request: PredictRequest, *, say: Callable[[str], None] = print) -> P
     _require_possible(request)
     with tempfile.TemporaryDirectory(prefix="sse-predict-") as folder:
         inputs = _open_inputs(request, Path(folder), say)
-        scorer = load_scorer(request.run, structures=inputs.structures, confidence=request.confidence, say=say)
+        scorer = load_scorer(
+            request.run, structures=inputs.structures, confidence=request.confidence, say=say
+        )
         basis = {"version": __version__, **inputs.basis, **scorer.basis}
         with PredictionFile(request.out, columns=COLUMNS, basis=basis, resume=request.resume) as output:
             _say_resume(output, request, say)
@@ -229,7 +231,7 @@ def _structure_candidate(name: str, structure: Structure | None, problem: str, k
     if structure is None:
         return Candidate(name, "", problem=problem, key=key)
     amounts = structure.composition.element_composition.get_el_amt_dict()
-    formula = "".join(f"{el}{number_text(round(x, 4))}" for el, x in amounts.items())
+    formula = Composition({el: round(x, 4) for el, x in amounts.items()}).reduced_formula
     return Candidate(name, formula, formula, structure=structure, key=key)
 
 
@@ -461,4 +463,9 @@ def _tried(scorer: Scorer, run: Path) -> dict[str, object]:
             f"run notebooks 04 and 06 again (sse run 04 06 --out {run})"
         ) from error
     numbers = [f"{x:.6g}" for table in values for x in table.to_numpy(float).ravel()]
-    return {"run": str(run.resolve()), "model": scorer.name, "trial": numbers, "confidence": scorer.confidence}
+    return {
+        "run": str(run.resolve()),
+        "model": scorer.name,
+        "trial": numbers,
+        "confidence": scorer.confidence,
+    }

@@ -1,4 +1,4 @@
-"""The output of `sse predict`: it grows aside, chunk by chunk, and appears under its name when it is whole."""
+"""The output of `sse predict`: it grows aside, chunk by chunk, and gets its name when it is whole."""
 
 import csv
 import fcntl
@@ -51,7 +51,9 @@ class PredictionFile:
             file = self._partial.open("r+b")
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise RunError(f"another 'sse predict' writes {self.out}: give another name with --out") from error
+            raise RunError(
+                f"another 'sse predict' writes {self.out}: give another name with --out"
+            ) from error
         except OSError as error:
             raise DataError(f"{self.out} cannot be written: {error.strerror or error}") from error
         return file

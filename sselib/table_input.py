@@ -141,10 +141,8 @@ def read_table(path: Path, layout: TableFormat) -> Iterator[FormulaRow]:
 def _rows(file: TextIO, layout: TableFormat, *, name: str) -> Iterator[FormulaRow]:
     for _ in range(layout.skip_lines):
         file.readline()
-    number = 0
-    for fields, line in _records(file, layout, name=name):
-        number += 1
-        yield _row(fields, line, number, layout)
+    for number, (fields, lines) in enumerate(_records(file, layout, name=name), start=1):
+        yield _row(fields, lines, number, layout)
 
 
 def _records(file: TextIO, layout: TableFormat, *, name: str) -> Iterator[tuple[list[str], int]]:
@@ -171,7 +169,9 @@ def _csv_records(file: TextIO, layout: TableFormat, *, name: str) -> Iterator[tu
             before = reader.line_num
     except csv.Error as error:
         at = layout.skip_lines + before + 1
-        raise DataError(f"{name} cannot be read from line {at} on ({error}): is a quote not closed?") from error
+        raise DataError(
+            f"{name} cannot be read from line {at} on ({error}): is a quote not closed?"
+        ) from error
 
 
 def _row(fields: list[str], lines: int, number: int, layout: TableFormat) -> FormulaRow:

@@ -109,7 +109,9 @@ def test_a_hydrate_with_an_amount_is_not_read_as_a_plain_formula() -> None:
         parse_formula("LiI·3H2O")  # once read as LiI3H2O
 
 
-AMOUNTS = st.one_of(st.just(""), st.integers(1, 99).map(str), st.integers(1, 9000).map(lambda n: f"{n / 1000:.3f}"))
+AMOUNTS = st.one_of(
+    st.just(""), st.integers(1, 99).map(str), st.integers(1, 9000).map(lambda n: f"{n / 1000:.3f}")
+)
 ELEMENT = st.sampled_from(["Li", "P", "S", "Cl", "La", "Zr", "O", "C", "H", "N", "Co", "Sn", "Ta", "Dy"])
 PLAIN = st.lists(st.tuples(ELEMENT, AMOUNTS), min_size=1, max_size=6).map(
     lambda parts: "".join(el + amount for el, amount in parts)

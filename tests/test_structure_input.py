@@ -156,7 +156,9 @@ def test_any_bytes_give_a_structure_or_the_one_error(noise: bytes, at: int, cut:
     assert 0 < len(structure) <= LIMITS.max_sites
 
 
-def test_a_child_that_cannot_start_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_that_cannot_start_is_one_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(structure_input, "_START_S", 0.0)
     with pytest.raises(DataError, match="cannot be started"):
         read_all(written(tmp_path, a=P1))

@@ -92,7 +92,9 @@ def test_standard_input_becomes_a_file(tmp_path: Path) -> None:
     assert count_rows(path) == 2 and len(list(read_table(path, sniff_table(path)))) == 2
 
 
-CELL = st.text(alphabet=st.characters(blacklist_categories=("Cs",), blacklist_characters="\r\n\x00"), max_size=12)
+CELL = st.text(
+    alphabet=st.characters(blacklist_categories=("Cs",), blacklist_characters="\r\n\x00"), max_size=12
+)
 
 
 @settings(max_examples=60)

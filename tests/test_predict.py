@@ -81,6 +81,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run folder whose models are stand-ins."""
     monkeypatch.setattr(module, "load_conductivity_model", lambda run, inputs: Conductivity())
     monkeypatch.setattr(module, "load_superionic_model", lambda run: Superionic())
+    monkeypatch.setattr(module, "n_cores", lambda: 2)
     (tmp_path / "RUN").mkdir()
     return tmp_path / "RUN"
 
@@ -193,6 +194,7 @@ def test_one_unreadable_file_among_many_costs_its_own_row(run: Path, n: int) -> 
 
 
 def test_a_cif_of_50_mb_is_a_note(run: Path) -> None:
+    """It is refused by its size; a limit that admits it has it read and refused for what it holds."""
     with (run.parent / "large.cif").open("wb") as file:
         file.truncate(50_000_000)
     found = scored(run.parent / "large.cif", run)

@@ -112,11 +112,19 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     predict.add_argument("--formula-column", default="formula", metavar="NAME", help="column of the formulas")
     predict.add_argument("--id-column", default="id", metavar="NAME", help="column of the ids, if any")
     predict.add_argument("--chunk", type=int, help="inputs scored at a time (4000 formulas, 64 structures)")
-    predict.add_argument("--max-cif-mb", type=float, default=5.0, help="larger CIFs get a note (5)")
-    predict.add_argument("--cif-seconds", type=float, default=20.0, help="time to read one CIF (20)")
+    predict.add_argument("--max-cif-mb", type=_positive, default=5.0, help="larger CIFs get a note (5)")
+    predict.add_argument("--cif-seconds", type=_positive, default=20.0, help="time to read one CIF (20)")
     predict.add_argument("--resume", action="store_true", help="continue an interrupted output")
     predict.add_argument("--debug", action="store_true", help="show the full traceback of an error")
     predict.set_defaults(command=_predict)
+
+
+def _positive(text: str) -> float:
+    """Return a number above 0; argparse turns the error into a line about wrong usage."""
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return number
 
 
 def _predict(options: argparse.Namespace) -> int:

@@ -4,41 +4,40 @@ Inputs stream through in chunks, so memory does not grow with their number. An i
 or scored keeps its row, with a note and without scores. See docs/predict.md for the columns.
 """
 
-import hashlib
-import os
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
-from pymatgen.core import Composition, Lattice, Structure
+from pymatgen.core import Lattice, Structure
 
 from sselib import __version__
 from sselib.applicability import TrainingSpace, judge, training_space
 from sselib.columns import Predicted
-from sselib.composition import canonical, element_fractions, parse_formula
-from sselib.conductivity_model import load_conductivity_model
-from sselib.errors import DataError, FormulaError, ParameterError, RunError, SSEError
-from sselib.formula_input import read_formula
+from sselib.composition import element_fractions, parse_formula
+from sselib.conductivity_model import ConductivityModel, load_conductivity_model
+from sselib.errors import DataError, ParameterError, RunError, SSEError
 from sselib.prediction_file import PredictionFile
+from sselib.prediction_inputs import (
+    STANDARD_INPUT,
+    Candidate,
+    FormulaInputs,
+    SeenInputs,
+    StructureInputs,
+    n_cores,
+    open_inputs,
+)
 from sselib.progress import progress
-from sselib.structure_input import CifLimits, CifReaders, content_key, list_cifs, read_bytes
-from sselib.superionic_model import load_superionic_model
-from sselib.table_input import FormulaRow, TableFormat, count_rows, read_table, sniff_table, spool
-
-if TYPE_CHECKING:
-    from sselib.conductivity_model import ConductivityModel
-    from sselib.superionic_model import SuperionicModel
+from sselib.structure_input import CifLimits
+from sselib.superionic_model import SuperionicModel, load_superionic_model
 
 T = TypeVar("T")
 COLUMNS = tuple(str(column) for column in Predicted)
-STANDARD_INPUT = Path("-")
 CHUNK_FORMULAS, CHUNK_STRUCTURES = 4000, 64
 _MIN_SHARED = 200  # formulas that are worth a second thread
 _SIGMA = ["log10_sigma", "lower", "upper"]
@@ -75,22 +74,6 @@ class PredictSummary:
     scored: int
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """One input: what is shown of it, and its plain formula (empty with a ``problem``).
-
-    ``key``: inputs with the same key are the same; empty: unknown.
-    """
-
-    id: str
-    formula: str
-    plain: str = ""
-    structure: Structure | None = None
-    notes: tuple[str, ...] = ()
-    problem: str = ""
-    key: bytes = b""
-
-
 def predict(request: PredictRequest, *, say: Callable[[str], None] = print) -> PredictSummary:
     """Score every input of a request and write the output CSV.
 
@@ -99,7 +82,14 @@ def predict(request: PredictRequest, *, say: Callable[[str], None] = print) -> P
     """
     _require_possible(request)
     with tempfile.TemporaryDirectory(prefix="sse-predict-") as folder:
-        inputs = _open_inputs(request, Path(folder), say)
+        inputs = open_inputs(
+            request.source,
+            formula_column=request.formula_column,
+            id_column=request.id_column,
+            limits=request.limits,
+            scratch=Path(folder),
+            say=say,
+        )
         scorer = load_scorer(
             request.run, structures=inputs.structures, confidence=request.confidence, say=say
         )
@@ -135,7 +125,7 @@ def _say_resume(output: PredictionFile, request: PredictRequest, say: Callable[[
 
 
 def _score_all(
-    inputs: "FormulaInputs | StructureInputs",
+    inputs: FormulaInputs | StructureInputs,
     scorer: "Scorer",
     output: PredictionFile,
     request: PredictRequest,
@@ -145,16 +135,11 @@ def _score_all(
     for keys in _chunks(inputs.keys(done), CHUNK_FORMULAS):
         seen.first_rows(keys)
     size = request.chunk or (CHUNK_STRUCTURES if inputs.structures else CHUNK_FORMULAS)
-    candidates = progress(inputs.candidates(done), stage="predict", total=inputs.total - done)
+    candidates = progress(inputs.candidates(done), stage="predict", total=max(inputs.total - done, 0))
     for chunk in _chunks(candidates, size):
         rows = scorer.rows(chunk, seen.first_rows([c.key for c in chunk]))
         output.append(rows, scored=sum(row[2] != "" for row in rows))
         parse_formula.cache_clear()  # the next chunk holds other formulas
-
-
-def n_cores() -> int:
-    """Return how many cores this process may use, four at most."""
-    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1, 4)
 
 
 def _chunks(items: Iterator[T], size: int) -> Iterator[list[T]]:
@@ -162,155 +147,12 @@ def _chunks(items: Iterator[T], size: int) -> Iterator[list[T]]:
         yield chunk
 
 
-# ------------------------------------------------------------------------------------------- inputs
-
-
-@dataclass(frozen=True)
-class FormulaInputs:
-    """A table of formulas. ``total`` is about the number of rows."""
-
-    path: Path
-    layout: TableFormat
-    basis: dict[str, object]
-    total: int
-    structures: bool = False
-
-    def candidates(self, start: int) -> Iterator[Candidate]:
-        """Yield the inputs from row number ``start`` (counted from 0) on."""
-        return map(_formula_candidate, islice(read_table(self.path, self.layout), start, None))
-
-    def keys(self, stop: int) -> Iterator[bytes]:
-        """Yield the keys of the first ``stop`` inputs."""
-        return (_formula_candidate(row).key for row in islice(read_table(self.path, self.layout), stop))
-
-
-def _formula_candidate(row: FormulaRow) -> Candidate:
-    try:
-        if row.problem:
-            raise FormulaError(row.problem)
-        reading = read_formula(row.formula)
-    except FormulaError as error:
-        return Candidate(row.id, row.formula, problem=str(error))
-    key = content_key(canonical(reading.composition).encode())
-    return Candidate(row.id, row.formula, reading.plain, notes=reading.notes, key=key)
-
-
-@dataclass(frozen=True)
-class StructureInputs:
-    """CIFs in a folder, or one."""
-
-    paths: list[Path]
-    folder: Path
-    limits: CifLimits
-    basis: dict[str, object]
-    structures: bool = True
-
-    @property
-    def total(self) -> int:
-        """The number of files."""
-        return len(self.paths)
-
-    def candidates(self, start: int) -> Iterator[Candidate]:
-        """Yield the inputs from file number ``start`` (counted from 0) on."""
-        paths = self.paths[start:]
-        with CifReaders(limits=self.limits, workers=min(n_cores(), max(len(paths), 1))) as readers:
-            for path, reading in zip(paths, readers.read(paths), strict=True):
-                name = path.relative_to(self.folder).as_posix()
-                yield _structure_candidate(name, reading.structure, reading.problem, reading.key)
-
-    def keys(self, stop: int) -> Iterator[bytes]:
-        """Yield the keys of the first ``stop`` inputs."""
-        for path in self.paths[:stop]:
-            try:
-                yield content_key(read_bytes(path, self.limits))
-            except DataError:
-                yield b""
-
-
-def _structure_candidate(name: str, structure: Structure | None, problem: str, key: bytes) -> Candidate:
-    if structure is None:
-        return Candidate(name, "", problem=problem, key=key)
-    amounts = structure.composition.element_composition.get_el_amt_dict()
-    formula = Composition({el: round(x, 4) for el, x in amounts.items()}).reduced_formula
-    return Candidate(name, formula, formula, structure=structure, key=key)
-
-
-def _open_inputs(
-    request: PredictRequest, folder: Path, say: Callable[[str], None]
-) -> FormulaInputs | StructureInputs:
-    path = spool(sys.stdin.buffer, folder) if request.source == STANDARD_INPUT else request.source
-    if path.is_dir():
-        return _open_folder(path, request.limits, say)
-    if path.suffix.lower() == ".cif":
-        return StructureInputs([path], path.parent, request.limits, _file_basis(path))
-    layout = sniff_table(path, formula_column=request.formula_column, id_column=request.id_column)
-    if layout.encoding == "cp1252":
-        say(f"{path.name} is not UTF-8: read as Windows-1252")
-    return FormulaInputs(path, layout, _file_basis(path) | {"layout": vars(layout)}, count_rows(path))
-
-
-def _open_folder(folder: Path, limits: CifLimits, say: Callable[[str], None]) -> StructureInputs:
-    paths = list_cifs(folder)
-    names = "\n".join(f"{p.relative_to(folder).as_posix()} {_size_and_time(p)}" for p in paths)
-    say(f"{len(paths)} CIFs in {folder} and below, in the order of their path")
-    basis = {"input": str(folder.resolve()), "files": hashlib.sha256(names.encode()).hexdigest()}
-    return StructureInputs(paths, folder, limits, basis | {"limits": vars(limits)})
-
-
-def _file_basis(path: Path) -> dict[str, object]:
-    return {"input": str(path.resolve()), "input_size_and_time": _size_and_time(path)}
-
-
-def _size_and_time(path: Path) -> str:
-    try:
-        found = path.stat()
-    except OSError:
-        return "unreadable"
-    return f"{found.st_size} {found.st_mtime_ns}"
-
-
-class SeenInputs:
-    """The inputs so far by their key, 16 bytes each."""
-
-    def __init__(self) -> None:
-        self._keys = np.empty(0, np.uint64)
-        self._rows = np.empty(0, np.int64)
-        self._count = 0
-
-    def first_rows(self, keys: Sequence[bytes]) -> list[int]:
-        """Add inputs; return for each the 1-based row of the first one with its key, 0 if it is new."""
-        numbers = np.array([int.from_bytes(key, "big") for key in keys], np.uint64)
-        rows = np.arange(self._count + 1, self._count + 1 + len(keys))
-        self._count += len(keys)
-        known = np.array([key != b"" for key in keys], bool)
-        new, first, back = np.unique(numbers[known], return_index=True, return_inverse=True)
-        first_row = self._merged(new, rows[known][first])[back]
-        found = np.zeros(len(keys), np.int64)
-        found[known] = np.where(first_row < rows[known], first_row, 0)
-        return found.tolist()
-
-    def _merged(self, keys: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Insert sorted keys that are not there yet; return the first row of each."""
-        at = np.searchsorted(self._keys, keys)
-        there = np.zeros(len(keys), bool)
-        inside = at < len(self._keys)
-        there[inside] = self._keys[at[inside]] == keys[inside]
-        rows = rows.copy()
-        rows[there] = self._rows[at[there]]
-        self._keys = np.insert(self._keys, at[~there], keys[~there])
-        self._rows = np.insert(self._rows, at[~there], rows[~there])
-        return rows
-
-
-# ------------------------------------------------------------------------------------------- scores
-
-
 @dataclass(frozen=True)
 class Scorer:
     """The models of a run, ready to score chunks of candidates."""
 
-    conductivity: "ConductivityModel"
-    superionic: "SuperionicModel | None"
+    conductivity: ConductivityModel
+    superionic: SuperionicModel | None
     space: TrainingSpace
     structures: bool
     confidence: float
@@ -440,7 +282,7 @@ def load_scorer(
     return Scorer(**{**vars(scorer), "basis": _tried(scorer, run)})
 
 
-def _load_conductivity(run: Path, *, structures: bool, say: Callable[[str], None]) -> "ConductivityModel":
+def _load_conductivity(run: Path, *, structures: bool, say: Callable[[str], None]) -> ConductivityModel:
     if structures:
         try:
             return load_conductivity_model(run, inputs="structure")

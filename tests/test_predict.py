@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sselib import cli
+from sselib import cli, prediction_inputs
 from sselib import predict as module
 from sselib.columns import Curated, Entry
 from sselib.composition import canonical, chemical_system, element_fractions
 from sselib.conductivity_model import save_conductivity_model, train_conductivity_model
 from sselib.errors import DataError, ParameterError, RunError, SSEError
-from sselib.predict import COLUMNS, PredictRequest, SeenInputs, n_cores, robust
+from sselib.predict import COLUMNS, PredictRequest, robust
+from sselib.prediction_inputs import SeenInputs, n_cores
 from sselib.structure_input import CifLimits
 from sselib.superionic_model import SuperionicModel, fit_bags, save_superionic_model
 
@@ -81,7 +82,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run folder whose models are stand-ins."""
     monkeypatch.setattr(module, "load_conductivity_model", lambda run, inputs: Conductivity())
     monkeypatch.setattr(module, "load_superionic_model", lambda run: Superionic())
-    monkeypatch.setattr(module, "n_cores", lambda: 2)
+    monkeypatch.setattr(module, "n_cores", lambda: 2)  # threads take part wherever the tests run
+    monkeypatch.setattr(
+        prediction_inputs, "n_cores", lambda: 1
+    )  # a second child would only take time to start
     (tmp_path / "RUN").mkdir()
     return tmp_path / "RUN"
 
@@ -367,3 +371,6 @@ def test_the_command_scores_with_real_models_and_ends_with_0_1_or_2(tmp_path: Pa
     with pytest.raises(SystemExit) as end:
         cli.main(["predict", str(source)])
     assert end.value.code == 2
+    with pytest.raises(SystemExit):
+        cli.main(["predict", "x", "--run", "x", "--out", "x", "--max-cif-mb", "nan"])
+    assert "--max-cif-mb: nan is not above 0" in capsys.readouterr().err

@@ -502,10 +502,10 @@ def split_probability(name: str, inputs: Inputs, split: Split, settings: Classif
     if model == "shuffled":
         labels = np.random.default_rng([settings.seed, split.repeat, split.fold]).permutation(labels)
     fitted = make_classifier(name, seed=settings.seed).fit(X, sigma if model == "xgb_sigma" else labels)
-    return _probability(fitted, inputs.matrices[features][split.test])
+    return probability_of(fitted, inputs.matrices[features][split.test])
 
 
-def _probability(fitted: BaseEstimator, X: np.ndarray) -> np.ndarray:
+def probability_of(fitted: BaseEstimator, X: np.ndarray) -> np.ndarray:
     """Return P(superionic) of a classifier, of a look-up, or of a regression of log10(S/cm)."""
     if hasattr(fitted, "predict_proba"):
         return np.asarray(fitted.predict_proba(X)[:, 1], float)

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import optuna
@@ -21,10 +22,12 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from sklearn.model_selection import StratifiedGroupKFold
 
-from sselib.atomsets import AtomSetsSettings, SiteSet, training_epochs
 from sselib.classification import auc_pr, mcc
 from sselib.errors import ParameterError
 from sselib.progress import progress
+
+if TYPE_CHECKING:  # torch is an extra: this module must import without it
+    from sselib.atomsets import AtomSetsSettings, SiteSet
 
 N_FOLDS = 3
 REPORT_EVERY = 10  # epochs between the scores that successive halving compares
@@ -49,14 +52,14 @@ SEARCH_SPACE: Mapping[str, tuple] = {
 class Search:
     """``settings`` from the best on, their ``scores`` (AUC-PR of the inner folds), trials run and stopped."""
 
-    settings: tuple[AtomSetsSettings, ...]
+    settings: "tuple[AtomSetsSettings, ...]"
     scores: tuple[float, ...]
     n_trials: int
     n_pruned: int
 
 
 def search(
-    sets: Sequence[SiteSet],
+    sets: "Sequence[SiteSet]",
     y: np.ndarray,
     groups: np.ndarray,
     *,
@@ -110,7 +113,7 @@ def _study(storage: Path, seed: int) -> optuna.Study:
 
 
 def _work(
-    sets: Sequence[SiteSet],
+    sets: "Sequence[SiteSet]",
     y: np.ndarray,
     folds: np.ndarray,
     storage: Path,
@@ -129,9 +132,11 @@ def _work(
 
 
 def _objective(
-    trial: optuna.Trial, sets: Sequence[SiteSet], y: np.ndarray, folds: np.ndarray, max_epochs: int
+    trial: optuna.Trial, sets: "Sequence[SiteSet]", y: np.ndarray, folds: np.ndarray, max_epochs: int
 ) -> float:
     """Return the best AUC-PR over the folds, pooled, that was seen at a report; all folds train in step."""
+    from sselib.atomsets import training_epochs
+
     settings = replace(settings_from(_suggested(trial)), max_epochs=max_epochs)
     runs = [
         training_epochs(sets, y, held=folds == k, settings=settings, seed=k) for k in range(folds.max() + 1)
@@ -160,8 +165,10 @@ def _suggested(trial: optuna.Trial) -> dict[str, float]:
     return found
 
 
-def settings_from(found: Mapping[str, float]) -> AtomSetsSettings:
+def settings_from(found: Mapping[str, float]) -> "AtomSetsSettings":
     """Return the settings that a trial's parameters (keys of `SEARCH_SPACE`) stand for."""
+    from sselib.atomsets import AtomSetsSettings
+
     own = {f.name for f in fields(AtomSetsSettings)}
     return AtomSetsSettings(
         site_layers=(int(found["site_width"]),) * int(found["n_site_layers"]),
@@ -170,11 +177,47 @@ def settings_from(found: Mapping[str, float]) -> AtomSetsSettings:
     )
 
 
-def random_settings(n: int, *, seed: int, max_epochs: int) -> list[AtomSetsSettings]:
+def random_settings(n: int, *, seed: int, max_epochs: int) -> "list[AtomSetsSettings]":
     """Return ``n`` settings drawn at random from `SEARCH_SPACE`."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     logging.getLogger("optuna").setLevel(logging.WARNING)
     return [replace(settings_from(_suggested(study.ask())), max_epochs=max_epochs) for _ in range(n)]
+
+
+def network_settings(
+    sets: "Sequence[SiteSet]",
+    y: np.ndarray,
+    groups: np.ndarray,
+    *,
+    n_settings: int,
+    n_trials: int,
+    storage: Path,
+    max_epochs: int,
+    patience: int,
+    seed: int = 0,
+    n_jobs: int = 1,
+) -> "tuple[AtomSetsSettings, ...]":
+    """Return the settings of an ensemble: the best of a search, or without trials fixed ones.
+
+    The fixed ones are the default and, after it, settings drawn at random from `SEARCH_SPACE`.
+    """
+    from sselib.atomsets import AtomSetsSettings
+
+    if n_trials:
+        return search(
+            sets,
+            y,
+            groups,
+            n_trials=n_trials,
+            storage=storage,
+            n_best=n_settings,
+            max_epochs=max_epochs,
+            patience=patience,
+            seed=seed,
+            n_jobs=n_jobs,
+        ).settings
+    fixed = [AtomSetsSettings(), *random_settings(n_settings - 1, seed=seed, max_epochs=max_epochs)]
+    return tuple(replace(s, max_epochs=max_epochs, patience=patience) for s in fixed)
 
 
 def _summary(study: optuna.Study, *, n_best: int, max_epochs: int, patience: int) -> Search:
@@ -192,11 +235,11 @@ def _summary(study: optuna.Study, *, n_best: int, max_epochs: int, patience: int
 
 
 def chosen_on_held_out(
-    sets: Sequence[SiteSet],
+    sets: "Sequence[SiteSet]",
     y: np.ndarray,
     clusters: np.ndarray,
     *,
-    settings: Sequence[AtomSetsSettings],
+    settings: "Sequence[AtomSetsSettings]",
     seed: int = 0,
     n_jobs: int = 1,
 ) -> pd.DataFrame:
@@ -219,10 +262,12 @@ def chosen_on_held_out(
 
 
 def _best_epoch(
-    sets: Sequence[SiteSet], y: np.ndarray, held: np.ndarray, settings: AtomSetsSettings, seed: int
+    sets: "Sequence[SiteSet]", y: np.ndarray, held: np.ndarray, settings: "AtomSetsSettings", seed: int
 ) -> tuple[float, float]:
     """Return the highest AUC-PR and the highest MCC of any epoch on the held rows."""
     import torch
+
+    from sselib.atomsets import training_epochs
 
     torch.set_num_threads(1)
     ones, truth = np.ones((int(held.sum()), 1)), y[held].astype(float)

@@ -70,13 +70,12 @@ def _held_out_groups(splits: Sequence[Split], n_rows: int) -> dict[tuple[str, in
 def inner_splits(inputs: Inputs, outer: Split, cluster: np.ndarray) -> list[Split]:
     """Return inner folds of the training rows; ``cluster`` (n,) is the fold that holds each row out.
 
-    Random for random protocols; whole clusters for ``loco``, one at a time, where rows in none always
-    train; whole groups of the protocol for ``group_...``; near-duplicates and publications otherwise.
+    Random for random protocols; whole clusters for ``loco``, at most five folds of them, where rows in no
+    cluster always train; whole groups of the protocol for ``group_...``; near-duplicates and publications
+    otherwise.
     """
     if outer.protocol in CLUSTERED:
-        known = sorted(set(cluster[outer.train]) - {-1})
-        pairs = [(cluster[outer.train] != c, cluster[outer.train] == c) for c in known]
-        folds = [(np.flatnonzero(a), np.flatnonzero(b)) for a, b in pairs]
+        folds = _cluster_folds(cluster[outer.train])
     elif outer.protocol in _RANDOM:
         folds = list(KFold(N_INNER, shuffle=True, random_state=0).split(outer.train))
     else:
@@ -87,6 +86,17 @@ def inner_splits(inputs: Inputs, outer: Split, cluster: np.ndarray) -> list[Spli
         replace(outer, fold=k, train=outer.train[a], test=outer.train[b]) for k, (a, b) in enumerate(folds)
     ]
     return [s for s in inner if len(set(inputs.y[s.train])) == 2]
+
+
+def _cluster_folds(cluster: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return folds of whole clusters; rows in no cluster (-1) are in every training part."""
+    clustered = np.flatnonzero(cluster != -1)
+    groups = cluster[clustered]
+    n_folds = min(N_INNER + 1, len(set(groups)))
+    if n_folds < 2:
+        return []
+    held = [clustered[b] for _, b in GroupKFold(n_folds).split(clustered, groups=groups)]
+    return [(np.setdiff1d(np.arange(len(cluster)), b), b) for b in held]
 
 
 def _choose(
@@ -101,6 +111,9 @@ def _choose(
     rows = [logits[k : k + len(names)] for k in range(0, len(logits), len(names))]
     labels = [inputs.y[s.test] for s in inner]
     per_fold = outer.protocol in CLUSTERED
+    if not inner:  # nothing to choose on: every member, threshold 0.5
+        mean = np.mean(rows[0], axis=0)
+        return 1 / (1 + np.exp(-mean)), Choice(tuple(names), 0.5, 0.0, 0.0)
     best = None
     for members in _subsets(len(names)):
         blended = [np.mean([found[m] for m in members], axis=0) for found in rows[1:]]

@@ -53,8 +53,10 @@ CLASSIFIERS: tuple[str, ...] = (
     "xgb_sigma/elements_all_rows",
     "logistic/sendek",
     "logistic/pooled_v1",
+    "logistic/pooled_chgnet_v1",
     "atomsets/v1",
     "atomsets/v0123_occupancy",
+    "atomsets/chgnet_v1",
     BLEND,
     CHOSEN,
 )
@@ -63,8 +65,14 @@ LAYERS_OF: Mapping[str, tuple[str, ...]] = {
     "v1": ("V1",),
     "v0123_occupancy": ("V0", "V1", "V2", "V3", "occupancy"),
 }
+CHGNET_LAYERS_OF: Mapping[str, tuple[str, ...]] = {"chgnet_v1": ("V1",)}  # of the second parent
 _CONTROL_CASES = ("mean/none", "1nn/composition", "shuffled/all")
-_NEEDS_SITES = ("pooled_v1", *LAYERS_OF, "atomsets+xgb")
+_SETS_NEEDED: Mapping[str, str] = {  # by feature name
+    "pooled_v1": "v1",
+    "pooled_chgnet_v1": "chgnet_v1",
+    "atomsets+xgb": "v0123_occupancy",
+    **{name: name for name in (*LAYERS_OF, *CHGNET_LAYERS_OF)},
+}
 XGB_SETTINGS: Mapping[str, float] = {
     "n_estimators": 300,
     "max_depth": 4,
@@ -79,7 +87,11 @@ _ALL_ROWS_GROUPS: Mapping[str, tuple[str, ...]] = {  # feature groups of noteboo
 _N_TREES = 200
 _LOGIT_PER_DECADE = 2.0  # how a predicted log10(S/cm) above the limit becomes a logit
 _LIMIT_LOG10_SIGMA = -4.0  # superionic: at least 1e-4 S/cm (McHaffie et al.)
-_LOGISTIC_C: Mapping[str, float] = {"sendek": 1.0, "pooled_v1": 0.01}  # inverse strength of the L2 penalty
+_LOGISTIC_C: Mapping[str, float] = {
+    "sendek": 1.0,
+    "pooled_v1": 0.01,
+    "pooled_chgnet_v1": 0.01,
+}  # inverse strength of the L2 penalty
 _INNER_FOLDS = 6  # one of them says when AtomSets stops
 
 
@@ -161,24 +173,30 @@ def read_structures(rows: pd.DataFrame, structures: pd.DataFrame) -> dict[str, S
     return {row: structure_from_json(texts[key]) for row, key in pairs}
 
 
-def site_inputs(structures: Mapping[str, Structure], *, parent: str, representation: str) -> SiteInputs:
+def site_inputs(
+    structures: Mapping[str, Structure], *, parent: str, representation: str, second_parent: str = ""
+) -> SiteInputs:
     """Return the site sets of all feature names, or why they cannot be had.
 
     An empty ``parent`` means that none is wanted. Without torch or without the weights (mirror, cache or
-    download) the reason is returned, so that a notebook can go on with the other models.
+    download) the reason is returned, so that a notebook can go on with the other models. ``second_parent``
+    may be "chgnet"; a structure that either parent cannot take is rejected for both.
     """
     if not parent:
         return SiteInputs(why_missing="no parent model is named (parameter `parent`)")
+    cases = [(parent, LAYERS_OF)] + ([(second_parent, CHGNET_LAYERS_OF)] if second_parent else [])
     try:
         found = {
-            name: site_sets(structures, parent=parent, representation=representation, layers=layers)
-            for name, layers in LAYERS_OF.items()
+            name: site_sets(structures, parent=of, representation=representation, layers=layers)
+            for of, names in cases
+            for name, layers in names.items()
         }
     except ModuleNotFoundError as error:
         return SiteInputs(why_missing=f"{error.name} is not installed (pip install -e '.[atomsets]')")
     except DataError as error:
         return SiteInputs(why_missing=str(error))
-    return SiteInputs({name: f.sets for name, f in found.items()}, found["v1"].rejects)
+    rejects = pd.concat([f.rejects for f in found.values()]).drop_duplicates("id", ignore_index=True)
+    return SiteInputs({name: f.sets for name, f in found.items()}, rejects)
 
 
 def sendek_table(
@@ -233,7 +251,8 @@ def classifier_inputs(
     matrices |= {"sendek": sendek.loc[ids].to_numpy(float), "none": np.zeros((len(ids), 1))}
     sets = {name: [by_id[i] for i in ids] for name, by_id in sites.sets.items()}
     if sets:
-        matrices["pooled_v1"] = pooled(sets["v1"])
+        pooled_of = {n: s for n, s in _SETS_NEEDED.items() if n.startswith("pooled") and s in sets}
+        matrices |= {name: pooled(sets[of]) for name, of in pooled_of.items()}
     return Inputs(
         table=table,
         y=table[Curated.SUPERIONIC].to_numpy(int),
@@ -313,7 +332,8 @@ def possible_models(models: Sequence[str], inputs: Inputs) -> list[str]:
                 f"model {name!r} is unknown: expected one of {', '.join(CLASSIFIERS)}."
                 f"{nearest(name, list(CLASSIFIERS))}"
             )
-    return [m for m in models if inputs.sets or m.partition("/")[2] not in _NEEDS_SITES]
+    needed = {m: _SETS_NEEDED.get(m.partition("/")[2]) for m in models}
+    return [m for m in models if needed[m] is None or needed[m] in inputs.sets]
 
 
 def clusters_by_seed(table: pd.DataFrame, *, seeds: Sequence[int]) -> dict[int, Clusters]:

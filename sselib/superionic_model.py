@@ -298,7 +298,7 @@ def fit_calibration(logits: np.ndarray, y: np.ndarray) -> Calibration:
 
 @dataclass(frozen=True)
 class EnsembleSettings:
-    """``n_seeds`` networks for each of ``networks``, ``n_bags`` bags; ``n_check_seeds`` in each check fold."""
+    """``n_seeds`` networks for each of ``networks``, ``n_bags`` bags; in a check fold ``n_check_seeds``."""
 
     networks: "tuple[AtomSetsSettings, ...]" = ()
     n_seeds: int = 2
@@ -330,8 +330,8 @@ def fit_superionic_model(
 ) -> FittedEnsemble:
     """Return the ensemble trained on every labelled row, calibrated on held-out groups.
 
-    ``labelled`` is a curated table, ``sets`` the site features by row id (of ``sites``; empty without a parent
-    model). The weight of the networks is the one of `NETWORK_WEIGHTS` with the lowest held-out log loss.
+    ``labelled`` is a curated table, ``sets`` the site features by row id (of ``sites``; empty without a
+    parent model). The weight of the networks is that of `NETWORK_WEIGHTS` with the lowest held-out log loss.
     """
     rows = labelled[labelled[Curated.SUPERIONIC].notna()].reset_index(drop=True)
     checks = [_check_fold(rows, sets, fold, k, settings) for k, fold in enumerate(_check_folds(rows))]
@@ -356,7 +356,7 @@ def fit_superionic_model(
 
 @dataclass(frozen=True)
 class _Check:
-    """One held-out fold: rows, mean logit of the bags (n,) and of the networks (NaN without site features)."""
+    """One held-out fold: rows, mean logit of bags (n,) and of networks (n,), NaN without site features."""
 
     rows: pd.DataFrame
     bags: np.ndarray

@@ -60,8 +60,8 @@ class Comparison:
         verdict = "no clear difference" if low <= 0 <= high else "a difference"
         return (
             f"{int(self.scores['n'].iloc[0])} of {len(self.outcomes)} rows have both versions, "
-            f"{self.n_ordered} of them ordered here. Ordered minus disordered is {value:+.2f} in AUC-PR, 95 % interval "
-            f"[{low:+.2f}, {high:+.2f}]: {verdict}."
+            f"{self.n_ordered} of them ordered here. Ordered minus disordered is {value:+.2f} in AUC-PR, 95 % "
+            f"interval [{low:+.2f}, {high:+.2f}]: {verdict}."
         )
 
 

@@ -7,7 +7,6 @@ that are given take part, and trials are kept in a file, so that several process
 interrupted one goes on.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -76,7 +75,7 @@ def search(
     ``groups`` (n,): rows of one group share a fold. Trials lie in the file ``storage``; those that are there
     already count. Each of ``n_jobs`` processes takes its share. Raises `ParameterError` for too few groups.
     """
-    logging.getLogger("optuna").setLevel(logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     folds = _folds(np.asarray(y, int), groups)
     Path(storage).parent.mkdir(parents=True, exist_ok=True)
     todo = n_trials - len(_study(storage, seed).get_trials(states=_FINISHED))
@@ -125,7 +124,7 @@ def _work(
     import torch
 
     torch.set_num_threads(1)
-    logging.getLogger("optuna").setLevel(logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     _study(storage, seed).optimize(
         lambda trial: _objective(trial, sets, np.asarray(y, int), folds, max_epochs), n_trials=n_trials
     )
@@ -179,8 +178,8 @@ def settings_from(found: Mapping[str, float]) -> "AtomSetsSettings":
 
 def random_settings(n: int, *, seed: int, max_epochs: int) -> "list[AtomSetsSettings]":
     """Return ``n`` settings drawn at random from `SEARCH_SPACE`."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-    logging.getLogger("optuna").setLevel(logging.WARNING)
     return [replace(settings_from(_suggested(study.ask())), max_epochs=max_epochs) for _ in range(n)]
 
 

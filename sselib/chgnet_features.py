@@ -13,11 +13,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-import spglib
 import torch
 from chgnet.graph.crystalgraph import CrystalGraph
 from chgnet.model.model import BatchedGraph, CHGNet
-from pymatgen.core import Lattice, Structure
+from pymatgen.core import Structure
 
 from sselib.errors import DataError
 from sselib.megnet import site_species
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from chgnet.graph.converter import CrystalGraphConverter
 
 CHGNET_MODEL = "0.3.0"
-_SYMPREC_ANGSTROM = 1e-3  # sites repeat within this distance when the primitive cell is sought
 _MAX_ANGLES = 150_000  # of a structure's graph; the largest of OBELiX has 67,000
 
 
@@ -40,9 +38,9 @@ def load_chgnet() -> CHGNet:
 def chgnet_layers(structure: Structure) -> dict[str, np.ndarray]:
     """Return V0 (the embedding) and V1 to V4 (after each convolution) per site, shape (n_sites, 64) each.
 
-    V4 is taken before the readout's normalisation. `primitive_cell` first makes it cheaper. Raises
-    `StructureNotSupportedError` for an element beyond Pu and `DataError` where sites are so dense that the
-    graph would not fit in memory.
+    V4 is taken before the readout's normalisation. `sselib.representations.primitive_cell` first makes it
+    cheaper. Raises `StructureNotSupportedError` for an element beyond Pu and `DataError` where sites are so
+    dense that the graph would not fit in memory.
     """
     model = load_chgnet()
     embedded = _embedded(structure, model)
@@ -55,21 +53,6 @@ def chgnet_layers(structure: Structure) -> dict[str, np.ndarray]:
         )
         layers = [embedded, *_convolved(model, embedded, batch)]
     return {f"V{k}": values.numpy() for k, values in enumerate(layers)}
-
-
-def primitive_cell(structure: Structure) -> Structure:
-    """Return the primitive cell, occupancies kept, or the structure itself where there is no smaller one.
-
-    Equivalent sites have equal features, so a structure loses nothing but repetitions.
-    """
-    kinds: dict[str, int] = {}
-    numbers = [kinds.setdefault(str(site.species), len(kinds) + 1) for site in structure]
-    cell = (structure.lattice.matrix, structure.frac_coords, numbers)
-    found = spglib.standardize_cell(cell, to_primitive=True, no_idealize=True, symprec=_SYMPREC_ANGSTROM)
-    if found is None or len(found[2]) >= len(structure):
-        return structure
-    species = {number: structure[numbers.index(number)].species for number in kinds.values()}
-    return Structure(Lattice(found[0]), [species[k] for k in found[2]], found[1])
 
 
 def _embedded(structure: Structure, model: CHGNet) -> torch.Tensor:

@@ -33,13 +33,6 @@ class Choice:
     mcc: float
 
 
-def chosen_probabilities(
-    inputs: Inputs, splits: Sequence[Split], settings: ClassifierSettings
-) -> list[np.ndarray]:
-    """Return the probabilities of each split's test rows by the blend chosen on its training rows."""
-    return [p for p, _ in choose_and_predict(inputs, splits, settings)]
-
-
 def choose_and_predict(
     inputs: Inputs, splits: Sequence[Split], settings: ClassifierSettings
 ) -> list[tuple[np.ndarray, Choice]]:

@@ -33,7 +33,7 @@ from sselib.composition import element_fractions, elmd_distances, l1_distances
 from sselib.errors import DataError, ParameterError, nearest
 from sselib.models import NearestComposition, feature_columns
 from sselib.progress import progress
-from sselib.runfolder import write_whole
+from sselib.runfolder import to_json, write_whole
 from sselib.sendek import SENDEK_FEATURES, sendek_features
 from sselib.site_features import pooled, site_sets
 from sselib.splits import MATERIAL_GROUP, SAME_COMPOSITION_L1, Split, protocol_splits, row_groups
@@ -86,7 +86,7 @@ _ALL_ROWS_GROUPS: Mapping[str, tuple[str, ...]] = {  # feature groups of noteboo
 }
 _N_TREES = 200
 _LOGIT_PER_DECADE = 2.0  # how a predicted log10(S/cm) above the limit becomes a logit
-_LIMIT_LOG10_SIGMA = -4.0  # superionic: at least 1e-4 S/cm (McHaffie et al.)
+SUPERIONIC_LOG10_SIGMA = -4.0  # superionic: at least 1e-4 S/cm (McHaffie et al.)
 _LOGISTIC_C: Mapping[str, float] = {
     "sendek": 1.0,
     "pooled_v1": 0.01,
@@ -449,7 +449,7 @@ def class_predictions(
         found[BLEND] = [(a + b) / 2 for a, b in zip(*(found[m] for m in BLENDED), strict=True)]
     if CHOSEN in models:
         path = parts / f"{_fingerprint(CHOSEN, inputs, splits, settings)}.npz" if parts else None
-        found[CHOSEN] = _kept(path, lambda: _chosen(inputs, splits, settings))
+        found[CHOSEN] = _kept(path, lambda: _chosen(inputs, splits, settings, path))
     shown = [m for m in found if m in models or m in _CONTROL_CASES]
     frames = [_frame(inputs, s, p, m) for m in shown for s, p in zip(splits, found[m], strict=True)]
     return pd.concat(frames, ignore_index=True).assign(**{C.DATASET: dataset})[[str(c) for c in C]]
@@ -491,10 +491,33 @@ def _seen_by(name: str, inputs: Inputs) -> list[np.ndarray]:
     return own
 
 
-def _chosen(inputs: Inputs, splits: Sequence[Split], settings: ClassifierSettings) -> list[np.ndarray]:
-    from sselib.chosen_blend import chosen_probabilities
+def _chosen(
+    inputs: Inputs, splits: Sequence[Split], settings: ClassifierSettings, path: Path | None
+) -> list[np.ndarray]:
+    """Return the probabilities of `blend/chosen`; what it chose is kept beside them."""
+    from sselib.chosen_blend import choose_and_predict
 
-    return chosen_probabilities(inputs, splits, settings)
+    found = choose_and_predict(inputs, splits, settings)
+    rows = [
+        {"protocol": s.protocol, "repeat": s.repeat, "fold": s.fold, **asdict(choice)}
+        for s, (_, choice) in zip(splits, found, strict=True)
+    ]
+    if path:
+        write_whole(path.with_suffix(".json"), lambda p: p.write_text(to_json(rows), encoding="utf-8"))
+    return [p for p, _ in found]
+
+
+def chosen_members(
+    inputs: Inputs, splits: Sequence[Split], *, settings: ClassifierSettings, parts: Path
+) -> pd.DataFrame:
+    """Return what `blend/chosen` chose in a `class_predictions` with the same arguments, one row per split.
+
+    Columns: protocol, repeat, fold, members (names joined by " + "), threshold, and auc_pr and mcc on the
+    inner folds.
+    """
+    path = parts / f"{_fingerprint(CHOSEN, inputs, splits, settings)}.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    return pd.DataFrame([{**row, "members": " + ".join(row["members"])} for row in rows])
 
 
 def _probabilities(
@@ -531,7 +554,7 @@ def probability_of(fitted: BaseEstimator, X: np.ndarray) -> np.ndarray:
         return np.asarray(fitted.predict_proba(X)[:, 1], float)
     found = np.asarray(fitted.predict(X), float)
     if isinstance(fitted, XGBRegressor):
-        return 1 / (1 + np.exp(-_LOGIT_PER_DECADE * (found - _LIMIT_LOG10_SIGMA)))
+        return 1 / (1 + np.exp(-_LOGIT_PER_DECADE * (found - SUPERIONIC_LOG10_SIGMA)))
     return found
 
 

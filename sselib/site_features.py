@@ -21,7 +21,7 @@ from pymatgen.core import Structure
 from sselib import registry
 from sselib.errors import DataError, ParameterError, nearest
 from sselib.progress import progress
-from sselib.representations import Representation, simplify
+from sselib.representations import Representation, primitive_cell, simplify
 from sselib.runfolder import write_whole
 from sselib.structures import structure_to_json
 
@@ -137,7 +137,7 @@ def _megnet_layers(structure: Structure, model: "MegnetModel") -> dict[str, np.n
 
 
 def _chgnet_layers(structure: Structure) -> dict[str, np.ndarray]:
-    from sselib.chgnet_features import chgnet_layers, primitive_cell
+    from sselib.chgnet_features import chgnet_layers
 
     primitive = primitive_cell(structure)
     return {**chgnet_layers(primitive), "occupancy": occupancies(primitive)}

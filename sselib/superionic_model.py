@@ -24,7 +24,7 @@ from sklearn.model_selection import GroupKFold
 from xgboost import XGBClassifier, XGBRegressor
 
 from sselib.classifiers import inner_part, make_classifier, probability_of
-from sselib.columns import Curated, Entry
+from sselib.columns import ClassPrediction, Curated, Entry
 from sselib.composition import element_fractions, l1_distances, parse_formula
 from sselib.errors import DataError, FormulaError, RunError
 from sselib.features.stoichiometry import elemental_features
@@ -441,6 +441,12 @@ def _held_out(checks: Sequence[_Check], route: str, weight: float) -> pd.DataFra
         calibration = fit_calibration(other["logit"].to_numpy(), other["superionic"].to_numpy())
         p[own] = calibration(found["logit"].to_numpy()[own])
     return found.assign(p_superionic=p)
+
+
+def as_predictions(held_out: pd.DataFrame, *, dataset: str) -> pd.DataFrame:
+    """Return held-out rows (with a column log10_sigma) with the columns of `ClassPrediction`."""
+    found = held_out.assign(model="ensemble", protocol="group_material", repeat=0, dataset=dataset)
+    return found.rename(columns={"route": "features"})[[str(c) for c in ClassPrediction]]
 
 
 def training_table(labelled: pd.DataFrame, *, with_structure: Sequence[str]) -> pd.DataFrame:

@@ -9,9 +9,10 @@ from pymatgen.core import Lattice, Structure
 pytest.importorskip("chgnet", reason="chgnet is not installed: pip install -e '.[atomsets]'")
 
 from sselib import chgnet_features
-from sselib.chgnet_features import chgnet_layers, load_chgnet, primitive_cell
+from sselib.chgnet_features import chgnet_layers, load_chgnet
 from sselib.errors import DataError
 from sselib.megnet import StructureNotSupportedError
+from sselib.representations import primitive_cell
 from sselib.site_features import pooled, site_sets
 
 PEROVSKITE = Structure(

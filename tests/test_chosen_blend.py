@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sselib import classifiers
 from sselib.chosen_blend import choose_and_predict, inner_splits
 from sselib.classifiers import (
     CHOSEN,
@@ -20,6 +21,13 @@ from sselib.splits import Split
 
 NAMES = ("extra_trees/lattice_all_rows", "xgb/elements_all_rows")
 SETTINGS = ClassifierSettings(n_jobs=1, blended=NAMES)
+
+
+@pytest.fixture(autouse=True)
+def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small forests, so that the tests take seconds."""
+    monkeypatch.setattr(classifiers, "_N_TREES", 20)
+    monkeypatch.setitem(classifiers.XGB_SETTINGS, "n_estimators", 30)
 
 
 def some_inputs(*, n: int = 72, n_unpaired: int = 24, seed: int = 0) -> Inputs:

@@ -111,7 +111,7 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     predict.add_argument("--confidence", type=float, default=0.9, help="of the interval lower to upper (0.9)")
     predict.add_argument("--formula-column", default="formula", metavar="NAME", help="column of the formulas")
     predict.add_argument("--id-column", default="id", metavar="NAME", help="column of the ids, if any")
-    predict.add_argument("--chunk", type=int, help="inputs scored at a time (4000 formulas, 64 structures)")
+    predict.add_argument("--chunk", type=int, help="inputs scored at a time (2000 formulas, 64 structures)")
     predict.add_argument("--max-cif-mb", type=_positive, default=5.0, help="larger CIFs get a note (5)")
     predict.add_argument("--cif-seconds", type=_positive, default=20.0, help="time to read one CIF (20)")
     predict.add_argument("--resume", action="store_true", help="continue an interrupted output")

@@ -38,7 +38,7 @@ from sselib.superionic_model import SuperionicModel, load_superionic_model
 
 T = TypeVar("T")
 COLUMNS = tuple(str(column) for column in Predicted)
-CHUNK_FORMULAS, CHUNK_STRUCTURES = 4000, 64
+CHUNK_FORMULAS, CHUNK_STRUCTURES = 2000, 64
 _MIN_SHARED = 200  # formulas that are worth a second thread
 _SIGMA = ["log10_sigma", "lower", "upper"]
 _SUPERIONIC = ["p_superionic", "p_superionic_sd", "d_training"]
@@ -51,7 +51,7 @@ class PredictRequest:
     """What `sse predict` was asked for.
 
     ``source``: a table with a column of formulas, a CIF, a folder of CIFs, or ``-`` for standard input.
-    ``chunk`` None: 4000 formulas or 64 structures at a time.
+    ``chunk`` None: 2000 formulas or 64 structures at a time.
     """
 
     source: Path

@@ -16,6 +16,7 @@ from sselib.columns import Curated, Entry
 from sselib.composition import canonical, chemical_system, element_fractions
 from sselib.conductivity_model import save_conductivity_model, train_conductivity_model
 from sselib.errors import DataError, ParameterError, RunError, SSEError
+from sselib.models import ModelOptions
 from sselib.predict import COLUMNS, PredictRequest, robust
 from sselib.prediction_inputs import SeenInputs, n_cores
 from sselib.structure_input import CifLimits
@@ -342,7 +343,7 @@ def _trained_run(root: Path) -> Path:
             Curated.N_MEASUREMENTS: 1,
         }
     )
-    model = train_conductivity_model(labelled, n_trees=9)
+    model = train_conductivity_model(labelled, options=ModelOptions(n_trees=9))
     save_conductivity_model(model, folder=root / "04_gbr_shap" / "models")
     return root
 

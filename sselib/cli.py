@@ -34,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"sselib {__version__}")
     parser.set_defaults(debug=False)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_run, _add_report, _add_data, _add_check):
+    for add in (_add_run, _add_report, _add_predict, _add_data, _add_check):
         add(commands)
     return parser
 
@@ -97,6 +97,54 @@ def _report(options: argparse.Namespace) -> int:
     for page in render(options.run):
         _say(f"{page} ({page.stat().st_size / 1e6:.1f} MB)")
     return 0
+
+
+def _add_predict(commands: argparse._SubParsersAction) -> None:
+    text = "score formulas or crystal structures with the models of a run, one row each, in order"
+    predict = commands.add_parser("predict", help=text, description=text)
+    source_help = (
+        "CSV/TSV with a column formula, list of formulas, CIF, folder of CIFs, or - (standard input)"
+    )
+    predict.add_argument("source", type=Path, metavar="INPUT", help=source_help)
+    predict.add_argument("--run", type=Path, required=True, metavar="RUN", help="run folder with 04 (and 06)")
+    predict.add_argument("--out", type=Path, required=True, metavar="CSV", help="file to write")
+    predict.add_argument("--confidence", type=float, default=0.9, help="of the interval lower to upper (0.9)")
+    predict.add_argument("--formula-column", default="formula", metavar="NAME", help="column of the formulas")
+    predict.add_argument("--id-column", default="id", metavar="NAME", help="column of the ids, if any")
+    predict.add_argument("--chunk", type=int, help="inputs scored at a time (2000 formulas, 64 structures)")
+    predict.add_argument("--max-cif-mb", type=_positive, default=5.0, help="larger CIFs get a note (5)")
+    predict.add_argument("--cif-seconds", type=_positive, default=20.0, help="time to read one CIF (20)")
+    predict.add_argument("--resume", action="store_true", help="continue an interrupted output")
+    predict.add_argument("--debug", action="store_true", help="show the full traceback of an error")
+    predict.set_defaults(command=_predict)
+
+
+def _positive(text: str) -> float:
+    """Return a number above 0; argparse turns the error into a line about wrong usage."""
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return number
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from sselib.predict import PredictRequest, predict
+    from sselib.structure_input import CifLimits
+
+    request = PredictRequest(
+        source=options.source,
+        run=options.run,
+        out=options.out,
+        confidence=options.confidence,
+        formula_column=options.formula_column,
+        id_column=options.id_column,
+        chunk=options.chunk,
+        resume=options.resume,
+        limits=CifLimits(max_bytes=int(options.max_cif_mb * 1e6), timeout_s=options.cif_seconds),
+    )
+    done = predict(request, say=lambda text: print(text, file=sys.stderr, flush=True))
+    _say(f"{done.out}: {done.rows} rows, {done.scored} scored, {done.rows - done.scored} with a note instead")
+    return 0 if done.scored else 1
 
 
 def _add_data(commands: argparse._SubParsersAction) -> None:

@@ -120,3 +120,20 @@ class ClassPrediction(StrEnum):
 
 # Names of the controls that stand beside every model.
 CONTROLS: tuple[str, ...] = ("mean", "median", "1nn", "shuffled")
+
+
+class Predicted(StrEnum):
+    """One row of `sse predict`: an input, its scores and what to know about them."""
+
+    ID = "id"
+    FORMULA = "formula"  # as given; of a structure, the content of its cell
+    LOG10_SIGMA = "log10_sigma"  # log10(S/cm) at room temperature
+    LOWER = "lower"  # log10(S/cm), interval of the confidence asked for
+    UPPER = "upper"
+    P_SUPERIONIC = "p_superionic"  # probability that sigma >= 1e-4 S/cm
+    P_SUPERIONIC_SD = "p_superionic_sd"  # standard deviation over the ensemble
+    D_TRAINING = "d_training"  # distance to the training data in the classifier's own measure
+    IN_DOMAIN = "in_domain"  # see sselib.applicability
+    NEAREST = "nearest"  # nearest training compound, its measured value, L1 distance of composition
+    MODEL = "model"
+    NOTE = "note"

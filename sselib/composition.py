@@ -48,15 +48,16 @@ def parse_formula(text: str) -> Composition:
         composition = Composition(cleaned, strict=True)
     except (ValueError, KeyError) as error:
         raise FormulaError(f"formula {text!r} cannot be read: {error}") from error
-    if not composition or min(composition.values()) <= 0:
+    if not composition or not 0 < min(composition.values()) <= max(composition.values()) < np.inf:
         raise FormulaError(f"formula {text!r} has no element with a positive amount")
     return composition
 
 
 def _clean(text: str) -> str:
-    """Normalise brackets, subscripts, middle dots and blanks of a formula."""
-    table = str.maketrans("₀₁₂₃₄₅₆₇₈₉[]{}·", "0123456789()() ")
-    return re.sub(r"\s+", "", _CHUNK.sub("", str(text)).translate(table))
+    """Normalise brackets, subscripts, blanks, and middle dots that no amount follows, of a formula."""
+    table = str.maketrans("₀₁₂₃₄₅₆₇₈₉[]{}", "0123456789()()")
+    plain = re.sub(r"\s+", "", _CHUNK.sub("", str(text)).translate(table))
+    return re.sub(r"·(?![\d.])", "", plain)  # "LiI·3H2O" is not LiI3H2O: see sselib.formula_input
 
 
 def canonical(composition: Composition | str) -> str:

@@ -1,0 +1,110 @@
+"""The output of `sse predict`: it grows aside, chunk by chunk, and gets its name when it is whole."""
+
+import csv
+import fcntl
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from sselib.errors import DataError, RunError
+from sselib.runfolder import to_json, write_whole
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an output is: complete rows, those of them with a score, and bytes."""
+
+    rows: int = 0
+    scored: int = 0
+    n_bytes: int = 0
+
+
+class PredictionFile:
+    """A CSV that is written in chunks and can be continued (a context manager).
+
+    ``basis`` describes everything that the rows depend on. With ``resume`` the rows of an interrupted
+    output with the same basis are kept, otherwise it starts anew; ``restarted_because`` then says why.
+    Raises `RunError` where another process writes to the same output, `DataError` where it cannot be
+    written at all.
+    """
+
+    def __init__(
+        self, out: Path, *, columns: Sequence[str], basis: Mapping[str, object], resume: bool
+    ) -> None:
+        self.out, self._columns = out, columns
+        self._basis = json.loads(to_json(basis))
+        self._partial = out.with_name(f".{out.name}.partial")
+        self._state = out.with_name(f".{out.name}.partial.json")
+        self._file = self._opened()
+        self.done, self.restarted_because = self._found() if resume else (Progress(), "")
+        self._begin()
+
+    def _opened(self) -> io.BufferedRandom:
+        if self.out.is_dir():
+            raise DataError(f"{self.out} is a folder: expected the name of a CSV file for --out")
+        try:
+            self.out.parent.mkdir(parents=True, exist_ok=True)
+            self._partial.touch()
+            file = self._partial.open("r+b")
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunError(
+                f"another 'sse predict' writes {self.out}: give another name with --out"
+            ) from error
+        except OSError as error:
+            raise DataError(f"{self.out} cannot be written: {error.strerror or error}") from error
+        return file
+
+    def _found(self) -> tuple[Progress, str]:
+        """Return how far an interrupted output is, and why it cannot be continued where it cannot."""
+        if not self._state.is_file():
+            return Progress(), "nothing to resume"
+        try:
+            state = json.loads(self._state.read_text(encoding="utf-8"))
+            done = Progress(**state["done"])
+        except (ValueError, KeyError, TypeError):
+            return Progress(), "the record of the interrupted output cannot be read"
+        changed = [k for k in self._basis if state["basis"].get(k) != self._basis[k]]
+        if changed:
+            return Progress(), f"changed since then: {', '.join(changed)}"
+        if self._partial.stat().st_size < done.n_bytes:
+            return Progress(), "the interrupted output was cut"
+        return done, ""
+
+    def _begin(self) -> None:
+        self._file.truncate(self.done.n_bytes)
+        self._file.seek(self.done.n_bytes)
+        if self.done.n_bytes == 0:
+            self._write([self._columns], scored=0, rows_done=0)
+
+    def append(self, rows: Sequence[Sequence[str]], *, scored: int) -> None:
+        """Add complete rows, and record that they are there."""
+        self._write(rows, scored=scored, rows_done=len(rows))
+
+    def _write(self, rows: Sequence[Sequence[str]], *, scored: int, rows_done: int) -> None:
+        text = io.StringIO(newline="")
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        n_bytes = self._file.write(text.getvalue().encode("utf-8", errors="replace"))
+        self._file.flush()
+        done = self.done
+        self.done = Progress(done.rows + rows_done, done.scored + scored, done.n_bytes + n_bytes)
+        state = {"basis": self._basis, "done": vars(self.done)}
+        write_whole(self._state, lambda p: p.write_text(to_json(state), encoding="utf-8"))
+
+    def finish(self) -> Path:
+        """Give the output its name; it replaces what was there."""
+        self._file.close()
+        self._partial.replace(self.out)
+        self._state.unlink(missing_ok=True)
+        return self.out
+
+    def __enter__(self) -> "PredictionFile":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._file.close()

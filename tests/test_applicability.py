@@ -1,0 +1,83 @@
+"""The domain of a model: distances, elements, and what the nearest compound says."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sselib.applicability import domain_errors, judge, nearest_other, training_space
+from sselib.composition import element_fractions
+from sselib.errors import RunError
+
+TRAINING = pd.DataFrame(
+    [
+        ("Li6PS5Cl", -2.5, False),
+        ("Li12P2S10Cl2", -3.5, True),
+        ("Li6PS5Br", -3.0, False),
+        ("Li3PS4", -4.0, False),
+        ("Li2S", -10.0, True),
+    ],
+    columns=["formula", "log10_sigma", "censored"],
+)
+
+
+def judged(*formulas: str) -> pd.DataFrame:
+    return judge(training_space(TRAINING), element_fractions(formulas).to_numpy())
+
+
+def test_threshold_is_the_quantile_of_leave_one_out_distances_of_distinct_compositions() -> None:
+    fractions = element_fractions(["Li6PS5Cl", "Li6PS5Br", "Li3PS4", "Li2S"]).to_numpy()
+    loop = [
+        min(np.abs(a - b).sum() for j, b in enumerate(fractions) if j != i) for i, a in enumerate(fractions)
+    ]
+    assert nearest_other(fractions) == pytest.approx(loop)
+    assert training_space(TRAINING).threshold_l1 == pytest.approx(np.quantile(loop, 0.95))
+    assert training_space(TRAINING, quantile=0.5).threshold_l1 == pytest.approx(np.median(loop))
+
+
+def test_a_training_composition_is_its_own_nearest_however_it_is_written() -> None:
+    found = judged("Li6PS5Cl", "Cl3S15P3Li18")
+    assert found["distance_l1"].tolist() == pytest.approx([0, 0], abs=1e-9)
+    assert found["in_domain"].all() and found["measured"].all()
+    assert found["nearest"][0].startswith("Li6PS5Cl: log10 sigma -3.50 to -2.50, 2 entries, 1 of them upper")
+
+
+def test_distance_is_that_of_a_loop_and_names_the_value() -> None:
+    found = judged("Li2S0.9Se0.1")
+    expected = 2 * 0.1 / 3
+    assert found["distance_l1"][0] == pytest.approx(expected)
+    assert found["nearest"][0] == f"Li2S: log10 sigma <= -10.00 (L1 {expected:.3f})"
+    assert not found["measured"][0]
+
+
+def test_an_element_never_seen_is_out_of_the_domain_however_little_there_is() -> None:
+    found = judged("Li6PS5Cl0.999U0.001", "Li6PS5Cl0.999Br0.001")
+    assert found["in_domain"].tolist() == [False, True] and found["unseen"].tolist() == ["U", ""]
+
+
+def test_what_is_far_is_out_of_the_domain() -> None:
+    assert judged("LiCl", "Li6PS5Cl0.9Br0.1")["in_domain"].tolist() == [False, True]
+
+
+def test_a_training_table_that_cannot_serve_says_so() -> None:
+    with pytest.raises(RunError, match="lacks censored"):
+        training_space(TRAINING.drop(columns="censored"))
+    with pytest.raises(RunError, match="at least two"):
+        training_space(TRAINING.head(2))
+
+
+def held_out(ids: list[str], errors: list[float], **columns: object) -> pd.DataFrame:
+    return pd.DataFrame({"id": ids, "y_true": -5.0, "y_pred": np.array(errors) - 5.0}).assign(**columns)
+
+
+def test_errors_inside_and_outside_are_those_of_the_folds_own_training_rows() -> None:
+    formulas = pd.Series(
+        {f"s{k}": f"Li6PS5Cl{1 + k / 100}" for k in range(20)} | {"odd": "LiU", "near": "Li6PS5Cl1.005"}
+    )
+    one = held_out(["odd", "near"], [3.0, -1.0], protocol="a", repeat=0, fold=0)
+    other = held_out(["near", "s0"], [2.0, 0.0], protocol="a", repeat=1, fold=0)
+    found = domain_errors(pd.concat([one, other]), formulas).set_index("in_domain")
+    assert found.loc[False, ["n", "mae", "ci_low", "ci_high"]].tolist() == [1, 3, 3, 3]
+    assert found.loc[True, "n"] == 2 and found.loc[True, "mae"] == pytest.approx(1.0)
+    assert found.loc[True, "ci_low"] == pytest.approx(0.0) and found.loc[True, "ci_high"] == pytest.approx(
+        1.5
+    )

@@ -42,7 +42,7 @@ VARIANCE_KEPT = 0.95  # of the pooled site features, by the principal components
 NETWORK_WEIGHTS: tuple[float, ...] = (0.25, 0.5, 0.75)  # one is chosen on held-out groups
 _N_CHECK_FOLDS = 5
 _FORMAT = 1  # of the files; a change makes older ensembles unreadable
-_CHUNK = 512  # structures or formulas scored at a time
+_STRUCTURES_AT_ONCE, _FORMULAS_AT_ONCE = 256, 5000
 _PROBABILITY_EDGE = 1e-4  # probabilities are kept this far from 0 and 1 before a logit is taken
 
 
@@ -117,7 +117,9 @@ class SuperionicModel:
         alone, without a distance, and the note says why; one without a readable composition has no
         probability and its reason as note. Never raises for a single structure.
         """
-        parts = [structures[i : i + _CHUNK] for i in range(0, len(structures), _CHUNK)]
+        parts = [
+            structures[i : i + _STRUCTURES_AT_ONCE] for i in range(0, len(structures), _STRUCTURES_AT_ONCE)
+        ]
         return _joined([self._structures(part) for part in parts])
 
     def predict_formulas(self, formulas: Sequence[str]) -> pd.DataFrame:
@@ -126,7 +128,7 @@ class SuperionicModel:
         ``d_training``: L1 distance (0 to 2) of the mole fractions to the nearest training row's. A text
         that is no formula has no probability and its reason as note.
         """
-        parts = [formulas[i : i + _CHUNK] for i in range(0, len(formulas), _CHUNK)]
+        parts = [formulas[i : i + _FORMULAS_AT_ONCE] for i in range(0, len(formulas), _FORMULAS_AT_ONCE)]
         return _joined([self._formulas(part) for part in parts])
 
     @cached_property

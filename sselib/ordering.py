@@ -55,13 +55,13 @@ class Comparison:
     def sentence(self) -> str:
         """Say what the comparison found."""
         if self.scores.empty:
-            return "Too few structures were ordered for a comparison (`n_ordered`, or no parent model)."
+            return "Too few structures were ordered for a comparison (`n_structures`, or no parent model)."
         value, low, high = self.delta
         verdict = "no clear difference" if low <= 0 <= high else "a difference"
         return (
             f"{int(self.scores['n'].iloc[0])} of {len(self.outcomes)} rows have both versions, "
-            f"{self.n_ordered} of them ordered here. Ordered minus disordered is {value:+.2f} in AUC-PR, 95 % "
-            f"interval [{low:+.2f}, {high:+.2f}]: {verdict}."
+            f"{self.n_ordered} of them ordered here. Ordered minus disordered is {value:+.2f} in AUC-PR, "
+            f"95 % interval [{low:+.2f}, {high:+.2f}]: {verdict}."
         )
 
 

@@ -106,3 +106,28 @@ def pretrain(
     splitter = ShuffleSplit(1, test_size=_STOPPING_SHARE, random_state=seed)
     inner = np.isin(np.arange(len(sets)), next(splitter.split(labels))[1])
     return fit_atomsets(sets, labels, inner=inner, settings=settings, seed=seed)
+
+
+def pretrained_starts(
+    networks: "Sequence[AtomSetsSettings]",
+    *,
+    n_rows: int,
+    parent: str,
+    representation: str,
+    layers: Sequence[str],
+    seed: int = 0,
+) -> "tuple[tuple[FittedAtomSets, ...], str]":
+    """Return a pretrained network for each of ``networks``, and what happened in words.
+
+    ``n_rows`` structures of the data take part; 0 asks for none. Where the file cannot be had there is no
+    start, and the text says why, so that a notebook goes on without.
+    """
+    if not n_rows or not networks:
+        return (), "No pretraining was asked for."
+    try:
+        data = read_is_metal(fetch_is_metal(), n_rows=n_rows, seed=seed)
+    except DataError as error:
+        return (), f"Not pretrained: {error}."
+    options = {"parent": parent, "representation": representation, "layers": layers, "seed": seed}
+    starts = tuple(pretrain(data, settings=s, **options) for s in networks)
+    return starts, f"Pretrained on {len(data.structures)} of {data.n_rows} structures (metal or not)."

@@ -42,7 +42,7 @@ VARIANCE_KEPT = 0.95  # of the pooled site features, by the principal components
 NETWORK_WEIGHTS: tuple[float, ...] = (0.25, 0.5, 0.75)  # one is chosen on held-out groups
 _N_CHECK_FOLDS = 5
 _FORMAT = 1  # of the files; a change makes older ensembles unreadable
-_CHUNK = 512  # structures or formulas scored at a time
+_STRUCTURES_AT_ONCE, _FORMULAS_AT_ONCE = 256, 5000
 _PROBABILITY_EDGE = 1e-4  # probabilities are kept this far from 0 and 1 before a logit is taken
 
 
@@ -117,7 +117,9 @@ class SuperionicModel:
         alone, without a distance, and the note says why; one without a readable composition has no
         probability and its reason as note. Never raises for a single structure.
         """
-        parts = [structures[i : i + _CHUNK] for i in range(0, len(structures), _CHUNK)]
+        parts = [
+            structures[i : i + _STRUCTURES_AT_ONCE] for i in range(0, len(structures), _STRUCTURES_AT_ONCE)
+        ]
         return _joined([self._structures(part) for part in parts])
 
     def predict_formulas(self, formulas: Sequence[str]) -> pd.DataFrame:
@@ -126,7 +128,7 @@ class SuperionicModel:
         ``d_training``: L1 distance (0 to 2) of the mole fractions to the nearest training row's. A text
         that is no formula has no probability and its reason as note.
         """
-        parts = [formulas[i : i + _CHUNK] for i in range(0, len(formulas), _CHUNK)]
+        parts = [formulas[i : i + _FORMULAS_AT_ONCE] for i in range(0, len(formulas), _FORMULAS_AT_ONCE)]
         return _joined([self._formulas(part) for part in parts])
 
     @cached_property
@@ -254,25 +256,36 @@ def fit_networks(
     settings: "Sequence[AtomSetsSettings]",
     n_seeds: int,
     seed: int,
+    starts: "Sequence[FittedAtomSets]" = (),
     n_jobs: int = 1,
 ) -> "tuple[FittedAtomSets, ...]":
-    """Return ``n_seeds`` networks for each of ``settings``; each stops on its own part of the rows."""
-    cases = [(s, seed + k) for k in range(n_seeds) for s in settings]
+    """Return ``n_seeds`` networks for each of ``settings``; each stops on its own part of the rows.
+
+    ``starts``: pretrained networks to begin with, one for each of ``settings``, or none.
+    """
+    pairs = list(zip(settings, starts or [None] * len(settings), strict=True))
+    cases = [(*pair, seed + k) for k in range(n_seeds) for pair in pairs]
     work = Parallel(n_jobs, return_as="generator")(
-        delayed(_fit_network)(sets, y, duplicates, s, number) for s, number in cases
+        delayed(_fit_network)(sets, y, duplicates, s, number, start) for s, start, number in cases
     )
     return tuple(progress(work, stage="networks", total=len(cases)))
 
 
 def _fit_network(
-    sets: "Sequence[SiteSet]", y: np.ndarray, duplicates: np.ndarray, settings: "AtomSetsSettings", seed: int
+    sets: "Sequence[SiteSet]",
+    y: np.ndarray,
+    duplicates: np.ndarray,
+    settings: "AtomSetsSettings",
+    seed: int,
+    start: "FittedAtomSets | None" = None,
 ) -> "FittedAtomSets":
     import torch
 
     from sselib.atomsets import fit_atomsets
 
     torch.set_num_threads(1)
-    return fit_atomsets(sets, y, inner=inner_part(y, duplicates, seed=seed), settings=settings, seed=seed)
+    inner = inner_part(y, duplicates, seed=seed)
+    return fit_atomsets(sets, y, inner=inner, settings=settings, seed=seed, start=start)
 
 
 def pooled_space(sets: "Sequence[SiteSet]") -> PooledSpace:
@@ -298,7 +311,10 @@ def fit_calibration(logits: np.ndarray, y: np.ndarray) -> Calibration:
 
 @dataclass(frozen=True)
 class EnsembleSettings:
-    """``n_seeds`` networks for each of ``networks``, ``n_bags`` bags; in a check fold ``n_check_seeds``."""
+    """``n_seeds`` networks for each of ``networks``, ``n_bags`` bags; in a check fold ``n_check_seeds``.
+
+    ``starts``: pretrained networks, one for each of ``networks``, or none.
+    """
 
     networks: "tuple[AtomSetsSettings, ...]" = ()
     n_seeds: int = 2
@@ -306,6 +322,7 @@ class EnsembleSettings:
     n_check_seeds: int = 1
     seed: int = 0
     n_jobs: int = 1
+    starts: "tuple[FittedAtomSets, ...]" = ()
 
 
 @dataclass(frozen=True)
@@ -403,6 +420,7 @@ def _networks_of(
         settings=settings.networks,
         n_seeds=n_seeds,
         seed=settings.seed,
+        starts=settings.starts,
         n_jobs=settings.n_jobs,
     )
 

@@ -15,7 +15,7 @@ from test_superionic_model import SETTINGS, FakeParent  # noqa: E402
 from sselib import megnet, pretraining, site_features  # noqa: E402
 from sselib.atomsets import fit_atomsets  # noqa: E402
 from sselib.errors import DataError  # noqa: E402
-from sselib.pretraining import fetch_is_metal, pretrain, read_is_metal  # noqa: E402
+from sselib.pretraining import fetch_is_metal, pretrain, pretrained_starts, read_is_metal  # noqa: E402
 from sselib.site_features import site_sets  # noqa: E402
 
 
@@ -65,6 +65,8 @@ def test_another_file_and_no_network_say_what_to_do(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(pretraining.pooch, "retrieve", refuse)
     with pytest.raises(DataError, match="no route to host"):
         fetch_is_metal()
+    starts, said = pretrained_starts([SETTINGS], n_rows=5, parent="any", representation="CAMN", layers=["V1"])
+    assert starts == () and "no route to host" in said
 
 
 def test_pretrained_weights_start_another_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

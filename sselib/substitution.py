@@ -19,6 +19,7 @@ from pymatgen.core.structure_prediction.substitution_probability import Substitu
 
 from sselib.candidates import Candidate, formula_of, formula_text
 from sselib.columns import Entry, StructureTable
+from sselib.composition import parse_formula
 from sselib.oxidation import IMBALANCED, METALLIC, assign_oxidation_states
 from sselib.structures import structure_from_json
 
@@ -50,11 +51,22 @@ def hosts_from_table(table: pd.DataFrame, structures: pd.DataFrame) -> Iterator[
     """Yield the labelled materials with a structure that contains lithium and has balanced charges."""
     known = table.dropna(subset=Entry.STRUCTURE_ID).drop_duplicates(Entry.STRUCTURE_ID)
     texts = structures.set_index(StructureTable.STRUCTURE_ID)[StructureTable.STRUCTURE_JSON]
-    for row_id, key in zip(known[Entry.ID], known[Entry.STRUCTURE_ID], strict=True):
+    columns = [Entry.ID, Entry.STRUCTURE_ID, Entry.FORMULA]
+    for row_id, key, formula in known[columns].itertuples(index=False, name=None):
         if key in texts.index:
-            host = _host(str(row_id), structure_from_json(texts[key]))
+            crystal = structure_from_json(texts[key])
+            host = _host(str(row_id), crystal, formula=_per_formula_unit(crystal, formula))
             if host:
                 yield host
+
+
+def _per_formula_unit(crystal: Structure, formula: str) -> str:
+    """Return the composition of the cell, per formula unit as the table writes it where the two agree."""
+    amounts = crystal.composition.element_composition.get_el_amt_dict()
+    ratio = sum(amounts.values()) / parse_formula(formula).num_atoms
+    if round(ratio) < 1 or abs(ratio / round(ratio) - 1) > 0.05:
+        return formula_of(crystal)
+    return formula_text({el: x / round(ratio) for el, x in amounts.items()})
 
 
 @lru_cache(maxsize=1)
@@ -88,12 +100,12 @@ def _lithiated(name: str, crystal: Structure, ion: str) -> Host | None:
     return Host(host.id, host.formula, host.states, host.structure, cost, f"{ion}→{MOBILE_ION}")
 
 
-def _host(name: str, crystal: Structure) -> Host | None:
+def _host(name: str, crystal: Structure, *, formula: str = "") -> Host | None:
     """Return the host, None without lithium or without balanced charges."""
     states = _whole_states(crystal.composition)
     if states.get(MOBILE_ION) != 1:
         return None
-    return Host(name, formula_of(crystal), states, lambda: crystal)
+    return Host(name, formula or formula_of(crystal), states, lambda: crystal)
 
 
 def _whole_states(composition: Composition) -> dict[str, int]:

@@ -20,6 +20,7 @@ from pymatgen.core.structure_prediction.substitution_probability import Substitu
 from sselib.candidates import Candidate, formula_of, formula_text
 from sselib.columns import Entry, StructureTable
 from sselib.composition import parse_formula
+from sselib.errors import FormulaError
 from sselib.oxidation import IMBALANCED, METALLIC, assign_oxidation_states
 from sselib.structures import structure_from_json
 
@@ -63,7 +64,10 @@ def hosts_from_table(table: pd.DataFrame, structures: pd.DataFrame) -> Iterator[
 def _per_formula_unit(crystal: Structure, formula: str) -> str:
     """Return the composition of the cell, per formula unit as the table writes it where the two agree."""
     amounts = crystal.composition.element_composition.get_el_amt_dict()
-    ratio = sum(amounts.values()) / parse_formula(formula).num_atoms
+    try:
+        ratio = sum(amounts.values()) / parse_formula(formula).num_atoms
+    except FormulaError:  # a table's own notation, such as a hydrate
+        return formula_of(crystal)
     if round(ratio) < 1 or abs(ratio / round(ratio) - 1) > 0.05:
         return formula_of(crystal)
     return formula_text({el: x / round(ratio) for el, x in amounts.items()})

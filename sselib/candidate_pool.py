@@ -27,29 +27,30 @@ SOURCES: tuple[str, ...] = (
     "doping",
     "known",
 )
-PROPOSED: tuple[str, ...] = ("substitution", "prototypes", "doping")
+THRESHOLDS: Mapping[str, float] = {"substitution": 0.02, "prototypes": 0.001, "doping": 0.02}
+PROPOSED: tuple[str, ...] = tuple(THRESHOLDS)
 
 
 @dataclass(frozen=True)
 class PoolSettings:
     """What the sources need.
 
-    ``own_table`` (with a column formula) and ``own_cif_folder``: empty for none. Proposals by substitution
-    have a probability of at least ``substitution_threshold`` with up to ``max_replaced`` ions replaced,
-    those from prototypes at least ``prototype_threshold`` (lithium in place of another ion costs some);
-    dopants at least ``doping_threshold``, at the fractions ``doping_fractions``. ``max_hosts`` hosts, evenly
-    spread over the table, are used (0: all).
+    ``own_table`` (with a column formula) and ``own_cif_folder``: empty for none. ``thresholds``: the
+    lowest probability of a proposal, by source (lithium in place of another ion costs prototypes some).
+    Up to ``max_replaced`` ions are replaced at once; dopants replace ``doping_fractions`` of an ion.
+    ``known_sources``: whose labelled rows the source "known" holds.
     """
 
     own_table: str = ""
     own_cif_folder: str = ""
-    known_sources: Sequence[str] = ("obelix",)
-    substitution_threshold: float = 0.02
+    known_sources: Sequence[str] = ("obelix", "reference")
+    thresholds: Mapping[str, float] = field(default_factory=dict)
     max_replaced: int = 2
-    prototype_threshold: float = 0.001
-    doping_threshold: float = 0.02
     doping_fractions: Sequence[float] = (0.1, 0.25)
-    max_hosts: int = 0
+
+    def threshold(self, source: str) -> float:
+        """Return the lowest probability of a proposal of a source."""
+        return float(self.thresholds.get(source, THRESHOLDS[source]))
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,12 @@ def candidate_pool(
             raise ParameterError(
                 f"source {name!r} is unknown: expected some of {', '.join(SOURCES)}.{nearest(name, list(SOURCES))}"
             )
-    hosts = _spread(list(hosts_from_table(table, structures)), settings.max_hosts)
+    unknown = [name for name in settings.thresholds if name not in THRESHOLDS]
+    if unknown:
+        raise ParameterError(
+            f"thresholds name {', '.join(unknown)}: expected some of {', '.join(THRESHOLDS)}"
+        )
+    hosts = list(hosts_from_table(table, structures))
     builders = _builders(hosts, table, structures, run, settings)
     found, missing = {}, {}
     for name in names:
@@ -104,13 +110,6 @@ def candidate_pool(
     return CandidatePool(found, missing)
 
 
-def _spread(hosts: list[Host], n: int) -> list[Host]:
-    """Return ``n`` hosts at even steps through the list, all of them for 0."""
-    if not 0 < n < len(hosts):
-        return hosts
-    return [hosts[k * len(hosts) // n] for k in range(n)]
-
-
 def _builders(
     hosts: list[Host], table: pd.DataFrame, structures: pd.DataFrame, run: Path, settings: PoolSettings
 ) -> dict[str, Callable[[], Iterator[Candidate]]]:
@@ -120,12 +119,12 @@ def _builders(
         "cifs": lambda: from_cifs(_named(s.own_cif_folder, "own_cif_folder")),
         "generated": lambda: from_generated(run),
         "substitution": lambda: substituted(
-            hosts, threshold=s.substitution_threshold, max_replaced=s.max_replaced
+            hosts, threshold=s.threshold("substitution"), max_replaced=s.max_replaced
         ),
         "prototypes": lambda: substituted(
-            prototype_hosts(), threshold=s.prototype_threshold, max_replaced=s.max_replaced
+            prototype_hosts(), threshold=s.threshold("prototypes"), max_replaced=s.max_replaced
         ),
-        "doping": lambda: doped(hosts, threshold=s.doping_threshold, fractions=s.doping_fractions),
+        "doping": lambda: doped(hosts, threshold=s.threshold("doping"), fractions=s.doping_fractions),
         "known": lambda: from_curated(table, structures, sources=s.known_sources),
     }
 
@@ -134,4 +133,3 @@ def _named(path: str, parameter: str) -> Path:
     if not path:
         raise DataError(f"the parameter {parameter} is empty: name it, or leave this source out")
     return Path(path).expanduser()
-

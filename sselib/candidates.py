@@ -99,7 +99,9 @@ def from_curated(
     """
     texts = structures.set_index(StructureTable.STRUCTURE_ID)[StructureTable.STRUCTURE_JSON]
     rows = table[table[Entry.SOURCE].isin(list(sources))]
-    for row_id, formula, key in zip(rows[Entry.ID], rows[Entry.FORMULA], rows[Entry.STRUCTURE_ID], strict=True):
+    for row_id, formula, key in zip(
+        rows[Entry.ID], rows[Entry.FORMULA], rows[Entry.STRUCTURE_ID], strict=True
+    ):
         text = texts.get(key) if isinstance(key, str) else None
         build = partial(structure_from_json, text) if text else None
         yield checked(Candidate(f"known:{row_id}", formula, "known", parent=row_id, structure=build))
@@ -107,7 +109,9 @@ def from_curated(
 
 def from_structure_table(structures: pd.DataFrame, *, source: str) -> Iterator[Candidate]:
     """Yield the rows of a table with the columns of `StructureTable`."""
-    pairs = zip(structures[StructureTable.STRUCTURE_ID], structures[StructureTable.STRUCTURE_JSON], strict=True)
+    pairs = zip(
+        structures[StructureTable.STRUCTURE_ID], structures[StructureTable.STRUCTURE_JSON], strict=True
+    )
     for key, text in pairs:
         crystal = structure_from_json(text)
         yield checked(
@@ -196,4 +200,3 @@ class Deduplicator:
             crystal = candidate.structure()
             text += f" {crystal.volume / crystal.composition.num_atoms:.2f}"
         return text
-

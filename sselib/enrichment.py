@@ -64,3 +64,23 @@ def _random(labels: np.ndarray, k: int) -> tuple[float, float, float]:
     """Return the mean hits of k rows drawn at random, and the 95 % interval of such a draw."""
     draw = hypergeom(len(labels), int(labels.sum()), k)
     return float(draw.mean()), float(draw.ppf(0.025)), float(draw.ppf(0.975))
+
+
+def metric_records(table: pd.DataFrame, *, dataset: str, protocol: str, seed: int) -> list[dict[str, object]]:
+    """Return `enrichment_table` as metric records ``enrichment_top<k>``, controls included."""
+    return [
+        {
+            "dataset": dataset,
+            "model": row["model"],
+            "features": row["features"],
+            "protocol": protocol,
+            "metric": f"enrichment_top{row['k']}",
+            "value": row["enrichment"],
+            "ci_low": row["enrichment_low"],
+            "ci_high": row["enrichment_high"],
+            "n": row["n"],
+            "unit": "1",
+            "seed": seed,
+        }
+        for row in table.to_dict("records")
+    ]

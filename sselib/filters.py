@@ -6,13 +6,14 @@ value drops nothing and is named in ``not_judged``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import pandas as pd
 from pymatgen.core import Element
 
 from sselib.composition import parse_formula
+from sselib.errors import ParameterError, nearest
 
 _BLOCK = 500  # candidates compared with the training compositions at a time
 
@@ -23,7 +24,8 @@ class FilterSettings:
 
     ``min_band_gap_ev`` (eV, PBE-like), ``novelty_tolerance`` (relative, per element; see `is_known`),
     ``max_imbalance_per_atom`` (elementary charges), ``min_p_superionic``, ``min_log10_sigma`` (log10(S/cm)),
-    ``max_d_training``, ``max_element_cost_usd_kg``, ``max_energy_above_hull_ev_atom``;
+    ``max_d_training``, ``min_d_composition`` (L1, 0 to 2: a wider novelty), ``max_element_cost_usd_kg``,
+    ``max_energy_above_hull_ev_atom``;
     ``excluded_elements`` are symbols the user does not want.
     """
 
@@ -36,9 +38,24 @@ class FilterSettings:
     min_p_superionic: float | None = None
     min_log10_sigma: float | None = None
     max_d_training: float | None = None
+    min_d_composition: float | None = None
     max_element_cost_usd_kg: float | None = None
     max_energy_above_hull_ev_atom: float | None = None
     excluded_elements: Sequence[str] = field(default_factory=tuple)
+
+
+def read_filters(given: Mapping[str, object]) -> FilterSettings:
+    """Return the settings of a parameter such as ``{"min_band_gap_ev": 1.0}``; the rest are the defaults.
+
+    Raises `ParameterError` for a name that is no filter.
+    """
+    names = [f.name for f in fields(FilterSettings)]
+    for name in given:
+        if name not in names:
+            raise ParameterError(
+                f"filter {name!r} is unknown: expected some of {', '.join(names)}.{nearest(name, names)}"
+            )
+    return FilterSettings(**given)
 
 
 def is_intermetallic(formula: str) -> bool:
@@ -126,7 +143,10 @@ def _flag(column: str, setting: str) -> _Rule:
     """Return a rule that drops rows where the column is true, or a text that is not empty."""
 
     def rule(scores: pd.DataFrame, settings: FilterSettings) -> pd.Series | None:
-        return scores[column].astype(bool).astype("boolean") if getattr(settings, setting) else None
+        if not getattr(settings, setting):
+            return None
+        found = scores[column]
+        return found.map(bool, na_action="ignore").astype("boolean")
 
     return rule
 
@@ -135,11 +155,26 @@ def _excluded(scores: pd.DataFrame, settings: FilterSettings) -> pd.Series | Non
     unwanted = set(settings.excluded_elements)
     if not unwanted:
         return None
-    found = [bool(unwanted & {el.symbol for el in parse_formula(f).elements}) for f in scores["formula"]]
+    found = [
+        bool(unwanted & {el.symbol for el in parse_formula(formula).elements}) if not problem else pd.NA
+        for formula, problem in zip(scores["formula"], scores["problem"], strict=True)
+    ]
     return pd.Series(found, index=scores.index, dtype="boolean")
 
 
+def _not_chosen(scores: pd.DataFrame, settings: FilterSettings) -> pd.Series | None:
+    """Drop rows whose structure could have been scored and was not, once others were."""
+    if "scored_from" not in scores or not (scores["scored_from"] == "structure").any():
+        return None
+    return (scores["has_structure"] & (scores["scored_from"] == "formula")).astype("boolean")
+
+
+def _problem(scores: pd.DataFrame, settings: FilterSettings) -> pd.Series:
+    return (scores["problem"] != "").astype("boolean")
+
+
 _RULES: Mapping[str, _Rule] = {
+    "cannot be read": _problem,
     "charge not balanced": _limit("imbalance_per_atom", "max_imbalance_per_atom", below=False),
     "intermetallic": _flag("is_intermetallic", "drop_intermetallics"),
     "known": _flag("is_known", "novelty_tolerance"),
@@ -150,9 +185,9 @@ _RULES: Mapping[str, _Rule] = {
     "P(superionic)": _limit("p_superionic", "min_p_superionic", below=True),
     "conductivity": _limit("log10_sigma", "min_log10_sigma", below=True),
     "far from training": _limit("d_training", "max_d_training", below=False),
+    "close to training": _limit("d_composition", "min_d_composition", below=True),
     "cost": _limit("element_cost_usd_kg", "max_element_cost_usd_kg", below=False),
-    "energy above hull": _limit(
-        "energy_above_hull_ev_atom", "max_energy_above_hull_ev_atom", below=False
-    ),
+    "energy above hull": _limit("energy_above_hull_ev_atom", "max_energy_above_hull_ev_atom", below=False),
+    "not among the best by formula": _not_chosen,
 }
 FILTERS: tuple[str, ...] = tuple(_RULES)

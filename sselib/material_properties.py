@@ -34,7 +34,7 @@ _SITES_PER_BATCH = 400
 
 @dataclass(frozen=True)
 class PropertyModels:
-    """``gaps``: the band-gap models; ``singles``: the others by property; ``why_missing`` if there are none."""
+    """``gaps``: the band-gap models; ``singles``: the others by property; or ``why_missing``."""
 
     gaps: "Sequence[MegnetModel]" = ()
     singles: "Mapping[str, MegnetModel]" = field(default_factory=dict)

@@ -87,3 +87,32 @@ def rank_by_objectives(table: pd.DataFrame, objectives: Sequence[Objective]) -> 
         {"pareto_front": pareto_front_numbers(values), "score": scaled @ weights / weights.sum()},
         index=table.index,
     )
+
+
+def with_values(objectives: Sequence[Objective], table: pd.DataFrame) -> list[Objective]:
+    """Return the objectives that have a value in at least one row, so that one without any drops nobody.
+
+    Raises `ParameterError` where none with a weight is left.
+    """
+    kept = [o for o in objectives if table[o.column].notna().any()]
+    if not sum(o.weight for o in kept) > 0:
+        raise ParameterError("no objective with a weight has values: name other columns, or score structures")
+    return kept
+
+
+def ranked(filtered: pd.DataFrame, objectives: Sequence[Objective]) -> pd.DataFrame:
+    """Return the table with ``pareto_front``, ``score`` and ``rank`` of the kept rows, best first.
+
+    Rows that a filter dropped come after them and have neither (front 0). Equal scores go by id.
+    """
+    kept = filtered[filtered["kept"]]
+    best = rank_by_objectives(kept, objectives) if len(kept) else pd.DataFrame()
+    table = filtered.assign(
+        pareto_front=best.get("pareto_front", pd.Series(dtype=float))
+        .reindex(filtered.index)
+        .fillna(0)
+        .astype(int),
+        score=best.get("score", pd.Series(dtype=float)).reindex(filtered.index),
+    )
+    table = table.sort_values(["kept", "score", "id"], ascending=[False, False, True]).reset_index(drop=True)
+    return table.assign(rank=pd.Series(range(1, len(table) + 1)).where(table["kept"]).astype("Int64"))

@@ -8,7 +8,8 @@ filters: McHaffie et al., Digital Discovery 4, 1518 (2025), doi 10.1039/d5dd0005
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,7 +19,7 @@ import pandas as pd
 from pymatgen.core import Structure
 
 from sselib.candidates import Candidate
-from sselib.columns import Entry
+from sselib.columns import Entry, StructureTable
 from sselib.composition import element_fractions, l1_distances
 from sselib.conductivity_model import ConductivityModel
 from sselib.element_data import practical_facts
@@ -30,11 +31,9 @@ from sselib.pareto import Objective, rank_by_objectives
 from sselib.progress import progress
 from sselib.relaxation import relaxed
 from sselib.runfolder import write_whole
-from sselib.structures import structure_to_json
+from sselib.structures import sha256_of_text, structure_from_json, structure_to_json
 from sselib.superionic_model import SuperionicModel
 
-NOT_CHOSEN = "not among the best by formula"
-FORMULA_FILTERS: tuple[str, ...] = ("charge not balanced", "intermetallic", "known", "radioactive")
 _DESCRIPTION = ("id", "formula", "source", "parent", "change", "probability", "problem")
 
 
@@ -109,7 +108,9 @@ def _identity(models: ScreeningModels) -> str:
     rows = [models.conductivity.training, models.superionic.training]
     digests = [hashlib.sha256(t.to_json().encode()).hexdigest() for t in rows]
     sizes = [len(models.superionic.bags), len(models.superionic.networks), len(models.properties.gaps)]
-    return json.dumps([models.conductivity.name, *digests, *sizes, Path(__file__).read_text(encoding="utf-8")])
+    return json.dumps(
+        [models.conductivity.name, *digests, *sizes, Path(__file__).read_text(encoding="utf-8")]
+    )
 
 
 def _digest(chunk: Sequence[Candidate], identity: Sequence[object]) -> str:
@@ -131,7 +132,9 @@ def _formula_scores(
     novelty_tolerance: float,
     confidence: float,
 ) -> pd.DataFrame:
-    described = pd.DataFrame([[getattr(c, k) for k in _DESCRIPTION] for c in chunk], columns=list(_DESCRIPTION))
+    described = pd.DataFrame(
+        [[getattr(c, k) for k in _DESCRIPTION] for c in chunk], columns=list(_DESCRIPTION)
+    )
     described["has_structure"] = [c.structure is not None for c in chunk]
     good = described.index[described["problem"] == ""]
     formulas = described.loc[good, "formula"].tolist()
@@ -172,13 +175,14 @@ def _chemistry(formulas: Sequence[str]) -> pd.DataFrame:
 
 
 def best_by_formula(
-    table: pd.DataFrame, objectives: Sequence[Objective], *, n: int, max_per_parent: int
+    table: pd.DataFrame, objectives: Sequence[Objective], *, n: int, at_most: Mapping[str, int]
 ) -> list[str]:
     """Return the ids of the ``n`` best rows that have a structure and pass the filters on the formula.
 
     ``table`` is that of `sselib.filters.apply_filters`. Ranked by the objectives that the table has
-    (`rank_by_objectives`); at most ``max_per_parent`` of one host, so that one good host does not fill
-    the list. Ties go by id.
+    (`rank_by_objectives`), ties by id. ``at_most`` limits how many share a value of a column, for example
+    ``{"parent": 3, "family": 25}``, so that one good host or family does not fill the list; an empty
+    value counts as its own.
     """
     passed = table[table["has_structure"] & (table["problem"] == "") & table["kept"]]
     known = [o for o in objectives if o.column in table and passed[o.column].notna().any()]
@@ -186,8 +190,14 @@ def best_by_formula(
         return []
     ranked = passed.assign(score=rank_by_objectives(passed, known)["score"])
     ranked = ranked.sort_values(["score", "id"], ascending=[False, True])
-    own = ranked["parent"].where(ranked["parent"] != "", ranked["id"])
-    return ranked[ranked.groupby(own).cumcount() < max_per_parent]["id"].head(n).tolist()
+    taken: Counter[tuple[str, str]] = Counter()
+    chosen: list[str] = []
+    for row in ranked.to_dict("records"):
+        keys = [(column, row[column]) for column in at_most if row[column]]
+        if len(chosen) < n and all(taken[key] < at_most[key[0]] for key in keys):
+            taken.update(keys)
+            chosen.append(row["id"])
+    return chosen
 
 
 def score_structures(
@@ -231,7 +241,9 @@ def _structure_scores(chunk: Sequence[Candidate], models: ScreeningModels, relax
             notes[candidate.id] = f"no structure: {' '.join(str(error).split())[:200]}"
     scores = _ensemble_scores(built, models.superionic).join(material_properties(built, models.properties))
     scores["n_sites"] = [float(len(s)) for s in built.values()]
-    scores["is_disordered"] = pd.Series([not s.is_ordered for s in built.values()], scores.index, dtype="boolean")
+    scores["is_disordered"] = pd.Series(
+        [not s.is_ordered for s in built.values()], scores.index, dtype="boolean"
+    )
     scores["relaxation"] = pd.Series(relaxation, dtype=object)
     scores["structure_json"] = pd.Series({k: structure_to_json(s) for k, s in built.items()}, dtype=object)
     scores = scores.reindex([c.id for c in chunk])
@@ -261,3 +273,24 @@ def combine(by_formula: pd.DataFrame, by_structure: pd.DataFrame) -> pd.DataFram
         p_superionic_sd=table["p_structure_sd"].where(has, table["p_formula_sd"]),
         scored_from=np.where(has, "structure", "formula"),
     )
+
+
+def structure_table(by_structure: pd.DataFrame) -> pd.DataFrame:
+    """Return the structures of the second pass with the columns of `StructureTable`."""
+    built = by_structure.dropna(subset="structure_json")
+    texts = built["structure_json"].tolist()
+    columns = {
+        StructureTable.STRUCTURE_ID: built["id"].tolist(),
+        StructureTable.STRUCTURE_JSON: texts,
+        StructureTable.SOURCE: "screening",
+        StructureTable.SHA256: [sha256_of_text(text) for text in texts],
+        StructureTable.ORIGIN: built["relaxation"].tolist(),
+    }
+    return pd.DataFrame({str(name): values for name, values in columns.items()})
+
+
+def composition_error(structure_json: str, formula: str) -> float:
+    """Return the L1 distance of the mole fractions of a structure and of a formula, 0 to 2."""
+    found = structure_from_json(structure_json).composition.element_composition.formula
+    first, second = element_fractions([found, formula]).to_numpy()
+    return float(l1_distances(first[None], second[None]).item())

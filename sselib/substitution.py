@@ -20,14 +20,17 @@ from pymatgen.core.structure_prediction.substitution_probability import Substitu
 from sselib.candidates import Candidate, formula_of, formula_text
 from sselib.columns import Entry, StructureTable
 from sselib.composition import parse_formula
+from sselib.element_data import element_facts
 from sselib.errors import FormulaError
 from sselib.oxidation import IMBALANCED, METALLIC, assign_oxidation_states
 from sselib.structures import structure_from_json
 
 MOBILE_ION = "Li"
 LIKE_LITHIUM: tuple[str, ...] = ("Na", "K", "Cu", "Ag")  # ions of prototypes that lithium may replace
-# Radioactive, or gases at any charge: never proposed.
-EXCLUDED: frozenset[str] = frozenset("Tc Pm Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm He Ne Ar Kr Xe".split())
+# Radioactive elements and noble gases are never proposed.
+EXCLUDED: frozenset[str] = frozenset(
+    {s for s, facts in element_facts().items() if facts.is_radioactive} | {"He", "Ne", "Ar", "Kr", "Xe"}
+)
 _WHOLE = 0.01  # an average oxidation state this close to a whole number counts as whole
 
 
@@ -126,7 +129,7 @@ def _probabilities() -> SubstitutionProbability:
 
 
 def substitution_probability(new: str, new_state: int, old: str, old_state: int) -> float:
-    """Return how probable the ion ``new`` is in place of ``old``, given ``old``; 0 for ions not in the table."""
+    """Return how probable the ion ``new`` is in place of ``old``, 0 for ions not in the table."""
     table = _probabilities()
     ions = Species(new, new_state), Species(old, old_state)
     if not all(ion in table.species for ion in ions):

@@ -42,7 +42,12 @@ class PropertyModels:
 
 
 def load_property_models(*, n_gap_models: int = 6) -> PropertyModels:
-    """Return the models, or why they cannot be had (no torch, or no weights in mirror, cache or network)."""
+    """Return the models, or why they cannot be had (no torch, or no weights in mirror, cache or network).
+
+    ``n_gap_models`` (0 to 6) band-gap models are averaged; 0 means that no MEGNet is wanted at all.
+    """
+    if n_gap_models == 0:
+        return PropertyModels(why_missing="MEGNet is not wanted (n_gap_models is 0)")
     try:
         from sselib.megnet import load_megnet
 

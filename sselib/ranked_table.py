@@ -56,7 +56,7 @@ def csv_bytes(table: pd.DataFrame) -> bytes:
 
 def cif_text(structure: Structure) -> str:
     """Return the CIF of a structure, occupancies included, every site written out (P1)."""
-    return str(CifWriter(structure))
+    return str(CifWriter(structure.copy().relabel_sites()))
 
 
 def zip_bytes(files: Mapping[str, str]) -> bytes:

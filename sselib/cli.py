@@ -112,15 +112,61 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
     get.set_defaults(command=_data_get)
     verify = actions.add_parser("verify", help="check the sha256 of every file at hand")
     verify.set_defaults(command=_data_verify)
+    _add_data_import(actions)
+
+
+def _add_data_import(actions: argparse._SubParsersAction) -> None:
+    text = "check your own table and store it as a source that the notebooks find by its name"
+    own = actions.add_parser("import", help=text, description=text)
+    own.add_argument("table", metavar="TABLE", help=".csv, .tsv, .txt, .xlsx or .parquet")
+    own.add_argument("--name", default="mine", help="name of the source (default: mine)")
+    own.add_argument("--cifs", default="", metavar="FOLDER", help="CIFs named after an id or a formula")
+    own.add_argument(
+        "--map",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="COLUMN=NAME",
+        help="your column and the suite's name for it, such as 'sigma (mS/cm)=conductivity'; repeatable",
+    )
+    own.add_argument("--units", metavar="UNIT", help="S/cm, mS/cm, uS/cm, S/m or log10; else from the header")
+    own.add_argument("--temperature-unit", metavar="UNIT", help="C or K; else from the header")
+    own.add_argument("--to", default="", metavar="FOLDER", help="store it there instead (then SSE_OWN_DATA)")
+    own.add_argument("--replace", action="store_true", help="overwrite an import of the same name")
+    own.add_argument("--debug", action="store_true", help="show the full traceback of an error")
+    own.set_defaults(command=_data_import)
+
+
+def _data_import(options: argparse.Namespace) -> int:
+    from sselib.data_import import ImportRequest, import_table, report_lines, usage_lines
+
+    request = ImportRequest(
+        table=options.table,
+        name=options.name,
+        pairs=tuple(options.map),
+        sigma_unit=options.units,
+        temperature_unit=options.temperature_unit,
+        cif_folder=options.cifs,
+        to=options.to,
+        replace=options.replace,
+    )
+    found = import_table(request)
+    for line in (*report_lines(found), *usage_lines(found)):
+        _say(line)
+    return 0
 
 
 def _data_list(_: argparse.Namespace) -> int:
     from sselib import registry
+    from sselib.data_import import stored_lines
+    from sselib.materials_project import status_line
 
     table = registry.status_table()
     _say(
         table.assign(origin=table["origin"].replace("", "not at hand")).to_string(index=False, justify="left")
     )
+    for line in (*stored_lines(), status_line()):
+        _say(line)
     return 0
 
 

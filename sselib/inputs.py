@@ -6,7 +6,7 @@ from typing import Literal
 
 import pandas as pd
 
-from sselib import registry
+from sselib import data_import, registry
 from sselib.errors import DataError, ParameterError, nearest
 from sselib.sources import liion, obelix, reference
 from sselib.sources.table import SourceTable
@@ -56,15 +56,21 @@ def load_sources(
 ) -> Inputs:
     """Read the sources.
 
-    ``names``: any of obelix, liion, reference. ``own`` is the user's table, see `sselib.sources.own`.
+    ``names``: any of obelix, liion, reference, and names given to `sse data import`. ``own`` is a table that
+    was not imported, see `sselib.sources.own`.
     ``if_unavailable``: what to do about a public source that is neither in the mirror nor in the cache
     and cannot be downloaded: "skip" goes on without it, "stop" raises its `DataError`. A file that is
     there but wrong always raises. Raises `ParameterError` for an unknown name or choice.
     """
-    _check_choice(names, list(SOURCES), what="source")
+    imported = [name for name in names if name not in SOURCES]
+    known = list(data_import.stored()) if imported else []
+    _check_choice(imported, [*SOURCES, *known], what="source")
     _check_choice([if_unavailable], ["skip", "stop"], what="if_unavailable")
     tables, skipped = [], {}
     for name in names:
+        if name in imported:
+            tables.append(data_import.load_stored(name))
+            continue
         try:
             tables.append(SOURCES[name]())
         except DataError as error:
@@ -80,8 +86,12 @@ def _check_choice(found: Sequence[str], valid: list[str], *, what: str) -> None:
     for name in found:
         if name not in valid:
             raise ParameterError(
-                f"{what} {name!r} is unknown: expected {', '.join(valid)}.{nearest(name, valid)}"
+                f"{what} {name!r} is unknown: expected {', '.join(valid)}.{nearest(name, valid)}{_hint(what)}"
             )
+
+
+def _hint(what: str) -> str:
+    return " Own data become a source with 'sse data import'." if what == "source" else ""
 
 
 def _message(tables: Sequence[SourceTable], skipped: Mapping[str, str], mode: str) -> str:

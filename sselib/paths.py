@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import platformdirs
+
 from sselib.errors import DataError
 
 _MARKER = Path("data") / "sources.yaml"
@@ -22,3 +24,17 @@ def project_root() -> Path:
             return candidate.resolve()
     looked = ", ".join(str(c) for c in candidates)
     raise DataError(f"no {_MARKER} under {looked}: set SSE_HOME to the suite's checkout")
+
+
+def own_data_folder() -> Path:
+    """Return the folder of imported own data; it need not exist yet.
+
+    It is the folder named by `SSE_OWN_DATA`, else `data_own/` in the checkout, else, where the suite is
+    installed as a package, the user's own data folder of the system: an update never touches it.
+    """
+    named = os.environ.get("SSE_OWN_DATA")
+    if named:
+        return Path(named).expanduser().resolve()
+    root = project_root()
+    installed = root.is_relative_to(Path(__file__).resolve().parent)
+    return platformdirs.user_data_path("sselib") / "own" if installed else root / "data_own"

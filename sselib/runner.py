@@ -18,7 +18,7 @@ import papermill
 from nbformat import NotebookNode
 from traitlets.config import Config
 
-from sselib import provenance, registry
+from sselib import data_import, provenance, registry
 from sselib.errors import DataError, RunError
 from sselib.notebooks import (
     Notebook,
@@ -211,7 +211,7 @@ def _basis(
         key: provenance.path_state(Path(value).expanduser())
         for key, value in used.items()
         if isinstance(value, str) and value and Path(value).expanduser().exists()
-    }
+    } | _imported(used)
     return {
         "profile": profile,
         "parameters": used,
@@ -220,6 +220,12 @@ def _basis(
         "inputs": inputs,
         "own_files": own,
     }
+
+
+def _imported(values: Mapping[str, object]) -> dict[str, str]:
+    """Return the state of the imported own data that the parameter ``sources`` names."""
+    named = values.get("sources") if isinstance(values.get("sources"), list) else []
+    return {str(name): state for name in named if (state := data_import.fingerprint(str(name)))}
 
 
 def changes(root: Path, entry: Mapping[str, object] | None, basis: Mapping[str, object]) -> list[str]:

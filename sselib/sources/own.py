@@ -1,18 +1,23 @@
-"""The user's own table (CSV or parquet) and folder of CIFs, joined by an id."""
+"""The user's own table (CSV, TSV, XLSX or parquet) and folder of CIFs, joined by id or by formula."""
 
 import csv
 import io
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
+from zipfile import BadZipFile
 
 import pandas as pd
 from pymatgen.symmetry.groups import SpaceGroup, sg_symbol_from_int_number
 
+from sselib import cif_matching
+from sselib.cif_matching import Cif
 from sselib.columns import Entry
 from sselib.composition import canonical, parse_formula
-from sselib.conductivity import parse_conductivity
 from sselib.errors import DataError, ParameterError, SchemaError, SSEError, nearest
+from sselib.quantities import read_conductivity, read_temperature
 from sselib.registry import sha256_of
 from sselib.schemas import ENTRIES, REJECTS, STRUCTURES, validate
 from sselib.sources.table import (
@@ -26,7 +31,7 @@ from sselib.sources.table import (
     rejects_frame,
     structures_frame,
 )
-from sselib.structures import read_cif, structure_record
+from sselib.structures import structure_record
 
 REQUIRED = ("formula", "conductivity")
 LATTICE_RANGES: dict[str, tuple[float, float]] = {
@@ -34,46 +39,82 @@ LATTICE_RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("alpha_deg", "beta_deg", "gamma_deg"), (1.0, 179.0)),
 }
 # What a column map may name, on its left side.
-COLUMNS = ("id", *REQUIRED, "temperature_c", "doi", "family", "space_group", *LATTICE_RANGES, "note")
+COLUMNS = (
+    "id",
+    *REQUIRED,
+    "temperature_c",
+    "doi",
+    "family",
+    "space_group",
+    *LATTICE_RANGES,
+    "conductivity_kind",
+    "cif",
+    "note",
+)
+KINDS = ("bulk", "total", "unknown")
+KINDS_OF_FILE = ".csv, .tsv, .txt, .xlsx or .parquet"
 _EXPECTED = "one header line, each column named once, and one line per measurement"
 RESERVED_NAMES = ("obelix", "liion", "reference", "generated")
 
 
-def load(
-    table: str, *, name: str, column_map: Mapping[str, str], sigma_unit: str = "S/cm", cif_folder: str = ""
-) -> SourceTable:
-    """Return the user's measurements, with structures where ``cif_folder`` holds ``<id>.cif``.
+@dataclass(frozen=True)
+class RawTable:
+    """A table as text: ``frame`` holds every line, ``faults`` what is wrong with a line (number from 1)."""
 
-    ``table`` is a path to a .csv, .tsv or .parquet file; ``name`` becomes the source's name and the
-    start of each id. ``column_map`` maps the names in `COLUMNS` to the table's columns, for example
+    frame: pd.DataFrame
+    faults: dict[int, str] = field(default_factory=dict)
+
+
+def load(
+    table: str,
+    *,
+    name: str,
+    column_map: Mapping[str, str],
+    sigma_unit: str = "S/cm",
+    temperature_unit: str = "C",
+    cif_folder: str = "",
+) -> SourceTable:
+    """Return the user's measurements, with structures where ``cif_folder`` holds CIFs of them.
+
+    ``table`` is a path to a .csv, .tsv, .xlsx or .parquet file; ``name`` becomes the source's name and
+    the start of each id. ``column_map`` maps the names in `COLUMNS` to the table's columns, for example
     ``{"formula": "Composition", "conductivity": "sigma_RT"}``; a column that already carries one of
     these names needs no entry. ``formula`` and ``conductivity`` are required; without ``id`` the row
-    number serves. ``sigma_unit`` is one of `sselib.conductivity.UNITS`.
+    number serves. ``sigma_unit`` is one of `sselib.conductivity.UNITS`, ``temperature_unit`` C or K; a
+    unit in a cell goes before them. A CIF belongs to the row that names it in the column ``cif``, else to
+    the row whose id is its name, else to the row of its formula (see `sselib.cif_matching`); a row
+    without space group or lattice takes those of its CIF.
 
     A row, or a CIF, that cannot be used goes to the rejects with its reason; a row whose CIF is
     broken stays, without structure. Raises `DataError` for a file that cannot be read or holds no
     usable row, `SchemaError` for a missing column, `ParameterError` for a wrong name or map.
     """
-    _require_name(name)
-    path = _require_file(table)
-    rows = _renamed(_read(path), column_map, path=path)
-    cifs = _list_cifs(cif_folder)
-    to_record = partial(_to_record, name=name, unit=sigma_unit, seen={})
+    require_name(name)
+    path = require_file(table)
+    raw = read_table(path)
+    rows = _renamed(raw.frame, column_map, path=path)
+    cifs = cif_matching.list_cifs(cif_folder)
+    to_record = partial(
+        _to_record,
+        name=name,
+        sigma_unit=sigma_unit,
+        temperature_unit=temperature_unit,
+        faults=raw.faults,
+        seen={},
+    )
     records, rejects = read_rows(rows.to_dict("records"), source=name, id_column="id", to_record=to_record)
     _require_usable(records, rejects, path=path, unit=sigma_unit)
-    usable = {record[Entry.SOURCE_ID] for record in records}
-    structures, unread = _read_cifs(cifs, name=name, usable=usable, given=set(rows["id"]))
-    entries = entries_frame(_with_structures(records, structures))
+    joined = _join_cifs(cifs, rows=rows, records=records, name=name)
     return SourceTable(
         name=name,
-        entries=validate(entries, ENTRIES, what=path.name),
-        rejects=validate(rejects_frame(rejects + unread), REJECTS, what=path.name),
-        structures=validate(structures_frame(structures), STRUCTURES, what=cif_folder),
-        files=tuple(_source_file(p) for p in (path, *cifs.values())),
+        entries=validate(entries_frame(joined.records), ENTRIES, what=path.name),
+        rejects=validate(rejects_frame(rejects + joined.rejects), REJECTS, what=path.name),
+        structures=validate(structures_frame(joined.structures), STRUCTURES, what=cif_folder),
+        files=tuple(_source_file(p) for p in (path, *cifs)),
     )
 
 
-def _require_name(name: str) -> None:
+def require_name(name: str) -> None:
     """Raise `ParameterError` unless ``name`` can start an id and is not that of another source."""
     if not name or not name.replace("_", "").replace("-", "").isalnum() or name in RESERVED_NAMES:
         raise ParameterError(
@@ -82,33 +123,41 @@ def _require_name(name: str) -> None:
         )
 
 
-def _require_file(table: str) -> Path:
+def require_file(table: str) -> Path:
     path = Path(table).expanduser()
     if not path.is_file():
-        raise DataError(f"no table at '{table}': expected the path of a .csv, .tsv or .parquet file")
+        raise DataError(f"no table at '{table}': expected the path of a {KINDS_OF_FILE} file")
     return path
 
 
-def _read(path: Path) -> pd.DataFrame:
-    """Return the table as text; an empty cell is an empty text."""
-    readers = {".csv": _read_csv, ".tsv": _read_csv, ".txt": _read_csv, ".parquet": pd.read_parquet}
+def read_table(path: Path) -> RawTable:
+    """Return a table as text; an empty cell is an empty text.
+
+    Raises `DataError` for a file that cannot be read, holds no rows or names a column twice.
+    """
+    readers = {
+        **dict.fromkeys((".csv", ".tsv", ".txt"), _read_csv),
+        **dict.fromkeys((".xlsx", ".xlsm"), _read_excel),
+        ".parquet": lambda file: RawTable(pd.read_parquet(file)),
+    }
     if path.suffix.lower() not in readers:
-        raise DataError(f"{path.name} is of an unknown kind: expected .csv, .tsv or .parquet")
+        raise DataError(f"{path.name} is of an unknown kind: expected {KINDS_OF_FILE}")
     try:
-        frame = readers[path.suffix.lower()](path)
-    except (ValueError, OSError, csv.Error) as error:
+        raw = readers[path.suffix.lower()](path)
+    except (ValueError, OSError, csv.Error, KeyError) as error:
         raise DataError(f"{path.name} cannot be read ({error}): expected {_EXPECTED}, in UTF-8") from error
+    frame = raw.frame
     if frame.empty or not frame.columns.is_unique:
         found = "holds no rows" if frame.empty else "names a column twice"
         raise DataError(f"{path.name} {found}: expected {_EXPECTED}")
-    return frame.astype(object).where(frame.notna(), "").astype(str)
+    return RawTable(frame.astype(object).where(frame.notna(), "").astype(str), raw.faults)
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
+def _read_csv(path: Path) -> RawTable:
     """Read a text table; the separator is that of tab, semicolon and comma which the header has most of.
 
-    Lines without any content are skipped. Raises `ValueError` for a line longer or shorter than the
-    header.
+    Lines without any content are skipped. A line longer or shorter than the header is cut or filled up
+    and noted as a fault. Raises `ValueError` for an empty file.
     """
     text = path.read_text(encoding="utf-8-sig").lstrip()
     separator = max("\t;,", key=text.partition("\n")[0].count)
@@ -117,13 +166,29 @@ def _read_csv(path: Path) -> pd.DataFrame:
     if not lines:
         raise ValueError("it is empty")
     header = [column.strip() for column in lines[0][1]]
-    for number, line in lines:
-        if len(line) != len(header):
-            raise ValueError(
-                f"line {number} has {len(line)} fields and the header {len(header)}; "
-                f"put quotes around a field that holds '{separator}'"
-            )
-    return pd.DataFrame([line for _, line in lines[1:]], columns=header)
+    width = len(header)
+    faults = {
+        number: f"line {place} has {len(line)} fields and the header {width}; "
+        f"put quotes around a field that holds '{separator}'"
+        for number, (place, line) in enumerate(lines[1:], start=1)
+        if len(line) != width
+    }
+    rows = [(line + [""] * width)[:width] for _, line in lines[1:]]
+    return RawTable(pd.DataFrame(rows, columns=header), faults)
+
+
+def _read_excel(path: Path) -> RawTable:
+    """Read the first sheet of an Excel file; lines without any content are skipped."""
+    if find_spec("openpyxl") is None:
+        raise DataError(
+            f"{path.name} is an Excel file, and the package openpyxl, which reads it, is not installed: "
+            "run 'pip install openpyxl', or save the sheet as CSV (UTF-8)"
+        )
+    try:
+        frame = pd.read_excel(path, dtype=str, engine="openpyxl").dropna(how="all")
+    except BadZipFile as error:
+        raise ValueError("it is no .xlsx file") from error
+    return RawTable(frame.rename(columns=lambda column: str(column).strip()).reset_index(drop=True))
 
 
 def _renamed(frame: pd.DataFrame, column_map: Mapping[str, str], *, path: Path) -> pd.DataFrame:
@@ -150,16 +215,25 @@ def _renamed(frame: pd.DataFrame, column_map: Mapping[str, str], *, path: Path) 
 
 
 def _to_record(
-    row: Mapping[str, str], number: int, *, name: str, unit: str, seen: dict[str, int]
+    row: Mapping[str, str],
+    number: int,
+    *,
+    name: str,
+    sigma_unit: str,
+    temperature_unit: str,
+    faults: Mapping[int, str],
+    seen: dict[str, int],
 ) -> dict[str, object]:
     """Read one row; raises an `SSEError` that gives the reason if it cannot be used."""
+    if number in faults:
+        raise DataError(faults[number])
     key = row["id"]
     if not key:
         raise DataError("the id is empty: expected a text that no other row has")
     if key in seen:
         raise DataError(f"the id '{key}' is already that of row {seen[key]}: expected one row per id")
     seen[key] = number
-    conductivity = parse_conductivity(row["conductivity"], unit=unit)
+    conductivity = read_conductivity(row["conductivity"], unit=sigma_unit)
     return {
         Entry.ID: f"{name}:{key}",
         Entry.SOURCE_ID: key,
@@ -167,23 +241,27 @@ def _to_record(
         Entry.COMPOSITION: canonical(parse_formula(row["formula"])),
         Entry.LOG10_SIGMA: conductivity.log10_sigma,
         Entry.CENSORED: conductivity.censored,
+        Entry.TEMPERATURE_C: read_temperature(row.get("temperature_c", ""), unit=temperature_unit),
         **_optional(row),
     }
 
 
 def _optional(row: Mapping[str, str]) -> dict[str, object]:
-    """Return what a row may give beside formula and conductivity."""
-    ranges = {"temperature_c": (-273.15, 3000.0), **LATTICE_RANGES}
+    """Return what a row may give beside formula, conductivity and temperature."""
     numbers = {
         column: read_number(row.get(column, ""), column=column, low=low, high=high)
-        for column, (low, high) in ranges.items()
+        for column, (low, high) in LATTICE_RANGES.items()
     }
+    kind = row.get("conductivity_kind", "").strip().lower() or "unknown"
+    if kind not in KINDS:
+        raise DataError(f"column 'conductivity_kind' holds {kind!r}: expected one of {', '.join(KINDS)}")
     symbol, group = _space_group(row.get("space_group", ""))
     return {
         Entry.DOI: clean_doi(row.get("doi", "")),
         Entry.FAMILY_RAW: row.get("family") or None,
         Entry.SPACE_GROUP_SYMBOL: symbol,
         Entry.SPACE_GROUP_NUMBER: group,
+        Entry.CONDUCTIVITY_KIND: kind,
         Entry.NOTE: row.get("note") or None,
         **numbers,
     }
@@ -217,48 +295,71 @@ def _require_usable(records: list[dict], rejects: list[dict], *, path: Path, uni
         )
 
 
-def _list_cifs(folder: str) -> dict[str, Path]:
-    """Return the CIFs of a folder by the id in their name, in alphabetical order."""
-    if not folder:
-        return {}
-    path = Path(folder).expanduser()
-    if not path.is_dir():
-        raise DataError(f"no folder of CIFs at '{folder}': expected a folder with files named <id>.cif")
-    return {file.stem: file for file in sorted(path.iterdir()) if file.suffix.lower() == ".cif"}
+@dataclass(frozen=True)
+class _Joined:
+    """Rows with what their CIFs add, the structures, and the CIFs that could not be used."""
+
+    records: list[dict]
+    structures: list[dict[str, str]]
+    rejects: list[dict[str, object]]
 
 
-def _read_cifs(
-    cifs: Mapping[str, Path], *, name: str, usable: set[str], given: set[str]
-) -> tuple[list[dict[str, str]], list[dict[str, object]]]:
-    """Return (records of the structures table, rejects)."""
-    records, rejects = [], []
-    for key, path in cifs.items():
+def _join_cifs(cifs: list[Path], *, rows: pd.DataFrame, records: list[dict], name: str) -> _Joined:
+    """Give each CIF to its rows; a CIF that fits none, or cannot be read, becomes a reject."""
+    column = dict(zip(rows["id"], rows["cif"].str.strip(), strict=True)) if "cif" in rows else {}
+    owners = cif_matching.by_name(cifs, records=records, cif_column=column)
+    named = {key for keys in owners.values() for key in keys}
+    read, reasons, usable = {}, {}, {str(record[Entry.SOURCE_ID]) for record in records}
+    for path in cifs:
         try:
-            _require_row(key, usable=usable, given=given)
-            text = path.read_text(encoding="utf-8", errors="replace")
-            structure = read_cif(text, name=path.name)
-            records.append(
-                structure_record(
-                    structure, structure_id=f"{name}:{key}", source=name, text=text, origin=path.name
-                )
-            )
+            _require_row(path.stem, usable=usable, given=set(rows["id"]))
+            read[path] = cif_matching.read(path)
         except SSEError as error:
-            rejects.append(reject(name, source_id=key, reason=str(error), text=path.name))
-    return records, rejects
+            reasons[path] = str(error)
+    chosen, refused = cif_matching.decide(
+        [cif for path, cif in read.items() if path not in owners],
+        records=[record for record in records if record[Entry.SOURCE_ID] not in named],
+    )
+    by_id = {key: read[p] for p, keys in {**chosen, **owners}.items() if p in read for key in keys}
+    reasons |= refused
+    return _Joined(
+        records=[_with_cif(record, by_id.get(str(record[Entry.SOURCE_ID]))) for record in records],
+        structures=[_structure_row(key, by_id[key], name=name) for key in sorted(by_id)],
+        rejects=[
+            reject(name, source_id=p.stem, reason=reasons[p], text=p.name) for p in cifs if p in reasons
+        ],
+    )
 
 
 def _require_row(key: str, *, usable: set[str], given: set[str]) -> None:
-    """Raise `DataError` unless a usable row has the id of a CIF."""
+    """Raise `DataError` where the row with the id of a CIF was rejected."""
     if key in given - usable:
         raise DataError(f"the row with the id '{key}' was rejected, so its CIF is not used")
-    if key not in usable:
-        raise DataError(f"no row has the id '{key}': expected a row for each CIF")
 
 
-def _with_structures(records: list[dict], structures: list[dict[str, str]]) -> list[dict]:
-    """Return the records, with a reference to the structure where one was read."""
-    ids = {structure["structure_id"] for structure in structures}
-    return [{**r, Entry.STRUCTURE_ID: r[Entry.ID] if r[Entry.ID] in ids else None} for r in records]
+def _structure_row(key: str, cif: Cif, *, name: str) -> dict[str, str]:
+    return structure_record(
+        cif.structure, structure_id=f"{name}:{key}", source=name, text=cif.text, origin=cif.path.name
+    )
+
+
+def _with_cif(record: dict, cif: Cif | None) -> dict:
+    """Return the record with a reference to its structure, and what the row does not say from the CIF.
+
+    The lattice is taken over as a whole, and only where the row gives none of it.
+    """
+    if cif is None:
+        return record
+    symbol, number = cif.space_group
+    added: dict[str, object] = {
+        Entry.STRUCTURE_ID: record[Entry.ID],
+        Entry.CELL_FORMULA: cif_matching.formula_text(cif.structure.composition.element_composition),
+    }
+    if record[Entry.SPACE_GROUP_NUMBER] is None:
+        added |= {Entry.SPACE_GROUP_SYMBOL: symbol, Entry.SPACE_GROUP_NUMBER: number}
+    if all(record[column] is None for column in LATTICE_RANGES):
+        added |= dict(zip(LATTICE_RANGES, cif.structure.lattice.parameters, strict=True))
+    return record | added
 
 
 def _source_file(path: Path) -> SourceFile:

@@ -1,4 +1,4 @@
-"""Why a candidate is ranked where it is: contributions, its nearest known relatives, and what is new about it."""
+"""Why a candidate is ranked where it is: contributions, its nearest relatives, and what is new about it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,7 +70,7 @@ def _contributions(values: pd.Series, features: pd.Series, n: int) -> pd.DataFra
 
 
 def nearest_training(formula: str, training: Training, *, n: int = 3) -> pd.DataFrame:
-    """Return the ``n`` training rows nearest in composition: id, formula, log10_sigma, censored, distance.
+    """Return the ``n`` nearest training rows: id, formula, log10_sigma, censored, distance.
 
     The distance is the L1 distance of mole fractions, 0 to 2. Rows of one composition follow each other.
     """
@@ -81,7 +81,7 @@ def nearest_training(formula: str, training: Training, *, n: int = 3) -> pd.Data
 
 
 def outside_range(features: pd.Series, known: pd.DataFrame) -> pd.DataFrame:
-    """Return the features of one formula outside the range of the training rows: feature, value, low, high."""
+    """Return the features outside the range of the training rows: feature, value, low, high."""
     low, high = known.min(), known.max()
     margin = _SAME * (high - low).clip(lower=1e-9)
     out = (features < low - margin) | (features > high + margin)
@@ -103,9 +103,10 @@ def describe(
     reasons += [f"{down[0]} lowers it"] if down else []
     new = f"; outside the training range: {', '.join(words(f) for f in outside['feature'].head(3))}"
     return (
-        f"{row['formula']} is predicted at {10 ** (float(row['log10_sigma']) + 3):.2g} mS/cm "
-        f"(90 % interval {10 ** (float(row['lower']) + 3):.1g} to {10 ** (float(row['upper']) + 3):.1g}), "
-        f"superionic with probability {float(row['p_superionic']):.2f} ± {float(row['p_superionic_sd']):.2f}; "
+        f"{row['formula']} is predicted at {10 ** (float(row['log10_sigma']) + 3):.2g} mS/cm, "
+        f"log10(S/cm) {float(row['log10_sigma']):.1f} with a 90 % interval from {float(row['lower']):.1f} "
+        f"to {float(row['upper']):.1f}, superionic with probability {float(row['p_superionic']):.3f} "
+        f"± {float(row['p_superionic_sd']):.3f}; "
         f"{', '.join(reasons)}. Nearest known: {first[Entry.FORMULA]}, measured {bound}"
         f"{10 ** (float(first[Entry.LOG10_SIGMA]) + 3):.2g} mS/cm, distance {first['distance']:.2f}"
         f"{new if len(outside) else ''}."

@@ -13,6 +13,7 @@ from sselib.candidates import (
     from_curated,
     from_formulas,
     from_generated,
+    from_materials_project,
 )
 from sselib.doping import doped
 from sselib.errors import DataError, ParameterError, SSEError, nearest
@@ -22,6 +23,7 @@ SOURCES: tuple[str, ...] = (
     "table",
     "cifs",
     "generated",
+    "materials_project",
     "substitution",
     "prototypes",
     "doping",
@@ -82,13 +84,14 @@ def candidate_pool(
     """Return the pool of the sources ``names`` (of `SOURCES`).
 
     ``table`` and ``structures`` are those of notebook 01. A source that cannot be had (no generated
-    structures, no table named) is in ``missing`` with its reason. Raises
+    structures, no key for the Materials Project) is in ``missing`` with its reason. Raises
     `ParameterError` for an unknown name, and where no source is left.
     """
     for name in names:
         if name not in SOURCES:
             raise ParameterError(
-                f"source {name!r} is unknown: expected some of {', '.join(SOURCES)}.{nearest(name, list(SOURCES))}"
+                f"source {name!r} is unknown: expected some of {', '.join(SOURCES)}."
+                f"{nearest(name, list(SOURCES))}"
             )
     unknown = [name for name in settings.thresholds if name not in THRESHOLDS]
     if unknown:
@@ -118,11 +121,15 @@ def _builders(
         "table": lambda: from_formulas(_named(s.own_table, "own_table")),
         "cifs": lambda: from_cifs(_named(s.own_cif_folder, "own_cif_folder")),
         "generated": lambda: from_generated(run),
+        "materials_project": from_materials_project,
         "substitution": lambda: substituted(
             hosts, threshold=s.threshold("substitution"), max_replaced=s.max_replaced
         ),
         "prototypes": lambda: substituted(
-            prototype_hosts(), threshold=s.threshold("prototypes"), max_replaced=s.max_replaced
+            prototype_hosts(),
+            threshold=s.threshold("prototypes"),
+            max_replaced=s.max_replaced,
+            source="prototypes",
         ),
         "doping": lambda: doped(hosts, threshold=s.threshold("doping"), fractions=s.doping_fractions),
         "known": lambda: from_curated(table, structures, sources=s.known_sources),

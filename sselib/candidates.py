@@ -14,13 +14,15 @@ import numpy as np
 import pandas as pd
 from pymatgen.core import Element, Structure
 
+from sselib import materials_project
 from sselib.columns import Entry, StructureTable
 from sselib.composition import parse_formula
 from sselib.errors import DataError, FormulaError
 from sselib.structures import read_cif, structure_from_json
 
 _MAX_CIF_BYTES = 5_000_000
-_GENERATED = "02_structure_generation"
+_GENERATED = Path("02_structure_generation") / "generated.parquet"
+_HULL = "energy_above_hull_ev_atom"
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,8 @@ class Candidate:
 
     ``parent`` is the id of the host it was made from (empty if it was not), ``change`` says what was done
     to it, ``probability`` is the data-mined probability of that substitution (NaN without one).
-    ``structure`` builds the structure, None where there is none. ``problem`` is why the candidate cannot
-    be scored, empty if it can.
+    ``structure`` builds the structure, None where there is none. ``energy_above_hull_ev_atom`` is NaN
+    unless a database gave it. ``problem`` is why the candidate cannot be scored, empty if it can.
     """
 
     id: str
@@ -40,6 +42,7 @@ class Candidate:
     change: str = ""
     probability: float = float("nan")
     structure: Callable[[], Structure] | None = None
+    energy_above_hull_ev_atom: float = float("nan")
     problem: str = ""
 
 
@@ -107,42 +110,44 @@ def from_curated(
         yield checked(Candidate(f"known:{row_id}", formula, "known", parent=row_id, structure=build))
 
 
-def from_structure_table(structures: pd.DataFrame, *, source: str) -> Iterator[Candidate]:
-    """Yield the rows of a table with the columns of `StructureTable`."""
-    pairs = zip(
-        structures[StructureTable.STRUCTURE_ID], structures[StructureTable.STRUCTURE_JSON], strict=True
-    )
-    for key, text in pairs:
-        crystal = structure_from_json(text)
+def from_structure_table(table: pd.DataFrame, *, source: str) -> Iterator[Candidate]:
+    """Yield the rows of a table with id and structure_json, and energy_above_hull_ev_atom if it has that."""
+    energies = table.get(_HULL, pd.Series(np.nan, index=table.index)).astype(float)
+    for key, text, energy in zip(table["id"], table[StructureTable.STRUCTURE_JSON], energies, strict=True):
         yield checked(
             Candidate(
                 f"{source}:{key}",
-                formula_of(crystal),
+                formula_of(structure_from_json(text)),
                 source,
                 parent=str(key),
                 structure=partial(structure_from_json, text),
+                energy_above_hull_ev_atom=energy,
             )
         )
 
 
 def from_generated(run: Path) -> Iterator[Candidate]:
-    """Yield the structures that notebook 02 left in a run folder: every table with a structure column.
+    """Yield the structures that notebook 02 left in a run folder.
 
     Raises `DataError` where there are none.
     """
-    tables = [t for t in sorted((run / _GENERATED).glob("*.parquet")) if _has_structures(t)]
-    if not tables:
+    path = run / _GENERATED
+    if not path.is_file():
         raise DataError(
-            f"the run has no generated structures ({_GENERATED}/*.parquet with a column "
-            f"{StructureTable.STRUCTURE_JSON}): run notebook 02 first, or leave 'generated' out of sources"
+            f"the run has no generated structures ({_GENERATED}): run notebook 02 first, or leave "
+            "'generated' out of the sources"
         )
-    for path in tables:
-        yield from from_structure_table(pd.read_parquet(path), source="generated")
+    yield from from_structure_table(pd.read_parquet(path), source="generated")
 
 
-def _has_structures(path: Path) -> bool:
-    columns = pd.read_parquet(path).columns
-    return StructureTable.STRUCTURE_JSON in columns and StructureTable.STRUCTURE_ID in columns
+def from_materials_project(*, max_energy_above_hull_ev_atom: float = 0.05) -> Iterator[Candidate]:
+    """Yield the lithium compounds of the Materials Project near its convex hull (needs a key).
+
+    Raises `DataError` with what to do where it cannot be asked.
+    """
+    materials_project.require_access()
+    table = materials_project.candidates(max_energy_above_hull_ev_atom=max_energy_above_hull_ev_atom)
+    yield from from_structure_table(table, source="materials_project")
 
 
 def checked(candidate: Candidate) -> Candidate:

@@ -139,8 +139,8 @@ def _interstitials(structure: Structure, amount: float) -> list[PeriodicSite]:
     orbit = _orbit(structure, point)
     if clearance < _SHORTEST_ANGSTROM or amount / len(orbit) > 1:
         raise DataError(
-            f"no room for {amount:.2f} interstitial Li in {structure.composition.reduced_formula}: the largest "
-            f"void is {clearance:.2f} Angstrom from its nearest atom, on {len(orbit)} positions"
+            f"no room for {amount:.2f} interstitial Li in {structure.composition.reduced_formula}: the "
+            f"largest void is {clearance:.2f} Angstrom from its nearest atom, on {len(orbit)} positions"
         )
     return [PeriodicSite({MOBILE_ION: amount / len(orbit)}, p, structure.lattice) for p in orbit]
 

@@ -15,7 +15,6 @@ import pandas as pd
 from pymatgen.core import Structure
 
 from sselib.errors import DataError
-from sselib.progress import progress
 
 if TYPE_CHECKING:  # torch is an extra: this module must import without it
     from sselib.megnet import MegnetModel
@@ -72,8 +71,7 @@ def material_properties(structures: Mapping[str, Structure], models: PropertyMod
     notes = {key: _unsupported(s) or models.why_missing for key, s in structures.items()}
     if models.gaps or models.singles:
         usable = [key for key, note in notes.items() if not note]
-        batches = list(_batches({key: structures[key] for key in usable}))
-        for keys in progress(batches, stage="MEGNet properties", total=len(batches)):
+        for keys in _batches({key: structures[key] for key in usable}):
             values = _values([structures[key] for key in keys], models)
             table.loc[keys, list(values)] = np.column_stack(list(values.values()))
     return table.assign(property_note=pd.Series(notes, dtype=object))

@@ -74,8 +74,8 @@ RANKED_COLUMNS: Mapping[str, tuple[str, str]] = {
     "formula": ("formula", ""),
     "change": ("change", ""),
     "parent": ("host", ""),
-    "p_superionic": ("P", ".2f"),
-    "p_superionic_sd": ("sd", ".2f"),
+    "p_superionic": ("P", ".3f"),
+    "p_superionic_sd": ("sd", ".3f"),
     "log10_sigma": ("log σ", ".2f"),
     "lower": ("lower", ".1f"),
     "upper": ("upper", ".1f"),
@@ -125,3 +125,22 @@ def downloads(rows: pd.DataFrame, cifs: Mapping[str, str]) -> HTML:
 def write_csv(table: pd.DataFrame, path: Path) -> Path:
     """Write a table as CSV, whole or not at all."""
     return write_whole(path, lambda p: p.write_bytes(csv_bytes(table)))
+
+
+# The published candidates: column -> (heading, format of its numbers).
+PUBLISHED_COLUMNS: Mapping[str, tuple[str, str]] = {
+    "formula": ("formula", ""),
+    "log10_measured": ("measured log σ", ".2f"),
+    "log10_sigma": ("predicted", ".2f"),
+    "lower": ("lower", ".1f"),
+    "upper": ("upper", ".1f"),
+    "log10_blind": ("without relatives", ".2f"),
+    "p_superionic": ("P", ".2f"),
+    "p_blind": ("P without relatives", ".2f"),
+    "their_p_superionic": ("their P", ".2f"),
+    "is_known": ("in training (5 %)", ""),
+    "n_removed": ("relatives", ""),
+    "d_composition": ("distance", ".2f"),
+    "nearest_formula": ("nearest known", ""),
+    "nearest_log10_sigma": ("its log σ", ".2f"),
+}

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from pymatgen.core import Structure
 
+from sselib import materials_project
 from sselib.candidates import Candidate
 from sselib.columns import Entry, StructureTable
 from sselib.composition import element_fractions, l1_distances
@@ -34,7 +35,8 @@ from sselib.runfolder import write_whole
 from sselib.structures import sha256_of_text, structure_from_json, structure_to_json
 from sselib.superionic_model import SuperionicModel
 
-_DESCRIPTION = ("id", "formula", "source", "parent", "change", "probability", "problem")
+_HULL = "energy_above_hull_ev_atom"
+_DESCRIPTION = ("id", "formula", "source", "parent", "change", "probability", _HULL, "problem")
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,8 @@ def score_formulas(
 ) -> pd.DataFrame:
     """Score every candidate from its formula and return the table, in the order of the candidates.
 
-    Columns: id, formula, source, parent, change, probability, problem, has_structure; log10_sigma, lower,
+    Columns: id, formula, source, parent, change, probability, energy_above_hull_ev_atom (where a source
+    gives it), problem, has_structure; log10_sigma, lower,
     upper in log10(S/cm) with the interval of ``confidence``; p_superionic, p_superionic_sd (of the bags);
     nearest_id, nearest_formula, nearest_log10_sigma and d_composition (L1, 0 to 2) of the nearest training
     composition; is_known, is_intermetallic, imbalance_per_atom, family; the columns of
@@ -226,9 +229,8 @@ def score_structures(
             table = _structure_scores(chunk, models, relax_steps)
             write_whole(path, lambda p, t=table: t.to_parquet(p, index=False))
         paths.append(path)
-    tables = [pd.read_parquet(path) for path in paths]
-    empty = _structure_scores([], models, relax_steps)
-    return pd.concat(tables, ignore_index=True) if tables else empty
+    tables = [pd.read_parquet(path) for path in paths] or [_structure_scores([], models, relax_steps)]
+    return pd.concat(tables, ignore_index=True)
 
 
 def _structure_scores(chunk: Sequence[Candidate], models: ScreeningModels, relax_steps: int) -> pd.DataFrame:
@@ -273,6 +275,18 @@ def combine(by_formula: pd.DataFrame, by_structure: pd.DataFrame) -> pd.DataFram
         p_superionic_sd=table["p_structure_sd"].where(has, table["p_formula_sd"]),
         scored_from=np.where(has, "structure", "formula"),
     )
+
+
+def with_hull_energies(table: pd.DataFrame, ids: Sequence[str]) -> pd.DataFrame:
+    """Return the table with energies above the hull (eV/atom) of the rows ``ids``.
+
+    Only where the Materials Project knows a material of the composition; values that are there stay. Raises
+    `DataError` where the Materials Project cannot be asked.
+    """
+    rows = table[table["id"].isin(ids) & table[_HULL].isna()]
+    found = materials_project.energies_above_hull(rows["formula"].tolist())
+    energies = pd.Series(found[_HULL].to_numpy(float), index=rows.index)
+    return table.assign(**{_HULL: table[_HULL].fillna(energies)})
 
 
 def structure_table(by_structure: pd.DataFrame) -> pd.DataFrame:

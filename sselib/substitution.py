@@ -154,7 +154,11 @@ def partners(old: str, old_state: int, *, shift: int, threshold: float) -> tuple
 
 
 def substituted(
-    hosts: Iterable[Host], *, threshold: float = 0.005, max_replaced: int = 2
+    hosts: Iterable[Host],
+    *,
+    threshold: float = 0.005,
+    max_replaced: int = 2,
+    source: str = "substitution",
 ) -> Iterator[Candidate]:
     """Yield every host with one, or up to ``max_replaced``, of its ions replaced by ions of equal charge.
 
@@ -164,13 +168,13 @@ def substituted(
     """
     for host in hosts:
         if host.change and host.probability >= threshold:
-            yield _candidate(host, {}, host.probability)
+            yield _candidate(host, {}, host.probability, source)
         for n in range(1, max_replaced + 1):
             for olds in combinations(sorted(set(host.states) - {MOBILE_ION}), n):
-                yield from _replacements(host, olds, threshold)
+                yield from _replacements(host, olds, threshold, source)
 
 
-def _replacements(host: Host, olds: Sequence[str], threshold: float) -> Iterator[Candidate]:
+def _replacements(host: Host, olds: Sequence[str], threshold: float, source: str) -> Iterator[Candidate]:
     """Yield the host with all of these elements replaced, in every way probable enough."""
     limit = threshold / host.probability
     choices = [partners(old, host.states[old], shift=0, threshold=limit) for old in olds]
@@ -180,19 +184,19 @@ def _replacements(host: Host, olds: Sequence[str], threshold: float) -> Iterator
             probability *= p
         news = [symbol for symbol, _ in picks]
         if probability >= threshold and len(set(news)) == len(news) and not set(news) & set(olds):
-            candidate = _candidate(host, dict(zip(olds, news, strict=True)), probability)
+            candidate = _candidate(host, dict(zip(olds, news, strict=True)), probability, source)
             if _as_meant(candidate.formula, host, dict(zip(olds, news, strict=True))):
                 yield candidate
 
 
-def _candidate(host: Host, mapping: Mapping[str, str], probability: float) -> Candidate:
+def _candidate(host: Host, mapping: Mapping[str, str], probability: float, source: str) -> Candidate:
     formula = _renamed(host.formula, mapping)
     change = ", ".join(filter(None, [host.change, *(f"{a}→{b}" for a, b in mapping.items())]))
     build = partial(_build, host, dict(mapping)) if host.structure else None
     return Candidate(
-        id=f"substituted:{host.id}:{'-'.join(mapping.values()) or 'Li'}:{formula}",
+        id=f"{source}:{host.id}:{'-'.join(mapping.values()) or 'Li'}:{formula}",
         formula=formula,
-        source="substitution",
+        source=source,
         parent=host.id,
         change=change,
         probability=probability,

@@ -44,7 +44,7 @@ def probability_histogram(table: pd.DataFrame) -> go.Figure:
     figure.update_xaxes(title=_P_LABEL, range=[0, 1])
     figure.update_yaxes(title="number of candidates", type="log", dtick=1)
     return figure.update_layout(
-        barmode="stack",
+        barmode="group",
         height=420,
         title="How likely the candidates are superionic",
         legend={"orientation": "h", "y": -0.25},
@@ -191,7 +191,7 @@ def enrichment_bars(table: pd.DataFrame) -> go.Figure:
 
 
 def waterfall(explanation: Explanation) -> go.Figure:
-    """Draw what each feature adds to the predicted conductivity of a candidate, from the mean prediction."""
+    """Draw what each feature adds to the mean prediction, up to the prediction for the candidate."""
     rows = explanation.contributions
     labels = [
         words(f) if np.isnan(v) else f"{words(f)} = {v:.3g}"
@@ -201,10 +201,11 @@ def waterfall(explanation: Explanation) -> go.Figure:
     figure = go.Figure(
         go.Waterfall(
             orientation="h",
-            measure=["absolute", *["relative"] * len(rows), "total"],
-            y=["mean prediction", *labels, "prediction"],
-            x=[explanation.base, *rows["shap"], 0],
-            text=[f"{explanation.base:.2f}", *(f"{v:+.2f}" for v in rows["shap"]), f"{total:.2f}"],
+            base=explanation.base,
+            measure=[*["relative"] * len(rows), "total"],
+            y=[*labels, f"all: {explanation.base:.2f} → {total:.2f}"],
+            x=[*rows["shap"], 0],
+            text=[*(f"{v:+.2f}" for v in rows["shap"]), f"{total:.2f}"],
             increasing={"marker": {"color": PALETTE[2]}},
             decreasing={"marker": {"color": PALETTE[3]}},
             totals={"marker": {"color": "#666"}},

@@ -56,7 +56,8 @@ def csv_bytes(table: pd.DataFrame) -> bytes:
 
 def cif_text(structure: Structure) -> str:
     """Return the CIF of a structure, occupancies included, every site written out (P1)."""
-    return str(CifWriter(structure.copy().relabel_sites()))
+    bare = Structure(structure.lattice, structure.species_and_occu, structure.frac_coords)
+    return str(CifWriter(bare))  # without the labels of a host, so that those of the CIF are unique
 
 
 def zip_bytes(files: Mapping[str, str]) -> bytes:

@@ -210,6 +210,33 @@ def best_of_random(labels: np.ndarray, *, n_tries: int, seed: int) -> tuple[floa
     )
 
 
+def paper_records(
+    chosen: pd.DataFrame,
+    control: pd.DataFrame,
+    *,
+    dataset: str,
+    model: tuple[str, str],
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+) -> list[dict]:
+    """Return records of ``loco_paper``: means over clusters of scores that were chosen on the clusters.
+
+    ``chosen`` and ``control`` have one row per cluster with auc_pr and mcc, in the same order; ``chosen``
+    has n too. The interval resamples clusters. No rows give no record.
+    """
+    if chosen.empty:
+        return []
+    weights = resample_counts(len(chosen), n_bootstrap=n_bootstrap, seed=seed)
+    common = {"dataset": dataset, "protocol": "loco_paper", "unit": "1", "seed": seed}
+    records = []
+    for (name, features), table in ((model, chosen), (("random", "none"), control)):
+        for metric in ("auc_pr", "mcc"):
+            values = table[metric].to_numpy() @ weights / weights.sum(axis=0)
+            found = _record(metric, [values], n=int(chosen["n"].sum()))
+            records.append({**common, "model": name, "features": features, **found})
+    return records
+
+
 def reliability(predictions: pd.DataFrame, *, n_bins: int = 5) -> pd.DataFrame:
     """Return per bin of equal row number the mean probability, the share superionic and n.
 

@@ -1,7 +1,8 @@
 """Classifiers of superionic conductors and their probabilities for held-out rows under a protocol.
 
-Every setting is fixed here, in advance. AtomSets stops on an inner part of its own training rows, grouped by
-near-duplicates, so that nothing is chosen on rows that are predicted (nested evaluation).
+Settings of single models are fixed here, in advance. AtomSets stops on an inner part of its own training
+rows, grouped by near-duplicates, and `blend/chosen` picks its members and its threshold on inner folds of its
+training rows, so that nothing is chosen on rows that are predicted (nested evaluation).
 """
 
 import hashlib
@@ -17,45 +18,61 @@ from joblib import Parallel, delayed
 from pymatgen.core import Structure
 from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from xgboost import XGBClassifier
+from xgboost import XGBClassifier, XGBRegressor
 
 from sselib.clusters import Clusters, composition_clusters
 from sselib.columns import ClassPrediction as C
 from sselib.columns import Curated, Entry, StructureTable
-from sselib.composition import element_fractions, l1_distances
+from sselib.composition import element_fractions, elmd_distances, l1_distances
 from sselib.errors import DataError, ParameterError, nearest
 from sselib.models import NearestComposition, feature_columns
 from sselib.progress import progress
-from sselib.runfolder import write_whole
+from sselib.runfolder import to_json, write_whole
 from sselib.sendek import SENDEK_FEATURES, sendek_features
 from sselib.site_features import pooled, site_sets
-from sselib.splits import Split, protocol_splits, row_groups
+from sselib.splits import MATERIAL_GROUP, SAME_COMPOSITION_L1, Split, protocol_splits, row_groups
 from sselib.structures import structure_from_json
 
 CONTROLS: tuple[str, ...] = ("mean", "1nn", "shuffled")
 BLEND = "blend/atomsets+xgb"
-# Which classifier of which features; the blend is the mean of its two members' probabilities.
+FRESH = "fresh_tenth"  # protocol: a random tenth
+CHOSEN = "blend/chosen"  # see sselib.chosen_blend
+ALL_ROWS = "_all_rows"  # ending of feature names whose models also train on rows without a structure
+# Which classifier of which features; `blend/atomsets+xgb` is the mean of its two members' probabilities.
 CLASSIFIERS: tuple[str, ...] = (
     "xgb/composition",
     "xgb/all",
+    "extra_trees/lattice_all_rows",
+    "xgb/elements_all_rows",
+    "xgb_sigma/elements_all_rows",
     "logistic/sendek",
     "logistic/pooled_v1",
+    "logistic/pooled_chgnet_v1",
     "atomsets/v1",
     "atomsets/v0123_occupancy",
+    "atomsets/chgnet_v1",
     BLEND,
+    CHOSEN,
 )
 BLENDED: tuple[str, str] = ("atomsets/v0123_occupancy", "xgb/all")
 LAYERS_OF: Mapping[str, tuple[str, ...]] = {
     "v1": ("V1",),
     "v0123_occupancy": ("V0", "V1", "V2", "V3", "occupancy"),
 }
+CHGNET_LAYERS_OF: Mapping[str, tuple[str, ...]] = {"chgnet_v1": ("V1",)}  # of the second parent
 _CONTROL_CASES = ("mean/none", "1nn/composition", "shuffled/all")
-_NEEDS_SITES = ("pooled_v1", *LAYERS_OF, "atomsets+xgb")
+_SETS_NEEDED: Mapping[str, str] = {  # by feature name
+    "pooled_v1": "v1",
+    "pooled_chgnet_v1": "chgnet_v1",
+    "atomsets+xgb": "v0123_occupancy",
+    **{name: name for name in (*LAYERS_OF, *CHGNET_LAYERS_OF)},
+}
 XGB_SETTINGS: Mapping[str, float] = {
     "n_estimators": 300,
     "max_depth": 4,
@@ -63,7 +80,18 @@ XGB_SETTINGS: Mapping[str, float] = {
     "subsample": 0.7,
     "colsample_bytree": 0.5,
 }
-_LOGISTIC_C: Mapping[str, float] = {"sendek": 1.0, "pooled_v1": 0.01}  # inverse strength of the L2 penalty
+_ALL_ROWS_GROUPS: Mapping[str, tuple[str, ...]] = {  # feature groups of notebook 03
+    "elements_all_rows": ("stoichiometric", "elemental"),
+    "lattice_all_rows": ("stoichiometric", "elemental", "lattice_invariant"),
+}
+_N_TREES = 200
+_LOGIT_PER_DECADE = 2.0  # how a predicted log10(S/cm) above the limit becomes a logit
+SUPERIONIC_LOG10_SIGMA = -4.0  # superionic: at least 1e-4 S/cm (McHaffie et al.)
+_LOGISTIC_C: Mapping[str, float] = {
+    "sendek": 1.0,
+    "pooled_v1": 0.01,
+    "pooled_chgnet_v1": 0.01,
+}  # inverse strength of the L2 penalty
 _INNER_FOLDS = 6  # one of them says when AtomSets stops
 
 
@@ -74,6 +102,18 @@ class SiteInputs:
     sets: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     rejects: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["id", "reason"]))
     why_missing: str = ""
+
+
+@dataclass(frozen=True)
+class Unpaired:
+    """Labelled rows without a structure: they train models on ``..._all_rows``, and are never tested.
+
+    ``matrices`` has the same columns as that of `Inputs`.
+    """
+
+    table: pd.DataFrame
+    y: np.ndarray
+    matrices: Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -89,17 +129,26 @@ class Inputs:
     matrices: Mapping[str, np.ndarray]
     sets: Mapping[str, Sequence[object]]
     duplicates: np.ndarray
+    unpaired: Unpaired | None = None
 
 
 @dataclass(frozen=True)
 class ClassifierSettings:
-    """``n_members`` AtomSets networks are averaged, each with its own seed and inner part."""
+    """``n_members`` AtomSets networks are averaged, each with its own seed and inner part.
+
+    ``blended`` names the models from which `blend/chosen` chooses.
+    """
 
     seed: int = 0
     n_jobs: int = 2
     n_members: int = 2
     max_epochs: int = 300
     patience: int = 50
+    blended: tuple[str, ...] = (
+        "extra_trees/lattice_all_rows",
+        "xgb/elements_all_rows",
+        "xgb_sigma/elements_all_rows",
+    )
 
 
 def structure_rows(table: pd.DataFrame, structures: pd.DataFrame) -> pd.DataFrame:
@@ -124,24 +173,30 @@ def read_structures(rows: pd.DataFrame, structures: pd.DataFrame) -> dict[str, S
     return {row: structure_from_json(texts[key]) for row, key in pairs}
 
 
-def site_inputs(structures: Mapping[str, Structure], *, parent: str, representation: str) -> SiteInputs:
+def site_inputs(
+    structures: Mapping[str, Structure], *, parent: str, representation: str, second_parent: str = ""
+) -> SiteInputs:
     """Return the site sets of all feature names, or why they cannot be had.
 
     An empty ``parent`` means that none is wanted. Without torch or without the weights (mirror, cache or
-    download) the reason is returned, so that a notebook can go on with the other models.
+    download) the reason is returned, so that a notebook can go on with the other models. ``second_parent``
+    may be "chgnet"; a structure that either parent cannot take is rejected for both.
     """
     if not parent:
         return SiteInputs(why_missing="no parent model is named (parameter `parent`)")
+    cases = [(parent, LAYERS_OF)] + ([(second_parent, CHGNET_LAYERS_OF)] if second_parent else [])
     try:
         found = {
-            name: site_sets(structures, parent=parent, representation=representation, layers=layers)
-            for name, layers in LAYERS_OF.items()
+            name: site_sets(structures, parent=of, representation=representation, layers=layers)
+            for of, names in cases
+            for name, layers in names.items()
         }
     except ModuleNotFoundError as error:
         return SiteInputs(why_missing=f"{error.name} is not installed (pip install -e '.[atomsets]')")
     except DataError as error:
         return SiteInputs(why_missing=str(error))
-    return SiteInputs({name: f.sets for name, f in found.items()}, found["v1"].rejects)
+    rejects = pd.concat([f.rejects for f in found.values()]).drop_duplicates("id", ignore_index=True)
+    return SiteInputs({name: f.sets for name, f in found.items()}, rejects)
 
 
 def sendek_table(
@@ -172,28 +227,98 @@ def classifier_inputs(
     groups: pd.DataFrame,
     sendek: pd.DataFrame,
     sites: SiteInputs,
+    labelled: pd.DataFrame | None = None,
 ) -> Inputs:
     """Return what the classifiers see; rows that any of them cannot use are left out for all.
 
-    ``features`` and ``groups`` are the tables of notebook 03, ``sendek`` is `sendek_table`.
+    ``features`` and ``groups`` are the tables of notebook 03, ``sendek`` is `sendek_table`. ``labelled`` is
+    the whole curated table: its rows without a structure become `Inputs.unpaired`, and the groups of
+    `group_material` are those of the whole table.
     """
     usable = rows[Entry.ID].isin(sendek.index) & rows[Entry.ID].isin(features["id"])
     usable &= ~rows[Entry.ID].isin(sites.rejects["id"])
     table = rows[usable].reset_index(drop=True)
+    tabular = features.set_index("id")
+    unpaired = None
+    if labelled is not None:
+        material = pd.Series(row_groups("group_material", labelled).to_numpy(), index=labelled[Entry.ID])
+        table = table.assign(**{MATERIAL_GROUP: table[Entry.ID].map(material)})
+        unpaired = _unpaired(labelled, table, tabular, groups, material)
     ids = list(table[Entry.ID])
-    tabular = features.set_index("id").loc[ids]
+    tabular = tabular.loc[ids]
     matrices = {n: tabular[feature_columns(groups, n)].to_numpy(float) for n in ("composition", "all")}
+    matrices |= _all_rows_matrices(tabular, groups)
     matrices |= {"sendek": sendek.loc[ids].to_numpy(float), "none": np.zeros((len(ids), 1))}
     sets = {name: [by_id[i] for i in ids] for name, by_id in sites.sets.items()}
     if sets:
-        matrices["pooled_v1"] = pooled(sets["v1"])
+        pooled_of = {n: s for n, s in _SETS_NEEDED.items() if n.startswith("pooled") and s in sets}
+        matrices |= {name: pooled(sets[of]) for name, of in pooled_of.items()}
     return Inputs(
         table=table,
         y=table[Curated.SUPERIONIC].to_numpy(int),
         matrices=matrices,
         sets=sets,
         duplicates=row_groups("duplicates", table).to_numpy(),
+        unpaired=unpaired,
     )
+
+
+def _all_rows_matrices(tabular: pd.DataFrame, groups: pd.DataFrame) -> dict[str, np.ndarray]:
+    return {
+        name: tabular[list(groups.loc[groups["group"].isin(kinds), "feature"])].to_numpy(float)
+        for name, kinds in _ALL_ROWS_GROUPS.items()
+    }
+
+
+def _unpaired(
+    labelled: pd.DataFrame,
+    table: pd.DataFrame,
+    tabular: pd.DataFrame,
+    groups: pd.DataFrame,
+    material: pd.Series,
+) -> Unpaired | None:
+    """Return the rows with a decided label and features that are not in ``table``, None if there is none."""
+    other = ~labelled[Entry.ID].isin(table[Entry.ID]) & labelled[Curated.SUPERIONIC].notna()
+    rows = labelled[other & labelled[Entry.ID].isin(tabular.index)].reset_index(drop=True)
+    if rows.empty:
+        return None
+    rows = rows.assign(**{MATERIAL_GROUP: rows[Entry.ID].map(material)})
+    matrices = _all_rows_matrices(tabular.loc[list(rows[Entry.ID])], groups)
+    return Unpaired(rows, rows[Curated.SUPERIONIC].to_numpy(int), matrices)
+
+
+def unpaired_rows(inputs: Inputs, split: Split) -> np.ndarray:
+    """Return the positions in `Inputs.unpaired` that may train under a split.
+
+    Held out are all rows that do not train: the test rows, and for an inner fold those of its outer fold.
+    ``group_...``: rows that share no group with a held-out row. ``loco``: rows whose nearest row with a
+    structure (element mover's distance) is not held out, as if they belonged to its cluster.
+    ``obelix_official``: OBELiX's own training rows, and rows of other sources farther than 0.05 (L1) from
+    every test row, but none that shares a `group_material` with a held-out training row. Any other
+    protocol: rows farther than 0.05 from every held-out row.
+    """
+    if inputs.unpaired is None:
+        return np.empty(0, dtype=int)
+    held_out = np.setdiff1d(np.arange(len(inputs.table)), split.train)
+    held, other = inputs.table.iloc[held_out], inputs.unpaired.table
+    if split.protocol.startswith("group_"):
+        return np.flatnonzero(~_shares_group(split.protocol, other, held))
+    first = element_fractions(list(other[Entry.COMPOSITION])).to_numpy()
+    if split.protocol == "loco":
+        second = element_fractions(list(inputs.table[Entry.COMPOSITION])).to_numpy()
+        return np.flatnonzero(~np.isin(elmd_distances(first, second).argmin(axis=1), held_out))
+    second = element_fractions(list(held[Entry.COMPOSITION])).to_numpy()
+    far = l1_distances(first, second).min(axis=1) > SAME_COMPOSITION_L1
+    if split.protocol != "obelix_official":
+        return np.flatnonzero(far)
+    label = other[Entry.OFFICIAL_SPLIT].astype("object")
+    of_inner = held[(held[Entry.OFFICIAL_SPLIT] == "train").fillna(False)]
+    inner = _shares_group("group_material", other, of_inner) if len(of_inner) else np.zeros(len(other), bool)
+    return np.flatnonzero(((label == "train") | (label.isna() & far)) & ~inner)
+
+
+def _shares_group(protocol: str, rows: pd.DataFrame, held: pd.DataFrame) -> np.ndarray:
+    return row_groups(protocol, rows).isin(set(row_groups(protocol, held))).to_numpy()
 
 
 def possible_models(models: Sequence[str], inputs: Inputs) -> list[str]:
@@ -207,7 +332,8 @@ def possible_models(models: Sequence[str], inputs: Inputs) -> list[str]:
                 f"model {name!r} is unknown: expected one of {', '.join(CLASSIFIERS)}."
                 f"{nearest(name, list(CLASSIFIERS))}"
             )
-    return [m for m in models if inputs.sets or m.partition("/")[2] not in _NEEDS_SITES]
+    needed = {m: _SETS_NEEDED.get(m.partition("/")[2]) for m in models}
+    return [m for m in models if needed[m] is None or needed[m] in inputs.sets]
 
 
 def clusters_by_seed(table: pd.DataFrame, *, seeds: Sequence[int]) -> dict[int, Clusters]:
@@ -251,6 +377,9 @@ def class_splits(
     """Return the splits of all protocols; ``loco`` has one repeat per clustering, its fold is the cluster."""
     found = []
     for protocol in protocols:
+        if protocol == FRESH:
+            found.append(fresh_tenth(len(inputs.table)))
+            continue
         if protocol != "loco":
             found += protocol_splits(protocol, inputs.table, seed=seed, repeats=1)
             continue
@@ -260,6 +389,16 @@ def class_splits(
     return found
 
 
+def fresh_tenth(n_rows: int) -> Split:
+    """Return the random tenth that was split off before `blend/chosen` was designed; it is scored once.
+
+    The seed is fixed: another one would be another, no longer fresh, tenth.
+    """
+    order = np.random.default_rng(0).permutation(n_rows)
+    n_test = -(-n_rows // 10)
+    return Split(FRESH, 0, 0, np.sort(order[n_test:]), np.sort(order[:n_test]))
+
+
 def make_classifier(name: str, *, seed: int) -> BaseEstimator:
     """Return an unfitted estimator for "model/features" (AtomSets and the blend have their own way)."""
     model, _, features = name.partition("/")
@@ -267,6 +406,13 @@ def make_classifier(name: str, *, seed: int) -> BaseEstimator:
         return DummyClassifier(strategy="prior")
     if model == "1nn":
         return NearestComposition()
+    if model == "extra_trees":
+        return make_pipeline(
+            SimpleImputer(strategy="median", keep_empty_features=True),
+            ExtraTreesClassifier(_N_TREES, random_state=seed, n_jobs=1),
+        )
+    if model == "xgb_sigma":
+        return XGBRegressor(**XGB_SETTINGS, random_state=seed, n_jobs=1, tree_method="hist", max_bin=64)
     if model in ("xgb", "shuffled"):
         return XGBClassifier(**XGB_SETTINGS, random_state=seed, n_jobs=1, tree_method="hist", max_bin=64)
     if model == "logistic":
@@ -292,7 +438,7 @@ def class_predictions(
     Fits run ``n_jobs`` at a time, in one thread each. With a folder ``parts`` each finished model is
     kept under a hash of data, splits and settings, so that an interrupted run goes on where it stopped.
     """
-    wanted = [m for m in models if m != BLEND]
+    wanted = [m for m in models if m not in (BLEND, CHOSEN)]
     if BLEND in models:
         wanted = list(dict.fromkeys([*wanted, *BLENDED]))
     found = {}
@@ -301,6 +447,9 @@ def class_predictions(
         found[name] = _kept(path, lambda name=name: _probabilities(name, inputs, splits, settings))
     if BLEND in models:
         found[BLEND] = [(a + b) / 2 for a, b in zip(*(found[m] for m in BLENDED), strict=True)]
+    if CHOSEN in models:
+        path = parts / f"{_fingerprint(CHOSEN, inputs, splits, settings)}.npz" if parts else None
+        found[CHOSEN] = _kept(path, lambda: _chosen(inputs, splits, settings, path))
     shown = [m for m in found if m in models or m in _CONTROL_CASES]
     frames = [_frame(inputs, s, p, m) for m in shown for s, p in zip(splits, found[m], strict=True)]
     return pd.concat(frames, ignore_index=True).assign(**{C.DATASET: dataset})[[str(c) for c in C]]
@@ -319,46 +468,94 @@ def _kept(path: Path | None, compute: Callable[[], list[np.ndarray]]) -> list[np
 
 def _fingerprint(name: str, inputs: Inputs, splits: Sequence[Split], settings: ClassifierSettings) -> str:
     """Return a file name that changes with anything that can change the probabilities."""
-    model, _, features = name.partition("/")
     known = {**asdict(settings), "n_jobs": 0, "name": name, "xgboost": xgboost.__version__}
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode())
+    if name == CHOSEN:
+        digest.update(Path(__file__).with_name("chosen_blend.py").read_bytes())
     digest.update(Path(__file__).read_bytes() + "\n".join(inputs.table[Entry.ID]).encode())
-    if model == "atomsets":
-        arrays = [s.features for s in inputs.sets[features]] + [s.multiplicity for s in inputs.sets[features]]
-    else:
-        arrays = [inputs.matrices[features]]
+    names = settings.blended if name == CHOSEN else (name,)
+    arrays = [a for n in names for a in _seen_by(n, inputs)]
     for array in (*arrays, inputs.y, *(a for s in splits for a in (s.train, s.test))):
         digest.update(np.ascontiguousarray(array).tobytes() + b"|")
     return f"{name.replace('/', '-')}-{digest.hexdigest()[:12]}"
+
+
+def _seen_by(name: str, inputs: Inputs) -> list[np.ndarray]:
+    """Return every array that the model reads."""
+    model, _, features = name.partition("/")
+    if model == "atomsets":
+        return [a for s in inputs.sets[features] for a in (s.features, s.multiplicity)]
+    own = [inputs.matrices[features]]
+    if features.endswith(ALL_ROWS) and inputs.unpaired is not None:
+        own += [inputs.unpaired.matrices[features], inputs.unpaired.y]
+    return own
+
+
+def _chosen(
+    inputs: Inputs, splits: Sequence[Split], settings: ClassifierSettings, path: Path | None
+) -> list[np.ndarray]:
+    """Return the probabilities of `blend/chosen`; what it chose is kept beside them."""
+    from sselib.chosen_blend import choose_and_predict
+
+    found = choose_and_predict(inputs, splits, settings)
+    rows = [
+        {"protocol": s.protocol, "repeat": s.repeat, "fold": s.fold, **asdict(choice)}
+        for s, (_, choice) in zip(splits, found, strict=True)
+    ]
+    if path:
+        write_whole(path.with_suffix(".json"), lambda p: p.write_text(to_json(rows), encoding="utf-8"))
+    return [p for p, _ in found]
+
+
+def chosen_members(
+    inputs: Inputs, splits: Sequence[Split], *, settings: ClassifierSettings, parts: Path
+) -> pd.DataFrame:
+    """Return what `blend/chosen` chose in a `class_predictions` with the same arguments, one row per split.
+
+    Columns: protocol, repeat, fold, members (names joined by " + "), threshold, and auc_pr and mcc on the
+    inner folds.
+    """
+    path = parts / f"{_fingerprint(CHOSEN, inputs, splits, settings)}.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    return pd.DataFrame([{**row, "members": " + ".join(row["members"])} for row in rows])
 
 
 def _probabilities(
     name: str, inputs: Inputs, splits: Sequence[Split], settings: ClassifierSettings
 ) -> list[np.ndarray]:
     """Return the probabilities of the test rows of each split."""
-    model, _, features = name.partition("/")
-    if model != "atomsets":
-        return Parallel(settings.n_jobs, backend="threading")(
-            delayed(_estimator_probability)(name, inputs.matrices[features], inputs.y, split, settings)
-            for split in splits
-        )
-    return Parallel(settings.n_jobs)(
-        delayed(_atomsets_probability)(inputs.sets[features], inputs.y, inputs.duplicates, split, settings)
-        for split in splits
+    backend = "loky" if name.startswith("atomsets") else "threading"
+    return Parallel(settings.n_jobs, backend=backend)(
+        delayed(split_probability)(name, inputs, split, settings) for split in splits
     )
 
 
-def _estimator_probability(
-    name: str, X: np.ndarray, y: np.ndarray, split: Split, settings: ClassifierSettings
-) -> np.ndarray:
-    """Fit one estimator on the training rows (labels permuted for ``shuffled``), shape (n_test,)."""
-    labels = y[split.train]
-    if name.startswith("shuffled"):
+def split_probability(name: str, inputs: Inputs, split: Split, settings: ClassifierSettings) -> np.ndarray:
+    """Return the probabilities of a single model ("model/features") for the split's test rows, (n_test,)."""
+    model, _, features = name.partition("/")
+    if model == "atomsets":
+        return _atomsets_probability(inputs.sets[features], inputs.y, inputs.duplicates, split, settings)
+    X, labels = inputs.matrices[features][split.train], inputs.y[split.train]
+    sigma = inputs.table[Entry.LOG10_SIGMA].to_numpy(float)[split.train]
+    if features.endswith(ALL_ROWS) and inputs.unpaired is not None:
+        more = unpaired_rows(inputs, split)
+        X = np.vstack([X, inputs.unpaired.matrices[features][more]])
+        labels = np.r_[labels, inputs.unpaired.y[more]]
+        sigma = np.r_[sigma, inputs.unpaired.table[Entry.LOG10_SIGMA].to_numpy(float)[more]]
+    if model == "shuffled":
         labels = np.random.default_rng([settings.seed, split.repeat, split.fold]).permutation(labels)
-    fitted = make_classifier(name, seed=settings.seed).fit(X[split.train], labels)
+    fitted = make_classifier(name, seed=settings.seed).fit(X, sigma if model == "xgb_sigma" else labels)
+    return probability_of(fitted, inputs.matrices[features][split.test])
+
+
+def probability_of(fitted: BaseEstimator, X: np.ndarray) -> np.ndarray:
+    """Return P(superionic) of a classifier, of a look-up, or of a regression of log10(S/cm)."""
     if hasattr(fitted, "predict_proba"):
-        return np.asarray(fitted.predict_proba(X[split.test])[:, 1], float)
-    return np.asarray(fitted.predict(X[split.test]), float)
+        return np.asarray(fitted.predict_proba(X)[:, 1], float)
+    found = np.asarray(fitted.predict(X), float)
+    if isinstance(fitted, XGBRegressor):
+        return 1 / (1 + np.exp(-_LOGIT_PER_DECADE * (found - SUPERIONIC_LOG10_SIGMA)))
+    return found
 
 
 def _atomsets_probability(

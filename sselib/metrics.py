@@ -338,7 +338,13 @@ def _text(value: float, low: float | None, high: float | None) -> str:
     return f"{value:.2f}" if low is None or np.isnan(low) else f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 
-_PUBLISHED_METRICS = {"MAE": "mae_bound", "R2": "r2_bound", "SRCC": "srcc_bound"}
+_PUBLISHED_METRICS = {
+    "MAE": "mae_bound",
+    "R2": "r2_bound",
+    "SRCC": "srcc_bound",
+    "AUC-PR": "auc_pr",
+    "MCC": "mcc",
+}
 _PUBLISHED_FEATURES = {"stoichiometric features": "kim_stoichiometric", "geometric features": "kim_geometric"}
 
 

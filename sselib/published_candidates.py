@@ -68,6 +68,7 @@ def without_relatives(
     bags = fit_bags(
         labelled[Entry.COMPOSITION].tolist(),
         labelled[Curated.SUPERIONIC].to_numpy(int),
+        labelled[Entry.LOG10_SIGMA].to_numpy(float),
         n_bags=len(models.superionic.bags),
         seed=seed,
     )

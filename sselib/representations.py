@@ -15,11 +15,13 @@ vacancy, also where the mobile ion shared its site with another atom.
 from collections import defaultdict
 from enum import StrEnum
 
-from pymatgen.core import Composition, DummySpecies, Element, PeriodicSite, Structure
+import spglib
+from pymatgen.core import Composition, DummySpecies, Element, Lattice, PeriodicSite, Structure
 
 from sselib.errors import DataError, ParameterError, nearest
 from sselib.oxidation import ANION, CATION, NEUTRAL, assign_oxidation_states, role_of_state
 
+_SYMPREC_ANGSTROM = 1e-3  # sites repeat within this distance when the primitive cell is sought
 STAND_INS: dict[str, str] = {CATION: "Al", ANION: "S", NEUTRAL: "Mg"}
 
 
@@ -125,3 +127,18 @@ def _within_one(amounts: dict[str, float]) -> Composition:
     total = sum(amounts.values())
     scale = 1.0 / total if total > 1.0 else 1.0
     return Composition({symbol: amount * scale for symbol, amount in amounts.items()})
+
+
+def primitive_cell(structure: Structure) -> Structure:
+    """Return the primitive cell, occupancies kept, or the structure itself where there is no smaller one.
+
+    Equivalent sites have equal features, so a structure loses nothing but repetitions.
+    """
+    kinds: dict[str, int] = {}
+    numbers = [kinds.setdefault(str(site.species), len(kinds) + 1) for site in structure]
+    cell = (structure.lattice.matrix, structure.frac_coords, numbers)
+    found = spglib.standardize_cell(cell, to_primitive=True, no_idealize=True, symprec=_SYMPREC_ANGSTROM)
+    if found is None or len(found[2]) >= len(structure):
+        return structure
+    species = {number: structure[numbers.index(number)].species for number in kinds.values()}
+    return Structure(Lattice(found[0]), [species[k] for k in found[2]], found[1])

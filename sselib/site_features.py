@@ -1,4 +1,4 @@
-"""Site features of many structures: MEGNet's V0 to V3 and occupancies, cached, with what failed and why.
+"""Site features of many structures from MEGNet or CHGNet, and occupancies, cached, with what failed and why.
 
 Source: McHaffie et al., Digital Discovery 4, 1518 (2025), doi 10.1039/d5dd00052a (features V0 to V3 of a
 pretrained MEGNet, representations). Occupancy columns are an addition: the embedding of a disordered site
@@ -7,9 +7,10 @@ is a weighted sum, which alone cannot tell a half-filled site from a mixture.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from pymatgen.core import Structure
 from sselib import registry
 from sselib.errors import DataError, ParameterError, nearest
 from sselib.progress import progress
-from sselib.representations import Representation, simplify
+from sselib.representations import Representation, primitive_cell, simplify
 from sselib.runfolder import write_whole
 from sselib.structures import structure_to_json
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:  # torch is an extra: this module must import without it
     from sselib.megnet import MegnetModel
 
 LAYERS: tuple[str, ...] = ("V0", "V1", "V2", "V3", "occupancy")
+CHGNET = "chgnet"  # name of the second parent; it has a fourth convolution, V4
 MAX_SITES = 1000  # keeps a structure's graph below about 1 GiB
 
 
@@ -52,27 +54,27 @@ def site_sets(
 ) -> SiteSets:
     """Return the set of site features of each structure, the ``layers`` side by side.
 
-    ``parent`` is a short name of `sselib.megnet.MODEL_FILES`. ``layers`` are of `LAYERS`: V0 (16 columns),
-    V1 to V3 (32 each), ``occupancy`` (3: Li occupancy, total occupancy, number of species). All layers of
-    a structure are kept in ``cache_dir`` under a hash of structure, representation, weights and code. A
-    structure that fails (an element MEGNet never saw, no atom left, more than ``max_sites`` sites) is a
-    row in ``rejects``; one without Li is treated like any other. Raises `ParameterError` for an unknown
-    layer and `DataError` where the weights cannot be had.
+    ``parent`` is a short name of `sselib.megnet.MODEL_FILES`, or ``chgnet``. ``layers`` are of
+    `layer_names`: V0 (16 columns), V1 to V3 (32 each) of MEGNet; V0 to V4 (64 each) of CHGNet;
+    ``occupancy`` (3: Li occupancy, total occupancy, number of species). All layers of a structure are kept
+    in ``cache_dir`` under a hash of structure, representation, weights and code. A structure that fails (an
+    element that the parent never saw, no atom left, more than ``max_sites`` sites) is a row in ``rejects``;
+    one without Li is treated like any other. Raises `ParameterError` for an unknown layer and `DataError`
+    where the weights cannot be had.
     """
     from sselib.atomsets import unique_sites
-    from sselib.megnet import load_megnet
 
-    _check_layers(layers)
-    model, identity = load_megnet(parent), _weights_sha256(parent)
+    names = _checked(layers, parent)
+    compute, identity = _parent(parent)
     folder = Path(cache_dir) if cache_dir else registry.cache_folder() / "site_features"
     sets, rejects, n_cached = {}, [], 0
     for key, structure in progress(structures.items(), stage="site features", total=len(structures)):
         try:
             path = _cache_path(structure, [representation, identity], folder)
-            arrays = _read_cached(path)
+            arrays = _read_cached(path, names)
             n_cached += arrays is not None
             if arrays is None:
-                arrays = _all_layers(structure, model, representation, max_sites)
+                arrays = _all_layers(structure, compute, representation, max_sites)
                 _write_cached(path, arrays)
             sets[key] = unique_sites(np.hstack([arrays[layer] for layer in layers]))
         except Exception as error:  # whatever an odd structure raises is its reason
@@ -90,13 +92,34 @@ def pooled(sets: "Sequence[SiteSet]") -> np.ndarray:
     return np.array(rows)
 
 
-def _check_layers(layers: Sequence[str]) -> None:
-    unknown = [layer for layer in layers if layer not in LAYERS]
+def layer_names(parent: str) -> tuple[str, ...]:
+    """Return the names of the layers that a parent offers."""
+    return (*LAYERS[:4], "V4", "occupancy") if parent == CHGNET else LAYERS
+
+
+def _checked(layers: Sequence[str], parent: str) -> tuple[str, ...]:
+    names = layer_names(parent)
+    unknown = [layer for layer in layers if layer not in names]
     if unknown or not layers:
         raise ParameterError(
-            f"layers = {list(layers)}: expected some of {', '.join(LAYERS)}."
-            f"{nearest(unknown[0], list(LAYERS)) if unknown else ''}"
+            f"layers = {list(layers)}: expected some of {', '.join(names)}."
+            f"{nearest(unknown[0], list(names)) if unknown else ''}"
         )
+    return names
+
+
+def _parent(parent: str) -> tuple[Callable[[Structure], dict[str, np.ndarray]], str]:
+    """Return what computes all layers of a simplified structure, and what identifies weights and code."""
+    if parent == CHGNET:
+        from sselib.chgnet_features import CHGNET_MODEL
+
+        code = Path(__file__).with_name("chgnet_features.py").read_text(encoding="utf-8")
+        digest = hashlib.sha256(code.encode()).hexdigest()
+        return _chgnet_layers, f"chgnet {CHGNET_MODEL} {version('chgnet')} {digest}"
+    from sselib import megnet
+
+    model = megnet.load_megnet(parent)
+    return lambda structure: _megnet_layers(structure, model), _weights_sha256(parent)
 
 
 def _weights_sha256(parent: str) -> str:
@@ -105,20 +128,34 @@ def _weights_sha256(parent: str) -> str:
     return registry.locate(MODEL_FILES[parent]).sha256
 
 
-def _all_layers(
-    structure: Structure, model: "MegnetModel", representation: str, max_sites: int
-) -> dict[str, np.ndarray]:
-    """Return each layer of `LAYERS`, shape (n_sites, columns)."""
+def _megnet_layers(structure: Structure, model: "MegnetModel") -> dict[str, np.ndarray]:
     from sselib.megnet import crystal_graphs
 
+    graphs = crystal_graphs([structure], cutoff_angstrom=model.settings.cutoff_angstrom)
+    values = [layer.numpy() for layer in model.site_features(graphs)]
+    return dict(zip(LAYERS, [*values, occupancies(structure)], strict=True))
+
+
+def _chgnet_layers(structure: Structure) -> dict[str, np.ndarray]:
+    from sselib.chgnet_features import chgnet_layers
+
+    primitive = primitive_cell(structure)
+    return {**chgnet_layers(primitive), "occupancy": occupancies(primitive)}
+
+
+def _all_layers(
+    structure: Structure,
+    compute: Callable[[Structure], dict[str, np.ndarray]],
+    representation: str,
+    max_sites: int,
+) -> dict[str, np.ndarray]:
+    """Return each layer of the parent, shape (n_sites, columns)."""
     if len(structure) > max_sites:
         raise DataError(f"{len(structure)} sites: expected at most {max_sites}; use a smaller cell")
-    simple = simplify(structure, representation=representation)
-    graphs = crystal_graphs([simple], cutoff_angstrom=model.settings.cutoff_angstrom)
-    found = [values.numpy() for values in model.site_features(graphs)]
-    if not all(np.isfinite(values).all() for values in found):
+    found = compute(simplify(structure, representation=representation))
+    if not all(np.isfinite(values).all() for values in found.values()):
         raise DataError("the site features are not finite numbers: check cell and coordinates")
-    return dict(zip(LAYERS, [*found, occupancies(simple)], strict=True))
+    return found
 
 
 def occupancies(structure: Structure, *, mobile_ion: str = "Li") -> np.ndarray:
@@ -146,11 +183,11 @@ def _cache_path(structure: Structure, settings: Sequence[str], folder: Path) -> 
     return folder / name[:2] / f"{name}.npz"
 
 
-def _read_cached(path: Path) -> dict[str, np.ndarray] | None:
+def _read_cached(path: Path, names: Sequence[str]) -> dict[str, np.ndarray] | None:
     """Return the cached layers, None where there are none or they cannot be read."""
     try:
         with np.load(path) as stored:
-            return {layer: stored[layer] for layer in LAYERS}
+            return {layer: stored[layer] for layer in names}
     except (OSError, ValueError, KeyError, EOFError):
         return None
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import GroupKFold, KFold, StratifiedShuffleSplit
 
 from sselib.columns import Curated, Entry
@@ -16,6 +18,7 @@ from sselib.errors import DataError, ParameterError, nearest
 
 SAME_COMPOSITION_L1 = 0.05  # other sources' rows at most this far from a test row do not train
 TEST_SHARE = 0.2
+MATERIAL_GROUP = "material_group"  # column that a table may carry from a larger table's `group_material`
 _NOISE = -1  # cluster number of rows that DBSCAN put in no cluster
 
 
@@ -44,7 +47,8 @@ def protocol_splits(
       train too, if their composition is farther than 0.05 (L1) from that of every test row.
     - ``random_stratified``: 80/20, stratified on deciles of the target (Kim et al., section II).
     - ``kfold5``: random folds.
-    - ``group_doi``, ``group_chemsys``, ``group_family``: folds of whole groups (see `row_groups`).
+    - ``group_doi``, ``group_chemsys``, ``group_family``, ``group_material``: folds of whole groups (see
+      `row_groups`).
     - ``loco``: each cluster is held out once. Rows in no cluster (-1) always train, are never tested.
     """
     reason = why_unavailable(name, table, n_folds=n_folds)
@@ -80,12 +84,15 @@ def row_groups(name: str, table: pd.DataFrame) -> pd.Series:
 
     ``group_doi``: the publication. A row without a DOI takes that of the first row of its
     near-duplicate group that has one, else the near-duplicate group itself is its publication, so
-    that repeats of one material do not straddle folds for want of a DOI. ``group_family``: a missing
-    family is one group, "unknown". ``loco``: the cluster. Other protocols: the near-duplicate group
-    where the table has it, else each row is its own.
+    that repeats of one material do not straddle folds for want of a DOI. ``group_material``: rows that are
+    near-duplicates or from one publication, directly or through other rows of the table.
+    ``group_family``: a missing family is one group, "unknown". ``loco``: the cluster. Other protocols: the
+    near-duplicate group where the table has it, else each row is its own.
     """
     if name == "group_doi":
         return _publication(table)
+    if name == "group_material":
+        return _material(table)
     if name == "group_chemsys":
         return table[Curated.CHEMICAL_SYSTEM].astype(str)
     if name == "group_family":
@@ -100,6 +107,18 @@ def _publication(table: pd.DataFrame) -> pd.Series:
     duplicate = table[Curated.DUPLICATE_GROUP]
     borrowed = doi.groupby(duplicate).transform("first")
     return doi.fillna(borrowed).fillna("no doi, near-duplicates " + duplicate.astype(str))
+
+
+def _material(table: pd.DataFrame) -> pd.Series:
+    """Return the connected component of each row in the graph of near-duplicate groups and publications."""
+    if MATERIAL_GROUP in table:
+        return table[MATERIAL_GROUP].astype(str)
+    parts = [pd.factorize(table[Curated.DUPLICATE_GROUP])[0], pd.factorize(_publication(table))[0]]
+    n_first, n = parts[0].max() + 1, len(table)
+    size = n_first + parts[1].max() + 1
+    edges = csr_array((np.ones(n), (parts[0], n_first + parts[1])), shape=(size, size))
+    _, labels = connected_components(edges, directed=False)
+    return pd.Series(labels[parts[0]], index=table.index).astype(str)
 
 
 def fold_sizes(splits: list[Split]) -> pd.DataFrame:
@@ -150,7 +169,7 @@ def _loco(table: pd.DataFrame, **_: int) -> list[tuple]:
     ]
 
 
-_GROUPED = ("group_doi", "group_chemsys", "group_family")
+_GROUPED = ("group_doi", "group_chemsys", "group_family", "group_material")
 _PROTOCOLS: dict[str, Callable[..., list[tuple]]] = {
     "obelix_official": _official,
     "random_stratified": _random_stratified,
@@ -163,6 +182,7 @@ _NEEDS: dict[str, tuple[str, ...]] = {
     "obelix_official": (Entry.OFFICIAL_SPLIT, Entry.COMPOSITION),
     "loco": (Curated.CLUSTER,),
     "group_doi": (Entry.DOI, Curated.DUPLICATE_GROUP),
+    "group_material": (Entry.DOI, Curated.DUPLICATE_GROUP),
     "group_chemsys": (Curated.CHEMICAL_SYSTEM,),
     "group_family": (Curated.FAMILY,),
 }

@@ -2,9 +2,10 @@
 
 Two parts vote. Networks (AtomSets, several settings and seeds) see the site features of a structure;
 boosted trees (bags of the labelled rows) see its composition only, and so can learn from rows without a
-structure and score a bare formula. Member k of a structure's score is the mean of a network's and a bag's
-logit; the ensemble gives the mean of its members' probabilities and their standard deviation, after
-McHaffie et al., Digital Discovery 4, 1518 (2025), doi 10.1039/d5dd00052a (100 models, d_training).
+structure and score a bare formula. Every other bag learns log10(S/cm) instead of the class. A member of a
+structure's score is a weighted mean of a network's and a bag's logit; the ensemble gives the mean of its
+members' probabilities and their standard deviation, after McHaffie et al., Digital Discovery 4, 1518
+(2025), doi 10.1039/d5dd00052a (100 models, d_training). Probabilities are calibrated on held-out groups.
 """
 
 import json
@@ -18,16 +19,19 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from pymatgen.core import Structure
-from xgboost import XGBClassifier
+from sklearn.metrics import log_loss
+from sklearn.model_selection import GroupKFold
+from xgboost import XGBClassifier, XGBRegressor
 
-from sselib.classifiers import XGB_SETTINGS, inner_part
-from sselib.columns import Curated, Entry
+from sselib.classifiers import inner_part, make_classifier, probability_of
+from sselib.columns import ClassPrediction, Curated, Entry
 from sselib.composition import element_fractions, l1_distances, parse_formula
 from sselib.errors import DataError, FormulaError, RunError
 from sselib.features.stoichiometry import elemental_features
 from sselib.progress import progress
 from sselib.runfolder import to_json, write_whole
 from sselib.site_features import pooled, site_sets
+from sselib.splits import row_groups
 
 if TYPE_CHECKING:  # torch is an extra: formulas are scored without it
     from sselib.atomsets import AtomSetsSettings, FittedAtomSets, SiteSet
@@ -35,6 +39,8 @@ if TYPE_CHECKING:  # torch is an extra: formulas are scored without it
 NOTEBOOK, FOLDER = "06_atomsets_loco", "ensemble"
 COLUMNS: tuple[str, ...] = ("p_superionic", "p_superionic_sd", "d_training", "note")
 VARIANCE_KEPT = 0.95  # of the pooled site features, by the principal components of the distance
+NETWORK_WEIGHTS: tuple[float, ...] = (0.25, 0.5, 0.75)  # one is chosen on held-out groups
+_N_CHECK_FOLDS = 5
 _FORMAT = 1  # of the files; a change makes older ensembles unreadable
 _CHUNK = 512  # structures or formulas scored at a time
 _PROBABILITY_EDGE = 1e-4  # probabilities are kept this far from 0 and 1 before a logit is taken
@@ -90,14 +96,16 @@ class SuperionicModel:
 
     ``training``: id, formula, composition, superionic, has_structure. ``networks`` is empty where no parent
     model was at hand; structures are then scored by their composition. ``bags`` are fitted classifiers of
-    `formula_matrix`. The calibrations turn a member's logit into its probability.
+    `formula_matrix`, or regressors of log10(S/cm). ``network_weight`` is the networks' share in a structure's
+    logit. The calibrations turn a member's logit into its probability.
     """
 
     training: pd.DataFrame
-    bags: "tuple[XGBClassifier, ...]"
+    bags: "tuple[XGBClassifier | XGBRegressor, ...]"
     networks: "tuple[FittedAtomSets, ...]" = ()
     sites: SiteSettings | None = None
     space: PooledSpace | None = None
+    network_weight: float = 0.5
     structure_calibration: Calibration = Calibration()
     formula_calibration: Calibration = Calibration()
 
@@ -149,8 +157,7 @@ class SuperionicModel:
 
     def _bag_logits(self, formulas: Sequence[str]) -> np.ndarray:
         """Return the logit of every bag, shape (bags, n)."""
-        matrix = formula_matrix(formulas)
-        return np.array([_logit(bag.predict_proba(matrix)[:, 1]) for bag in self.bags])
+        return bag_logits(self.bags, formula_matrix(formulas))
 
     def _structures(self, structures: Sequence[Structure]) -> pd.DataFrame:
         """Score by composition, then again with the networks where there are site features."""
@@ -188,10 +195,8 @@ class SuperionicModel:
 
     def _blended(self, sets: "Sequence[SiteSet]", formulas: Sequence[str]) -> np.ndarray:
         """Return probability, standard deviation and distance, shape (n, 3)."""
-        networks = network_logits(self.networks, sets)
-        bags = self._bag_logits(formulas)
-        paired = (networks + bags[np.arange(len(networks)) % len(bags)]) / 2
-        members = self.structure_calibration(paired)
+        networks, bags = network_logits(self.networks, sets), self._bag_logits(formulas)
+        members = self.structure_calibration(paired_logits(networks, bags, weight=self.network_weight))
         distance = self.space.distance(pooled(sets))
         return np.column_stack([members.mean(axis=0), members.std(axis=0), distance])
 
@@ -210,16 +215,29 @@ def formula_matrix(formulas: Sequence[str]) -> np.ndarray:
     return np.hstack([element_fractions(formulas).to_numpy(), statistics.to_numpy(float)])
 
 
-def fit_bags(formulas: Sequence[str], y: np.ndarray, *, n_bags: int, seed: int) -> tuple[XGBClassifier, ...]:
-    """Return boosted trees, each fitted on its own bootstrap sample of the rows, ``y`` (n,) of 0 and 1."""
+def bag_logits(bags: "Sequence[XGBClassifier | XGBRegressor]", matrix: np.ndarray) -> np.ndarray:
+    """Return the logit of every bag for the rows of `formula_matrix`, shape (bags, n)."""
+    return np.array([_logit(probability_of(bag, matrix)) for bag in bags])
+
+
+def paired_logits(networks: np.ndarray, bags: np.ndarray, *, weight: float) -> np.ndarray:
+    """Return each network's logit (k, n) averaged with that of a bag (b, n), the bags in turn, (k, n)."""
+    return weight * networks + (1 - weight) * bags[np.arange(len(networks)) % len(bags)]
+
+
+def fit_bags(
+    formulas: Sequence[str], y: np.ndarray, log10_sigma: np.ndarray, *, n_bags: int, seed: int
+) -> "tuple[XGBClassifier | XGBRegressor, ...]":
+    """Return boosted trees, each fitted on its own bootstrap sample of the rows.
+
+    ``y`` (n,) of 0 and 1 is what bags 0, 2, 4 ... learn, ``log10_sigma`` (n,) the others.
+    """
     matrix, rng = formula_matrix(formulas), np.random.default_rng(seed)
     bags = []
-    for number in progress(range(n_bags), stage="bags on composition", total=n_bags):
+    for number in range(n_bags):
         rows = _both_classes(rng, y)
-        classifier = XGBClassifier(
-            **XGB_SETTINGS, random_state=seed + number, n_jobs=1, tree_method="hist", max_bin=64
-        )
-        bags.append(classifier.fit(matrix[rows], y[rows]))
+        name, target = ("xgb_sigma", log10_sigma) if number % 2 else ("xgb", y)
+        bags.append(make_classifier(f"{name}/elements", seed=seed + number).fit(matrix[rows], target[rows]))
     return tuple(bags)
 
 
@@ -278,6 +296,159 @@ def fit_calibration(logits: np.ndarray, y: np.ndarray) -> Calibration:
     return Calibration(slope=max(float(fitted.coef_[0, 0]), 0.0), intercept=float(fitted.intercept_[0]))
 
 
+@dataclass(frozen=True)
+class EnsembleSettings:
+    """``n_seeds`` networks for each of ``networks``, ``n_bags`` bags; in a check fold ``n_check_seeds``."""
+
+    networks: "tuple[AtomSetsSettings, ...]" = ()
+    n_seeds: int = 2
+    n_bags: int = 10
+    n_check_seeds: int = 1
+    seed: int = 0
+    n_jobs: int = 1
+
+
+@dataclass(frozen=True)
+class FittedEnsemble:
+    """The model, and its held-out check.
+
+    ``held_out``: id, route (structure or formula), fold, superionic, logit, p_superionic; one row for each
+    labelled row and route. A fold holds whole groups of near-duplicates and publications out; its
+    probabilities are calibrated on the other folds. The model's own calibration uses all of them.
+    """
+
+    model: SuperionicModel
+    held_out: pd.DataFrame
+
+
+def fit_superionic_model(
+    labelled: pd.DataFrame,
+    sets: "Mapping[str, SiteSet]",
+    *,
+    sites: SiteSettings | None,
+    settings: EnsembleSettings,
+) -> FittedEnsemble:
+    """Return the ensemble trained on every labelled row, calibrated on held-out groups.
+
+    ``labelled`` is a curated table, ``sets`` the site features by row id (of ``sites``; empty without a
+    parent model). The weight of the networks is that of `NETWORK_WEIGHTS` with the lowest held-out log loss.
+    """
+    rows = labelled[labelled[Curated.SUPERIONIC].notna()].reset_index(drop=True)
+    checks = [_check_fold(rows, sets, fold, k, settings) for k, fold in enumerate(_check_folds(rows))]
+    weight = min(NETWORK_WEIGHTS, key=lambda w: _check_loss(checks, w)) if sets else 0.0
+    held_out = pd.concat([_held_out(checks, route, weight) for route in ("formula", "structure")])
+    calibrations = {
+        f"{route}_calibration": fit_calibration(part["logit"].to_numpy(), part["superionic"].to_numpy())
+        for route, part in held_out.groupby("route")
+    }
+    networks = _networks_of(rows, sets, settings, settings.n_seeds) if sets else ()
+    model = SuperionicModel(
+        training=training_table(rows, with_structure=list(sets)),
+        bags=_bags_of(rows, settings, settings.n_bags),
+        networks=networks,
+        sites=sites if sets else None,
+        space=pooled_space([sets[i] for i in rows[Entry.ID] if i in sets]) if sets else None,
+        network_weight=weight,
+        **calibrations,
+    )
+    return FittedEnsemble(model=model, held_out=held_out.reset_index(drop=True))
+
+
+@dataclass(frozen=True)
+class _Check:
+    """One held-out fold: rows, mean logit of bags (n,) and of networks (n,), NaN without site features."""
+
+    rows: pd.DataFrame
+    bags: np.ndarray
+    networks: np.ndarray
+    fold: int
+
+
+def _check_folds(rows: pd.DataFrame) -> list[tuple[np.ndarray, np.ndarray]]:
+    groups = row_groups("group_material", rows).to_numpy()
+    return list(GroupKFold(min(_N_CHECK_FOLDS, len(set(groups)))).split(groups, groups=groups))
+
+
+def _check_fold(
+    rows: pd.DataFrame,
+    sets: "Mapping[str, SiteSet]",
+    fold: tuple[np.ndarray, np.ndarray],
+    number: int,
+    settings: EnsembleSettings,
+) -> _Check:
+    train, held = rows.iloc[fold[0]], rows.iloc[fold[1]]
+    bags = _bags_of(train, settings, 2)
+    networks = np.full(len(held), np.nan)
+    known = held[Entry.ID].isin(list(sets)).to_numpy()
+    if known.any():
+        fitted = _networks_of(train, sets, settings, settings.n_check_seeds)
+        networks[known] = network_logits(fitted, [sets[i] for i in held[Entry.ID][known]]).mean(axis=0)
+    matrix = formula_matrix(list(held[Entry.COMPOSITION]))
+    return _Check(held, bag_logits(bags, matrix).mean(axis=0), networks, number)
+
+
+def _bags_of(rows: pd.DataFrame, settings: EnsembleSettings, n_bags: int) -> tuple:
+    y, sigma = rows[Curated.SUPERIONIC].to_numpy(int), rows[Entry.LOG10_SIGMA].to_numpy(float)
+    return fit_bags(list(rows[Entry.COMPOSITION]), y, sigma, n_bags=n_bags, seed=settings.seed)
+
+
+def _networks_of(
+    rows: pd.DataFrame, sets: "Mapping[str, SiteSet]", settings: EnsembleSettings, n_seeds: int
+) -> tuple:
+    own = rows[rows[Entry.ID].isin(list(sets))]
+    return fit_networks(
+        [sets[i] for i in own[Entry.ID]],
+        own[Curated.SUPERIONIC].to_numpy(int),
+        row_groups("duplicates", own).to_numpy(),
+        settings=settings.networks,
+        n_seeds=n_seeds,
+        seed=settings.seed,
+        n_jobs=settings.n_jobs,
+    )
+
+
+def _check_loss(checks: Sequence[_Check], weight: float) -> float:
+    """Return the log loss of the structure route over all folds, calibrated on the same rows."""
+    part = _held_out(checks, "structure", weight)
+    p = fit_calibration(part["logit"].to_numpy(), part["superionic"].to_numpy())(part["logit"].to_numpy())
+    return float(log_loss(part["superionic"], p, labels=[False, True]))
+
+
+def _held_out(checks: Sequence[_Check], route: str, weight: float) -> pd.DataFrame:
+    """Return one route's held-out rows; each fold is calibrated on the others."""
+    parts = []
+    for check in checks:
+        known = np.isfinite(check.networks) if route == "structure" else np.ones(len(check.rows), bool)
+        logit = check.bags[known]
+        if route == "structure":
+            logit = weight * check.networks[known] + (1 - weight) * logit
+        rows = check.rows[known]
+        parts.append(
+            pd.DataFrame(
+                {
+                    "id": rows[Entry.ID].to_numpy(),
+                    "route": route,
+                    "fold": check.fold,
+                    "superionic": rows[Curated.SUPERIONIC].to_numpy(bool),
+                    "logit": logit,
+                }
+            )
+        )
+    found = pd.concat(parts, ignore_index=True)
+    p = np.full(len(found), np.nan)
+    for fold in found["fold"].unique():
+        other, own = found[found["fold"] != fold], (found["fold"] == fold).to_numpy()
+        calibration = fit_calibration(other["logit"].to_numpy(), other["superionic"].to_numpy())
+        p[own] = calibration(found["logit"].to_numpy()[own])
+    return found.assign(p_superionic=p)
+
+
+def as_predictions(held_out: pd.DataFrame, *, dataset: str) -> pd.DataFrame:
+    """Return held-out rows (with a column log10_sigma) with the columns of `ClassPrediction`."""
+    found = held_out.assign(model="ensemble", protocol="group_material", repeat=0, dataset=dataset)
+    return found.rename(columns={"route": "features"})[[str(c) for c in ClassPrediction]]
+
+
 def training_table(labelled: pd.DataFrame, *, with_structure: Sequence[str]) -> pd.DataFrame:
     """Return id, formula, composition, superionic and has_structure of curated rows with a decided label."""
     rows = labelled[labelled[Curated.SUPERIONIC].notna()]
@@ -292,13 +463,14 @@ def save_superionic_model(model: SuperionicModel, folder: Path) -> Path:
     folder = Path(folder)
     (folder / "model.json").unlink(missing_ok=True)
     for number, bag in enumerate(model.bags):
-        write_whole(folder / f"bag_{number:03d}.json", bag.save_model)
+        write_whole(folder / _bag_name(number, isinstance(bag, XGBRegressor)), bag.save_model)
     if model.networks:
         _save_networks(model, folder)
     write_whole(folder / "training.parquet", lambda p: model.training.to_parquet(p, index=False))
     description = {
         "format": _FORMAT,
-        "n_bags": len(model.bags),
+        "bags_of_sigma": [isinstance(bag, XGBRegressor) for bag in model.bags],
+        "network_weight": model.network_weight,
         "n_networks": len(model.networks),
         "sites": asdict(model.sites) if model.sites else None,
         "structure_calibration": asdict(model.structure_calibration),
@@ -359,17 +531,25 @@ def _load(folder: Path, description: Mapping) -> SuperionicModel:
             space = PooledSpace(**{name: stored[name] for name in stored.files})
     return SuperionicModel(
         training=pd.read_parquet(folder / "training.parquet"),
-        bags=tuple(_load_bag(folder / f"bag_{k:03d}.json") for k in range(description["n_bags"])),
+        bags=tuple(_load_bag(folder, k, sigma) for k, sigma in enumerate(description["bags_of_sigma"])),
         networks=networks,
         sites=SiteSettings(**{**sites, "layers": tuple(sites["layers"])}) if sites else None,
         space=space,
+        network_weight=description["network_weight"],
         structure_calibration=Calibration(**description["structure_calibration"]),
         formula_calibration=Calibration(**description["formula_calibration"]),
     )
 
 
-def _load_bag(path: Path) -> XGBClassifier:
-    bag = XGBClassifier(n_jobs=1)
+def _bag_name(number: int, sigma: bool) -> str:
+    return f"bag_{number:03d}_{'sigma' if sigma else 'class'}.json"
+
+
+def _load_bag(folder: Path, number: int, sigma: bool) -> "XGBClassifier | XGBRegressor":
+    path = folder / _bag_name(number, sigma)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.name} is missing")
+    bag = XGBRegressor(n_jobs=1) if sigma else XGBClassifier(n_jobs=1)
     bag.load_model(path)
     return bag
 

@@ -77,9 +77,9 @@ def models(curated: pd.DataFrame) -> ScreeningModels:
     y = labelled["superionic"].to_numpy(int)
     superionic = SuperionicModel(
         training=training_table(labelled, with_structure=[]),
-        bags=fit_bags(labelled["composition"].tolist(), y, n_bags=2, seed=0),
+        bags=fit_bags(labelled["composition"].tolist(), y, labelled["log10_sigma"].to_numpy(float), n_bags=2, seed=0),
     )
-    conductivity = train_conductivity_model(curated, n_trees=9, seed=0)
+    conductivity = train_conductivity_model(curated, seed=0)
     return ScreeningModels(conductivity, superionic, PropertyModels(why_missing="not wanted"))
 
 
@@ -112,7 +112,7 @@ def test_every_candidate_has_one_row_in_order_and_bad_ones_say_why(tables):
 def test_chunks_make_no_difference_and_finished_ones_are_not_scored_again(models, training, tables, tmp_path):
     whole = screening.score_formulas(CANDIDATES, models, training, parts=tmp_path, chunk_size=100)
     pd.testing.assert_frame_equal(whole, tables[0])
-    broken_models = replace(models, conductivity=replace(models.conductivity, fitted=None))
+    broken_models = replace(models, conductivity=replace(models.conductivity, calibration=None))
     again = screening.score_formulas(CANDIDATES, broken_models, training, parts=tmp_path, chunk_size=100)
     pd.testing.assert_frame_equal(again, whole)  # with a model that cannot predict: read, not computed
 

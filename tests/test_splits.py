@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sselib.errors import DataError, ParameterError
 from sselib.splits import PROTOCOLS, fold_sizes, protocol_splits, row_groups, why_unavailable
 
-GROUPED = ["group_doi", "group_chemsys", "group_family"]
+GROUPED = ["group_doi", "group_chemsys", "group_family", "group_material"]
 
 
 def make_table(n: int = 120, *, seed: int = 0) -> pd.DataFrame:
@@ -27,6 +27,7 @@ def make_table(n: int = 120, *, seed: int = 0) -> pd.DataFrame:
             "chemical_system": [f"Li-X{k}" for k in rng.integers(0, 25, n)],
             "family": rng.choice(["garnet", "nasicon", "perovskite", "halide", "lgps", "other"], n),
             "duplicate_group": rng.integers(0, n // 2, n),
+            "material_group": rng.integers(0, 25, n),
             "cluster": rng.integers(-1, 6, n),
             "official_split": rng.choice(["train", "test"], n, p=[0.8, 0.2]),
         }
@@ -136,3 +137,15 @@ def test_impossible_protocol_says_why() -> None:
 def test_fold_sizes_counts_rows() -> None:
     sizes = fold_sizes(protocol_splits("group_family", make_table()))
     assert sizes["n_test"].sum() == 120 and (sizes["n_train"] + sizes["n_test"] == 120).all()
+
+
+def test_material_groups_join_near_duplicates_and_publications_in_chains() -> None:
+    table = pd.DataFrame(
+        {
+            "doi": ["10.1/a", "10.1/b", "10.1/b", "10.1/c", None, "10.1/d"],
+            "duplicate_group": [0, 0, 1, 2, 2, 3],
+        }
+    )
+    found = row_groups("group_material", table).tolist()
+    assert found[0] == found[1] == found[2]  # 0 and 1 are near-duplicates, 1 and 2 share a publication
+    assert found[3] == found[4] and len(set(found)) == 3

@@ -16,17 +16,20 @@ from sselib.atomsets import AtomSetsSettings  # noqa: E402
 from sselib.errors import RunError  # noqa: E402
 from sselib.superionic_model import (  # noqa: E402
     COLUMNS,
+    EnsembleSettings,
     SiteSettings,
     SuperionicModel,
     fit_bags,
     fit_calibration,
     fit_networks,
+    fit_superionic_model,
     load_superionic_model,
     pooled_space,
     save_superionic_model,
 )
 
 FORMULAS = ["Li6PS5Cl", "Li3PS4", "Li10GeP2S12", "Li2O", "LiF", "Li3PO4", "LiCl", "Li7P3S11", "LiTi2P3O12"]
+SIGMA = np.array([-2.5, -3.5, -2, -9, -11, -8, -9, -2.5, -6])
 LABELS = np.array([1, 1, 1, 0, 0, 0, 0, 1, 0])
 SETTINGS = AtomSetsSettings(site_layers=(8,), readout_width=4, head_layers=(4,), max_epochs=5, patience=5)
 
@@ -70,7 +73,7 @@ def training() -> pd.DataFrame:
 
 
 def composition_model() -> SuperionicModel:
-    return SuperionicModel(training(), fit_bags(FORMULAS, LABELS, n_bags=3, seed=0))
+    return SuperionicModel(training(), fit_bags(FORMULAS, LABELS, SIGMA, n_bags=3, seed=0))
 
 
 def full_model() -> SuperionicModel:
@@ -81,7 +84,7 @@ def full_model() -> SuperionicModel:
     networks = fit_networks(sets, y, np.arange(24), settings=[SETTINGS], n_seeds=2, seed=0)
     return SuperionicModel(
         training(),
-        fit_bags(FORMULAS, LABELS, n_bags=2, seed=0),
+        fit_bags(FORMULAS, LABELS, SIGMA, n_bags=2, seed=0),
         networks=networks,
         sites=sites,
         space=pooled_space(sets),
@@ -153,9 +156,41 @@ def test_a_run_without_an_ensemble_says_what_to_do(tmp_path: Path) -> None:
         load_superionic_model(tmp_path)
     folder = tmp_path / "06_atomsets_loco" / "ensemble"
     save_superionic_model(composition_model(), folder)
-    (folder / "bag_001.json").unlink()
+    (folder / "bag_001_sigma.json").unlink()
     with pytest.raises(RunError, match="run notebook 06 anew"):
         load_superionic_model(tmp_path)
+
+
+def test_the_ensemble_is_calibrated_on_held_out_groups(parent: None) -> None:
+    n = 60
+    rng = np.random.default_rng(0)
+    y = np.arange(n) % 2
+    table = pd.DataFrame(
+        {
+            "id": [f"x:{k}" for k in range(n)],
+            "formula": [f"Li{2 + k % 5}P{1 + k // 2}{'S' if k % 2 else 'O'}40" for k in range(n)],
+            "superionic": pd.array(y.astype(bool), dtype="boolean"),
+            "log10_sigma": np.where(y, -3.0, -7.0) + rng.normal(size=n) / 3,
+            "duplicate_group": np.arange(n) // 2,
+            "doi": None,
+        }
+    ).assign(composition=lambda t: t["formula"])
+    crystals = {f"x:{k}": rock_salt(4 + 0.02 * k, "S" if k % 2 else "O") for k in range(0, n, 2)} | {
+        f"x:{k}": rock_salt(4 + 0.02 * k, "S") for k in range(1, 20, 2)
+    }
+    sites = SiteSettings("formation_energy", "CAMN", ("V1",))
+    sets = site_features.site_sets(crystals, parent="any", layers=sites.layers).sets
+    settings = EnsembleSettings(networks=(SETTINGS,), n_seeds=1, n_bags=2)
+    found = fit_superionic_model(table, sets, sites=sites, settings=settings)
+    formulas = found.held_out[found.held_out["route"] == "formula"]
+    assert sorted(formulas["id"]) == sorted(table["id"])
+    assert set(found.held_out[found.held_out["route"] == "structure"]["id"]) == set(crystals)
+    pair = formulas.set_index("id")["fold"].reindex(table["id"]).to_numpy()
+    assert (pair[::2] == pair[1::2]).all()  # near-duplicates share a fold
+    assert np.mean((formulas["p_superionic"] > 0.5) == formulas["superionic"]) > 0.9
+    assert len(found.model.networks) == 1 and found.model.training["has_structure"].sum() == len(crystals)
+    alone = fit_superionic_model(table, {}, sites=None, settings=settings)
+    assert alone.model.networks == () and set(alone.held_out["route"]) == {"formula"}
 
 
 def test_distance_is_in_standard_deviations_and_blind_to_units() -> None:

@@ -7,9 +7,9 @@ import pandas as pd
 import plotly.graph_objects as go
 from sklearn.metrics import precision_recall_curve
 
-from sselib.classification import reliability
-from sselib.classifiers import CONTROLS
-from sselib.figures import PALETTE
+from sselib.classification import THRESHOLD, reliability
+from sselib.classifiers import CONTROLS, SUPERIONIC_LOG10_SIGMA
+from sselib.figures import PALETTE, SIGMA_LABEL
 from sselib.plots.models import CONTROL_LABELS, PROTOCOL_LABELS, interval_points
 
 
@@ -122,6 +122,33 @@ def reliability_curve(predictions: pd.DataFrame, *, names: Sequence[str], n_bins
     figure.update_xaxes(title="mean predicted probability of being superionic", range=[0, 1])
     figure.update_yaxes(title="share that is superionic", range=[0, 1])
     return figure.update_layout(height=440, title="Reliability of the probabilities")
+
+
+def probability_against_sigma(held_out: pd.DataFrame) -> go.Figure:
+    """Draw held-out probabilities against the measured conductivity, one colour per route.
+
+    ``held_out`` has the columns id, route, log10_sigma (log10(S/cm)) and p_superionic.
+    """
+    figure = go.Figure()
+    for k, (route, rows) in enumerate(held_out.groupby("route", sort=False)):
+        figure.add_trace(
+            go.Scatter(
+                x=rows["log10_sigma"],
+                y=rows["p_superionic"],
+                mode="markers",
+                name=route,
+                text=rows["id"],
+                marker={"color": PALETTE[k], "size": 6, "opacity": 0.6},
+                hovertemplate="%{text}<br>%{x:.1f}, P = %{y:.2f}<extra></extra>",
+            )
+        )
+    figure.add_vline(SUPERIONIC_LOG10_SIGMA, line_dash="dot", line_color="#444")
+    figure.add_hline(THRESHOLD, line_dash="dot", line_color="#444")
+    figure.update_xaxes(title=f"measured {SIGMA_LABEL}")
+    figure.update_yaxes(title="held-out probability of being superionic", range=[-0.02, 1.02])
+    return figure.update_layout(
+        height=460, title="Ensemble: held-out probability against conductivity (dotted: class limits)"
+    )
 
 
 def _of(predictions: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -13,6 +13,8 @@ from sselib.models import CONTROLS
 PROTOCOL_LABELS: dict[str, str] = {
     "random_stratified": "random<br>80/20",
     "kfold5": "random<br>5-fold",
+    "fresh_tenth": "fresh<br>tenth",
+    "group_material": "by near-duplicate<br>or publication",
     "group_doi": "by<br>publication",
     "group_chemsys": "by chemical<br>system",
     "group_family": "by<br>family",

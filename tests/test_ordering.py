@@ -1,0 +1,89 @@
+"""Ordering: whole atoms, lowest Ewald energy, what fails is counted, the comparison on equal versions."""
+
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from pymatgen.core import Lattice, Structure
+
+from sselib import ordering
+from sselib.ordering import (
+    NEEDS_NO_ORDERING,
+    ORDERED,
+    OrderingTimeoutError,
+    compare_ordered,
+    order_all,
+    ordered_structure,
+    time_limit,
+)
+
+FCC = Lattice(np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) * 2.1)
+
+
+def test_a_mixed_sublattice_becomes_whole_atoms_of_the_same_composition() -> None:
+    mixed = Structure(
+        Lattice.tetragonal(4.0, 8.2),
+        [{"Mg": 0.5, "Ca": 0.5}] * 2 + ["O"] * 2,
+        [[0, 0, 0], [0, 0, 0.51], [0.5, 0.5, 0.25], [0.5, 0.5, 0.75]],
+    )
+    found = ordered_structure(mixed)
+    assert found.is_ordered and found.composition.reduced_formula == "CaMgO2"
+
+
+def test_the_mobile_ion_goes_and_an_ordered_framework_stays() -> None:
+    licl = Structure(FCC, [{"Li": 0.7}, "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    assert ordered_structure(licl).composition.formula == "Cl1"
+
+
+def test_unlike_charges_alternate() -> None:
+    """Two +3 and two +1 cations in a row of four: the Ewald energy keeps like charges apart."""
+    chain = Structure(
+        Lattice.orthorhombic(12.0, 12.0, 10.0),
+        [{"Al": 0.5, "Na": 0.5}] * 4 + ["O"] * 4,
+        [[0, 0, z] for z in (0, 0.2501, 0.5, 0.7501)] + [[0.15, 0, z] for z in (0, 0.2501, 0.5, 0.7501)],
+    )
+    found = ordered_structure(chain)
+    along = sorted((s.frac_coords[2] % 0.999, s.specie.symbol) for s in found if s.specie.symbol != "O")
+    assert [symbol for _, symbol in along] in (["Al", "Na"] * 2, ["Na", "Al"] * 2, ["Al", "Na"], ["Na", "Al"])
+
+
+def test_failures_are_counted_and_the_rest_goes_on() -> None:
+    licl = Structure(FCC, ["Li", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    only_li = Structure(FCC, ["Li"], [[0, 0, 0]])
+    found, outcomes = order_all({"a": licl, "b": only_li}, timeout_s=5)
+    assert list(found) == ["a"] and outcomes["outcome"][0] == NEEDS_NO_ORDERING
+    assert "no atom remains" in outcomes["outcome"][1]
+
+
+def test_the_time_limit_holds() -> None:
+    start = time.perf_counter()
+    with pytest.raises(OrderingTimeoutError, match="longer than"), time_limit(0.2):
+        while time.perf_counter() - start < 20:
+            pass
+    assert time.perf_counter() - start < 10
+
+
+def test_equal_versions_show_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            "id": [f"x:{k}" for k in range(30)],
+            "superionic": np.arange(30) % 2 == 0,
+            "material_group": np.arange(30),
+        }
+    )
+    features = {
+        i: rng.normal(size=(1, 3)) + 3 * s for i, s in zip(table["id"], table["superionic"], strict=True)
+    }
+    sets = {i: SimpleNamespace(features=x, multiplicity=np.ones(1)) for i, x in features.items()}
+    monkeypatch.setattr(ordering, "site_sets", lambda *a, **k: SimpleNamespace(sets=sets))
+    crystals = dict.fromkeys(table["id"], Structure(FCC, ["Li", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]))
+    found = compare_ordered(table, crystals, parent="any", n_structures=30, n_bootstrap=20)
+    assert found.delta == (0.0, 0.0, 0.0) and "no clear difference" in found.sentence()
+    assert found.scores["auc_pr"].min() > 0.8
+    few = compare_ordered(table, crystals, parent="any", n_structures=3)
+    assert few.scores.empty and "Too few" in few.sentence()
+    assert ORDERED not in set(found.outcomes["outcome"])

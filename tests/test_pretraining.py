@@ -1,0 +1,85 @@
+"""Pretraining: Matbench's format, clear errors without the file, weights that start another training."""
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pymatgen.core import Lattice, Structure
+
+torch = pytest.importorskip("torch", reason="torch is not installed: pip install -e '.[atomsets]'")
+
+from test_superionic_model import SETTINGS, FakeParent  # noqa: E402
+
+from sselib import megnet, pretraining, site_features  # noqa: E402
+from sselib.atomsets import fit_atomsets  # noqa: E402
+from sselib.errors import DataError  # noqa: E402
+from sselib.pretraining import fetch_is_metal, pretrain, read_is_metal  # noqa: E402
+from sselib.site_features import site_sets  # noqa: E402
+
+
+def crystal(k: int) -> Structure:
+    """CsCl cells of a metal pair (even k) or a salt (odd k)."""
+    return Structure(
+        Lattice.cubic(3 + k / 50), ["Cu", "Zn"] if k % 2 == 0 else ["K", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
+    )
+
+
+def matbench_file(path: Path, n: int = 40) -> Path:
+    """Write a small file in Matbench's documented format."""
+    content = {
+        "index": list(range(n)),
+        "columns": ["structure", "is_metal"],
+        "data": [[crystal(k).as_dict(), k % 2 == 0] for k in range(n)],
+    }
+    with gzip.open(path, "wt", encoding="utf-8") as file:
+        json.dump(content, file)
+    return path
+
+
+def test_matbench_format_is_read_whole_or_in_part(tmp_path: Path) -> None:
+    path = matbench_file(tmp_path / "x.json.gz")
+    whole = read_is_metal(path)
+    assert len(whole.structures) == whole.n_rows == 40 and whole.is_metal.sum() == 20
+    part = read_is_metal(path, n_rows=7, seed=1)
+    assert len(part.structures) == 7 and part.n_rows == 40
+    assert [s.composition.reduced_formula == "ZnCu" for s in part.structures] == (part.is_metal == 1).tolist()
+
+
+def test_another_file_and_no_network_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = tmp_path / "other.json.gz"
+    other.write_bytes(gzip.compress(b'{"columns": ["a"], "data": []}'))
+    for path in (other, tmp_path / "missing.json.gz"):
+        with pytest.raises(DataError, match="is not Matbench's"):
+            read_is_metal(path)
+    monkeypatch.setenv("SSE_CACHE", str(tmp_path))
+    monkeypatch.setattr(pretraining.registry, "offline", lambda: True)
+    with pytest.raises(DataError, match=r"put it at .*matbench_mp_is_metal"):
+        fetch_is_metal()
+    monkeypatch.setattr(pretraining.registry, "offline", lambda: False)
+
+    def refuse(*args: object, **options: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(pretraining.pooch, "retrieve", refuse)
+    with pytest.raises(DataError, match="no route to host"):
+        fetch_is_metal()
+
+
+def test_pretrained_weights_start_another_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(megnet, "load_megnet", lambda name: FakeParent())
+    monkeypatch.setattr(site_features, "_weights_sha256", lambda name: "weights")
+    monkeypatch.setenv("SSE_CACHE", str(tmp_path))
+    data = read_is_metal(matbench_file(tmp_path / "x.json.gz"))
+    options = {"parent": "any", "representation": "CAMN", "layers": ["V1"]}
+    first = pretrain(data, settings=SETTINGS, **options)
+    sets = list(site_sets(dict(enumerate(data.structures)), parent="any", layers=["V1"]).sets.values())
+    inner = np.arange(40) % 5 == 0
+    tuned = fit_atomsets(sets, data.is_metal, inner=inner, settings=SETTINGS, seed=3, start=first)
+    assert np.array_equal(tuned.mean, first.mean)
+    other = fit_atomsets(sets, data.is_metal, inner=inner, settings=SETTINGS, seed=3)
+    weight = "out.weight"
+    start = first.model.state_dict()[weight]
+    moved = [torch.norm(m.model.state_dict()[weight] - start) for m in (tuned, other)]
+    assert 0 < moved[0] < moved[1]

@@ -114,9 +114,9 @@ def describe(
 
 
 def words(feature: str) -> str:
-    """Return a feature's name as words: ``fraction_Li`` is "Li content"."""
-    if feature.startswith("fraction_"):
-        return f"{feature.removeprefix('fraction_')} content"
+    """Return a feature's name as words: ``mole_fraction_Li`` is "Li content"."""
+    if feature.startswith("mole_fraction_"):
+        return f"{feature.removeprefix('mole_fraction_')} content"
     for unit in ("_angstrom", "_u", "_ev"):
         feature = feature.removesuffix(unit)
     return feature.replace("_", " ")

@@ -77,7 +77,9 @@ def models(curated: pd.DataFrame) -> ScreeningModels:
     y = labelled["superionic"].to_numpy(int)
     superionic = SuperionicModel(
         training=training_table(labelled, with_structure=[]),
-        bags=fit_bags(labelled["composition"].tolist(), y, labelled["log10_sigma"].to_numpy(float), n_bags=2, seed=0),
+        bags=fit_bags(
+            labelled["composition"].tolist(), y, labelled["log10_sigma"].to_numpy(float), n_bags=2, seed=0
+        ),
     )
     conductivity = train_conductivity_model(curated, seed=0)
     return ScreeningModels(conductivity, superionic, PropertyModels(why_missing="not wanted"))
@@ -245,14 +247,16 @@ def test_nearest_training_rows_come_in_order_of_distance(training):
 def test_outside_range_names_the_new_element_only(training):
     known = formula_features(["Li3YCl6", "Li6PS5Cl", "LiCl"])
     new = outside_range(formula_features(["Li6AsS5Cl"]).iloc[0], known)
-    assert "fraction_As" in set(new["feature"]) and "fraction_S" not in set(new["feature"])
+    assert "mole_fraction_As" in set(new["feature"]) and "mole_fraction_S" not in set(new["feature"])
     assert outside_range(known.iloc[0], known).empty
 
 
 def test_a_bound_is_called_a_bound(models, training, tables):
     row = screening.combine(*tables).iloc[0].to_dict()
     near = nearest_training("LiCl", training).assign(censored=True)
-    parts = pd.DataFrame({"feature": ["fraction_Li", "other"], "value": [0.5, np.nan], "shap": [-1.0, 0.0]})
+    parts = pd.DataFrame(
+        {"feature": ["mole_fraction_Li", "other"], "value": [0.5, np.nan], "shap": [-1.0, 0.0]}
+    )
     text = describe(row, parts, near, pd.DataFrame({"feature": []}))
     assert "measured at most" in text and "Li content lowers it" in text
     assert words("framework_mean_atomic_mass_u") == "framework mean atomic mass"

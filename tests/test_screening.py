@@ -1,0 +1,328 @@
+"""The two passes of a screening, on small models trained on the embedded reference set."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from pymatgen.core import Lattice, Structure
+
+from sselib import screening
+from sselib.candidate_explanation import describe, explain_candidates, nearest_training, outside_range, words
+from sselib.candidates import Candidate, checked
+from sselib.columns import Curated
+from sselib.conductivity import is_superionic
+from sselib.conductivity_model import train_conductivity_model
+from sselib.families import normalise_family
+from sselib.features.formula import formula_features
+from sselib.filters import FilterSettings, apply_filters
+from sselib.material_properties import (
+    PROPERTIES,
+    PropertyModels,
+    load_property_models,
+    material_properties,
+)
+from sselib.pareto import Objective
+from sselib.plots import screening as plots
+from sselib.published_candidates import measured_errors, predicted, published_candidates, without_relatives
+from sselib.ranked_table import RANKED_COLUMNS, cif_text, csv_bytes, downloads, ranked_html, zip_bytes
+from sselib.relaxation import relaxed
+from sselib.schemas import STRUCTURES, validate
+from sselib.screening import ScreeningModels, Training
+from sselib.sources import reference
+from sselib.structures import read_cif
+from sselib.superionic_model import SuperionicModel, fit_bags, training_table
+
+
+def rock_salt(anion: str = "Cl", a: float = 5.13) -> Structure:
+    return Structure.from_spacegroup("Fm-3m", Lattice.cubic(a), ["Li", anion], [[0, 0, 0], [0.5, 0.5, 0.5]])
+
+
+def broken() -> Structure:
+    raise ValueError("no room for lithium")
+
+
+CANDIDATES = [
+    checked(Candidate("x:1", "LiCl", "x", structure=rock_salt)),
+    checked(Candidate("x:2", "Li6PS5Cl", "x")),
+    checked(Candidate("x:3", "Li1-x", "x")),
+    checked(Candidate("x:4", "LiBr", "x", parent="h", structure=lambda: rock_salt("Br", 5.5))),
+    checked(Candidate("x:5", "LiI", "x", parent="h", structure=broken)),
+    checked(Candidate("x:6", "Li9B19S33", "x")),
+]
+
+
+@pytest.fixture(scope="module")
+def curated() -> pd.DataFrame:
+    """Return the reference set with the columns that training reads."""
+    rows = reference.load().entries
+    labels = [
+        is_superionic(v, censored=c) for v, c in zip(rows["log10_sigma"], rows["censored"], strict=True)
+    ]
+    families = [str(normalise_family(r, f)) for r, f in zip(rows["family_raw"], rows["formula"], strict=True)]
+    systems = ["-".join(sorted(c.split(" ")[0][:2] for c in text.split(" "))) for text in rows["composition"]]
+    return rows.assign(
+        **{
+            Curated.SUPERIONIC: pd.array(labels, dtype="boolean"),
+            Curated.FAMILY: families,
+            Curated.CHEMICAL_SYSTEM: systems,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def models(curated: pd.DataFrame) -> ScreeningModels:
+    labelled = curated[curated["superionic"].notna()]
+    y = labelled["superionic"].to_numpy(int)
+    superionic = SuperionicModel(
+        training=training_table(labelled, with_structure=[]),
+        bags=fit_bags(
+            labelled["composition"].tolist(), y, labelled["log10_sigma"].to_numpy(float), n_bags=2, seed=0
+        ),
+    )
+    conductivity = train_conductivity_model(curated, seed=0)
+    return ScreeningModels(conductivity, superionic, PropertyModels(why_missing="not wanted"))
+
+
+@pytest.fixture(scope="module")
+def training(models: ScreeningModels, curated: pd.DataFrame) -> Training:
+    return screening.training_of(models, curated)
+
+
+@pytest.fixture(scope="module")
+def tables(models, training, tmp_path_factory) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the tables of both passes."""
+    parts = tmp_path_factory.mktemp("parts")
+    by_formula = screening.score_formulas(CANDIDATES, models, training, parts=parts, chunk_size=4)
+    ids = ["x:1", "x:4", "x:5"]
+    return by_formula, screening.score_structures(CANDIDATES, ids, models, parts=parts, chunk_size=2)
+
+
+def test_every_candidate_has_one_row_in_order_and_bad_ones_say_why(tables):
+    by_formula, _ = tables
+    assert by_formula["id"].tolist() == [c.id for c in CANDIDATES]
+    bad = by_formula["problem"] != ""
+    assert by_formula.loc[bad, "id"].tolist() == ["x:3"]
+    assert (
+        by_formula.loc[bad, "log10_sigma"].isna().all() and by_formula.loc[~bad, "log10_sigma"].notna().all()
+    )
+    assert by_formula.loc[~bad, "p_superionic"].between(0, 1).all()
+    assert (by_formula["lower"] <= by_formula["log10_sigma"])[~bad].all()
+
+
+def test_chunks_make_no_difference_and_finished_ones_are_not_scored_again(models, training, tables, tmp_path):
+    whole = screening.score_formulas(CANDIDATES, models, training, parts=tmp_path, chunk_size=100)
+    pd.testing.assert_frame_equal(whole, tables[0])
+    broken_models = replace(models, conductivity=replace(models.conductivity, calibration=None))
+    again = screening.score_formulas(CANDIDATES, broken_models, training, parts=tmp_path, chunk_size=100)
+    pd.testing.assert_frame_equal(again, whole)  # with a model that cannot predict: read, not computed
+
+
+def test_parts_of_other_settings_are_not_taken_up(models, training, tmp_path):
+    screening.score_formulas(CANDIDATES, models, training, parts=tmp_path)
+    narrow = screening.score_formulas(CANDIDATES, models, training, parts=tmp_path, confidence=0.5)
+    wide = screening.score_formulas(CANDIDATES, models, training, parts=tmp_path)
+    assert len(list(Path(tmp_path).iterdir())) == 2
+    assert (narrow["upper"] - narrow["lower"]).mean() < (wide["upper"] - wide["lower"]).mean()
+
+
+def test_a_stream_is_read_chunk_by_chunk(models, training, tmp_path):
+    taken = []
+
+    def stream():
+        for candidate in CANDIDATES * 3:
+            taken.append(candidate.id)
+            if len(taken) == 9:
+                raise KeyboardInterrupt
+            yield candidate
+
+    with pytest.raises(KeyboardInterrupt):
+        screening.score_formulas(stream(), models, training, parts=tmp_path, chunk_size=4)
+    assert len(list(Path(tmp_path).iterdir())) == 2  # both chunks that were complete are kept
+
+
+def test_a_training_compound_is_known_and_its_own_nearest(tables, curated):
+    row = tables[0].set_index("id").loc["x:2"]
+    assert row["d_composition"] == pytest.approx(0, abs=1e-5) and bool(row["is_known"])
+    same = curated[curated["id"] == row["nearest_id"]].iloc[0]
+    assert same["log10_sigma"] == row["nearest_log10_sigma"]
+
+
+def test_structures_are_scored_and_failures_kept_with_their_reason(tables):
+    by_structure = tables[1].set_index("id")
+    assert by_structure.index.tolist() == ["x:1", "x:4", "x:5"]
+    assert "no room for lithium" in by_structure.loc["x:5", "structure_note"]
+    assert by_structure["structure_json"].isna().tolist() == [False, False, True]
+    assert by_structure["p_structure"].notna().tolist() == [True, True, False]
+    assert by_structure.loc["x:1", "density_g_cm3"] == pytest.approx(2.086, abs=0.01)
+    assert by_structure["band_gap_ev"].isna().all() and by_structure["d_training"].isna().all()
+
+
+def test_combined_rows_say_where_their_score_comes_from(tables):
+    both = screening.combine(*tables)
+    assert both["scored_from"].tolist() == [
+        "structure",
+        "formula",
+        "formula",
+        "structure",
+        "formula",
+        "formula",
+    ]
+    assert both["id"].tolist() == tables[0]["id"].tolist()
+    assert "structure_json" not in both
+
+
+def test_structure_table_fits_its_schema_and_the_formulas(tables):
+    table = validate(screening.structure_table(tables[1]), STRUCTURES, what="structures")
+    assert table["structure_id"].tolist() == ["x:1", "x:4"]
+    assert screening.composition_error(table["structure_json"][0], "Li2Cl2") == pytest.approx(0)
+    assert screening.composition_error(table["structure_json"][0], "LiBr") == pytest.approx(1)
+
+
+def test_the_best_by_formula_share_a_host_no_more_than_asked(tables):
+    passed = apply_filters(tables[0], FilterSettings(novelty_tolerance=None))
+    goals = [Objective("p_superionic", "max"), Objective("band_gap_ev", "max")]
+    free = screening.best_by_formula(passed, goals, n=10, at_most={})
+    assert sorted(free) == ["x:1", "x:4", "x:5"]
+    limited = screening.best_by_formula(passed, goals, n=10, at_most={"parent": 1})
+    assert len(limited) == 2 and "x:1" in limited
+    assert screening.best_by_formula(passed, goals, n=1, at_most={}) == free[:1]
+    assert screening.best_by_formula(passed.iloc[:0], goals, n=5, at_most={}) == []
+
+
+def test_nothing_chosen_gives_empty_tables_that_combine(models, tables, tmp_path):
+    none = screening.score_structures(CANDIDATES, [], models, parts=tmp_path)
+    assert len(none) == 0 and (screening.combine(tables[0], none)["scored_from"] == "formula").all()
+
+
+def test_properties_without_models_are_missing_with_their_reason():
+    found = material_properties({"a": rock_salt()}, load_property_models(n_gap_models=0))
+    assert (
+        found[list(PROPERTIES)[:-1]].isna().all(axis=None) and "n_gap_models" in found["property_note"]["a"]
+    )
+
+
+@pytest.mark.mirror
+def test_megnet_properties_of_known_salts(mirror):
+    """LiCl and LiF are wide-gap insulators; formation energies as in Materials Project (eV/atom)."""
+    salts = {"LiCl": rock_salt(), "LiF": rock_salt("F", 4.03)}
+    found = material_properties(salts, load_property_models(n_gap_models=2))
+    assert found["formation_energy_ev_atom"].tolist() == pytest.approx([-2.10, -3.16], abs=0.1)
+    assert (found["band_gap_ev"] > 4).all() and (found["band_gap_sd_ev"] >= 0).all()
+    assert found["bulk_modulus_gpa"].between(15, 100).all()
+    doubled = rock_salt().make_supercell([2, 1, 1])
+    again = material_properties({"LiCl": doubled}, load_property_models(n_gap_models=2))
+    numbers = [p for p in PROPERTIES if p != "density_g_cm3"]
+    assert again[numbers].iloc[0].to_list() == pytest.approx(found[numbers].iloc[0].to_list(), abs=0.02)
+
+
+@pytest.mark.slow
+def test_chgnet_relaxes_a_compressed_salt_and_leaves_disorder_alone():
+    pytest.importorskip("chgnet")
+    tight = rock_salt("Cl", 4.9).get_primitive_structure()
+    found, what = relaxed(tight, max_steps=40)
+    assert found.volume > tight.volume and "CHGNet" in what
+    mixed = rock_salt()
+    mixed.replace(0, {"Li": 0.5, "Na": 0.5})
+    assert relaxed(mixed, max_steps=40) == (mixed, "not relaxed: disordered")
+    assert relaxed(tight, max_steps=0)[0] is tight
+
+
+def test_contributions_add_up_to_the_prediction(models, training, tables):
+    rows = screening.combine(*tables).query("problem == ''").head(2)
+    for row, found in zip(rows.to_dict("records"), explain_candidates(rows, models.conductivity, training)):
+        assert found.base + found.contributions["shap"].sum() == pytest.approx(row["log10_sigma"], abs=1e-6)
+        assert found.contributions["feature"].iloc[-1] == "other"
+        assert row["formula"] in found.sentence and found.nearest["formula"].iloc[0] in found.sentence
+
+
+def test_nearest_training_rows_come_in_order_of_distance(training):
+    found = nearest_training("Li6PS5Cl", training, n=5)
+    assert found["distance"].is_monotonic_increasing and found["distance"].iloc[0] == pytest.approx(
+        0, abs=1e-5
+    )
+
+
+def test_outside_range_names_the_new_element_only(training):
+    known = formula_features(["Li3YCl6", "Li6PS5Cl", "LiCl"])
+    new = outside_range(formula_features(["Li6AsS5Cl"]).iloc[0], known)
+    assert "mole_fraction_As" in set(new["feature"]) and "mole_fraction_S" not in set(new["feature"])
+    assert outside_range(known.iloc[0], known).empty
+
+
+def test_a_bound_is_called_a_bound(models, training, tables):
+    row = screening.combine(*tables).iloc[0].to_dict()
+    near = nearest_training("LiCl", training).assign(censored=True)
+    parts = pd.DataFrame(
+        {"feature": ["mole_fraction_Li", "other"], "value": [0.5, np.nan], "shap": [-1.0, 0.0]}
+    )
+    text = describe(row, parts, near, pd.DataFrame({"feature": []}))
+    assert "measured at most" in text and "Li content lowers it" in text
+    assert words("framework_mean_atomic_mass_u") == "framework mean atomic mass"
+
+
+def test_published_candidates_are_those_of_table_2(models, training):
+    table = published_candidates()
+    assert len(table) == 20 and table["log10_measured"].count() == 6
+    measured = table.set_index("formula")["log10_measured"]
+    assert 10 ** (measured["Li9B19S33"] + 3) == pytest.approx(0.41)
+    assert table["their_p_superionic"].is_monotonic_decreasing
+    found = predicted(table, models.conductivity, models.superionic, training)
+    assert found["log10_sigma"].notna().all() and found["d_composition"].between(0, 2).all()
+
+
+def test_relatives_are_left_out_of_retraining(models, curated, training):
+    table = published_candidates().head(6)
+    twin = curated.iloc[[0]].assign(id="x:twin", formula=table["formula"][2], composition=table["formula"][2])
+    found = without_relatives(table, pd.concat([curated, twin]), models, distance=0.03, seed=0)
+    assert found["n_removed"].iloc[2] >= 1 and (found["d_composition"] > 0.03).all()
+
+
+def test_errors_on_the_measured_ones_by_hand():
+    table = pd.DataFrame(
+        {
+            "log10_measured": [-3.0, -4.0, np.nan],
+            "log10_sigma": [-4.0, -4.0, -9.0],
+            "nearest_log10_sigma": -3.0,
+        }
+    )
+    found = measured_errors(table, mean=-5.0, n_bootstrap=50, seed=0).set_index("model")
+    assert found["mae"].to_dict() == {"model": 0.5, "1nn": 0.5, "mean": 1.5}
+    assert (found["n"] == 2).all() and (found["ci_low"] <= found["mae"]).all()
+
+
+def test_the_table_escapes_text_and_leaves_out_empty_columns():
+    rows = pd.DataFrame({"rank": [1], "formula": ["<b>Li</b>"], "band_gap_ev": [np.nan], "score": [0.51239]})
+    html = ranked_html(rows).data
+    assert "&lt;b&gt;" in html and "<b>" not in html and "gap" not in html and "0.512" in html
+    assert set(rows) <= set(RANKED_COLUMNS)
+
+
+def test_downloads_hold_their_files(tmp_path):
+    rows = pd.DataFrame({"formula": ["LiCl"]})
+    html = downloads(rows, {"001.cif": cif_text(rock_salt())}).data
+    assert 'download="ranked.csv"' in html and 'download="cifs.zip"' in html
+    assert csv_bytes(rows) == b"formula\nLiCl\n" and zip_bytes({"a": "b"}) == zip_bytes({"a": "b"})
+    assert "cifs.zip" not in downloads(rows, {}).data
+
+
+def test_cifs_keep_occupancies():
+    crystal = rock_salt()
+    crystal.replace(0, {"Li": 0.5, "Na": 0.25})
+    again = read_cif(cif_text(crystal), name="x.cif")
+    assert again.composition.as_dict() == pytest.approx(crystal.composition.as_dict())
+
+
+def test_figures_hold_every_row(tables, models, training):
+    both = screening.combine(*tables).query("problem == ''")
+    drawn = both.assign(kind=both["scored_from"])
+    bars = plots.probability_histogram(drawn)
+    assert sum(sum(t.y) for t in bars.data) == len(drawn)
+    assert len(plots.probability_against_distance(drawn, distance="d_composition").data[0].x) == len(drawn)
+    kept = drawn.assign(pareto_front=1, rank=1, score=0.5)
+    front = plots.pareto_scatter(kept, x="element_cost_usd_kg", y="log10_sigma", log_x=True)
+    assert [len(t.x) for t in front.data] == [0, len(kept)]
+    (found,) = explain_candidates(both.head(1), models.conductivity, training)
+    bars = plots.waterfall(found)
+    assert bars.data[0].base == found.base and len(bars.data[0].x) == len(found.contributions) + 1

@@ -1,0 +1,100 @@
+"""The saved model of conductivity: what it promises about rows, units and intervals."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sselib.columns import Curated, Entry
+from sselib.composition import canonical, chemical_system
+from sselib.conductivity_model import (
+    ConductivityModel,
+    load_conductivity_model,
+    save_conductivity_model,
+    train_conductivity_model,
+)
+from sselib.errors import ParameterError, RunError
+from sselib.families import family_from_composition
+
+
+def labelled() -> pd.DataFrame:
+    """Return 120 materials whose conductivity grows with their sulfur content, a tenth of them bounds."""
+    rng = np.random.default_rng(0)
+    cations, share = ["Zr", "Ti", "P", "Ge", "Al", "Si"], rng.random(120)
+    formulas = [f"Li3{cations[k % 6]}S{4 * x + 0.01:.3f}O{4.01 - 4 * x:.3f}" for k, x in enumerate(share)]
+    return pd.DataFrame(
+        {
+            Entry.ID: [f"made-up:{k}" for k in range(120)],
+            Entry.FORMULA: formulas,
+            Entry.COMPOSITION: [canonical(f) for f in formulas],
+            Entry.LOG10_SIGMA: -9 + 6 * share + rng.normal(0, 0.1, 120),
+            Entry.CENSORED: np.arange(120) % 10 == 0,
+            Entry.TEMPERATURE_C: 25.0,
+            Curated.FAMILY: [f"family {cations[k % 6]}" for k in range(120)],
+            Curated.CHEMICAL_SYSTEM: [chemical_system(f) for f in formulas],
+            Curated.DUPLICATE_GROUP: np.arange(120),
+            Curated.N_MEASUREMENTS: 1,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def model() -> ConductivityModel:
+    return train_conductivity_model(labelled(), n_trees=30)
+
+
+def test_rows_stay_in_order_and_what_cannot_be_had_is_missing(model: ConductivityModel) -> None:
+    found = model.predict(["Li3PS4", "not a formula", "NaCl", "Li3PO4"])
+    assert list(found.columns) == ["log10_sigma", "lower", "upper"]
+    assert found.isna().all(axis=1).tolist() == [False, True, True, False]
+    assert found["log10_sigma"][0] > found["log10_sigma"][3] + 3
+    assert ((found["lower"] <= found["log10_sigma"]) & (found["log10_sigma"] <= found["upper"]))[[0, 3]].all()
+
+
+def test_a_prediction_depends_neither_on_its_neighbours_nor_on_how_the_formula_is_written(
+    model: ConductivityModel,
+) -> None:
+    alone = model.predict(["Li3PS4"])
+    among = model.predict(["LiF", "P2Li6S8", "S4Li3P"])
+    assert np.allclose(among.iloc[1:], alone.iloc[0], atol=1e-9)
+
+
+def test_a_surer_interval_is_wider(model: ConductivityModel) -> None:
+    narrow, wide = (model.predict(["Li3PS3O"], confidence=c) for c in (0.5, 0.95))
+    assert (wide["upper"] - wide["lower"])[0] > (narrow["upper"] - narrow["lower"])[0]
+
+
+def test_a_far_formula_has_a_wider_interval(model: ConductivityModel) -> None:
+    found = model.predict(["Li3PS2O2", "Li2UBr6"])
+    width = found["upper"] - found["lower"]
+    assert width[1] > width[0]
+
+
+def test_contributions_add_up_to_the_prediction(model: ConductivityModel) -> None:
+    formulas = ["Li3PS4", "?", "Li3AlO4"]
+    parts = model.explain(formulas).sum(axis=1, skipna=False)
+    assert np.allclose(parts, model.predict(formulas)["log10_sigma"], atol=1e-6, equal_nan=True)
+
+
+def test_saved_and_loaded_predicts_the_same(model: ConductivityModel, tmp_path: Path) -> None:
+    save_conductivity_model(model, folder=tmp_path / "04_gbr_shap" / "models")
+    again = load_conductivity_model(tmp_path)
+    pd.testing.assert_frame_equal(again.predict(["Li3PS4", "LiCl"]), model.predict(["Li3PS4", "LiCl"]))
+    assert list(again.training.columns) == ["id", "formula", "log10_sigma", "censored", "family"]
+
+
+def test_no_model_in_the_run_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="run notebook 04 first"):
+        load_conductivity_model(tmp_path)
+    with pytest.raises(ParameterError, match="formula"):
+        load_conductivity_model(tmp_path, inputs="picture")
+
+
+def test_confidence_is_a_probability(model: ConductivityModel) -> None:
+    with pytest.raises(ParameterError, match="between 0 and 1"):
+        model.predict(["Li3PS4"], confidence=90)
+
+
+def test_a_family_made_up_for_the_test_is_not_needed(model: ConductivityModel) -> None:
+    assert str(family_from_composition("Li3PS4")) not in set(model.training["family"])

@@ -44,7 +44,11 @@ def load_dataset(run: RunFolder) -> Dataset:
         table=run.read_table(NOTEBOOK, "curated"),
         measurements=run.read_table(NOTEBOOK, "measurements"),
         structures=dict(
-            zip(structures[StructureTable.STRUCTURE_ID], structures[StructureTable.STRUCTURE_JSON], strict=True)
+            zip(
+                structures[StructureTable.STRUCTURE_ID],
+                structures[StructureTable.STRUCTURE_JSON],
+                strict=True,
+            )
         ),
     )
 
@@ -62,7 +66,10 @@ def card(data: Dataset, compound: str) -> str:
     ]
     others = near_duplicates(data.table, compound)
     if len(others):
-        parts += [f"<h4>Within 2 % in composition ({len(others)} rows)</h4>", html_table(_values(others), links=True)]
+        parts += [
+            f"<h4>Within 2 % in composition ({len(others)} rows)</h4>",
+            html_table(_values(others), links=True),
+        ]
     return "".join(parts)
 
 
@@ -98,7 +105,9 @@ def _facts(row: pd.Series) -> list[str]:
         if pd.notna(row[column]):
             facts.append(f"{label} {row[column]}".strip())
     if pd.notna(row[Curated.LABEL_STD]):
-        facts.append(f"{row[Curated.N_MEASUREMENTS]} measurements, standard deviation {row[Curated.LABEL_STD]:.2f}")
+        facts.append(
+            f"{row[Curated.N_MEASUREMENTS]} measurements, standard deviation {row[Curated.LABEL_STD]:.2f}"
+        )
     return [escape(f) for f in facts]
 
 

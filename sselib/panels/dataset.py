@@ -17,15 +17,21 @@ from plotly.subplots import make_subplots
 from sselib.columns import Curated, Entry
 from sselib.composition import parse_formula
 from sselib.conductivity import CLASS_LIMITS
+from sselib.disorder import DisorderClass
 from sselib.figures import PALETTE, SIGMA_LABEL
 from sselib.panels.compound import Dataset, card, load_dataset, structure_of
-from sselib.panels.display import FigureSlot, as_html, html_table, opened, present
+from sselib.panels.display import FigureSlot, as_html, figure_widget, html_table, opened, present
 from sselib.panels.widgets import ElementPicker, RowTable
 from sselib.runfolder import RunFolder
 
 UNKNOWN = "no structure"
 _BIN_WIDTH = 0.5  # log10 units
 _GREY = "#d0d5da"
+_SHORT = {
+    DisorderClass.LI_AND_OTHER: "Li and other atoms",
+    DisorderClass.LI: "Li",
+    DisorderClass.OTHER: "other atoms",
+}
 _COLUMNS = {
     Entry.FORMULA: "formula",
     Curated.FAMILY: "family",
@@ -36,6 +42,7 @@ _COLUMNS = {
     Curated.DISORDER_CLASS: "disorder",
     Curated.N_MEASUREMENTS: "measurements",
 }
+_NARROW = {"layout": {"width": "255px"}, "style": {"description_width": "58px"}}
 _BACKGROUND, _MATCHING, _MAP_ALL, _MAP, _PICKED = range(5)  # traces of the overview figure
 
 
@@ -151,7 +158,7 @@ class DatasetExplorer:
         self.elements = element_sets(data.table)
         self.shown = data.table
         self._build_filters()
-        self.figure = go.FigureWidget(overview_figure(data.table))
+        self.figure = figure_widget(overview_figure(data.table))
         self.figure.data[_MAP].on_click(self._clicked)
         self.status, self.card = widgets.HTML(), widgets.HTML()
         self.table, self.structure = RowTable(), FigureSlot()
@@ -163,8 +170,7 @@ class DatasetExplorer:
     def _build_filters(self) -> None:
         table = self.data.table
         low, high = np.floor(table[Entry.LOG10_SIGMA].min()), np.ceil(table[Entry.LOG10_SIGMA].max())
-        wide = widgets.Layout(width="290px")
-        self.text = widgets.Text(placeholder="part of a formula or id", description="search", layout=wide)
+        self.text = widgets.Text(placeholder="part of a formula or id", description="search", **_NARROW)
         self.sigma = widgets.FloatRangeSlider(
             value=(low, high),
             min=low,
@@ -172,7 +178,7 @@ class DatasetExplorer:
             step=0.25,
             description="log10 σ",
             readout_format=".1f",
-            layout=wide,
+            **_NARROW,
         )
         self.families = _choice(table[Curated.FAMILY], "family", rows=6)
         self.classes = _choice(table[Curated.CONDUCTIVITY_CLASS], "class", rows=4)
@@ -262,10 +268,10 @@ def _choice(values: pd.Series, name: str, *, rows: int) -> widgets.SelectMultipl
     """Return a list to choose from, with the number of rows of each value."""
     counts = values.astype(object).fillna(UNKNOWN).value_counts()
     return widgets.SelectMultiple(
-        options=[(f"{value} ({n})", value) for value, n in counts.items()],
+        options=[(f"{_SHORT.get(value, value)} ({n})", value) for value, n in counts.items()],
         description=name,
         rows=rows,
-        layout=widgets.Layout(width="290px"),
+        **_NARROW,
     )
 
 

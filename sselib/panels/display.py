@@ -5,6 +5,7 @@ and nbval start their kernels without it, and nobody could move a slider there. 
 ``static`` decides for programs that neither of this is true of.
 """
 
+import json
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -13,11 +14,13 @@ import ipywidgets as widgets
 import pandas as pd
 import plotly.graph_objects as go
 from IPython.display import HTML, display
+from plotly.io import to_json
 
 from sselib.errors import ParameterError, RunError
 from sselib.runfolder import RunFolder
 
 SETTING = "SSE_PANELS"
+_CONFIG = {"displaylogo": False, "showSendToCloud": False, "plotlyServerURL": "", "responsive": True}
 PLOTLY_MIME = "application/vnd.plotly.v1+json"
 
 
@@ -64,6 +67,13 @@ def as_html(text: str) -> HTML:
     return HTML(text)
 
 
+def figure_widget(figure: go.Figure) -> go.FigureWidget:
+    """Return the figure as a widget whose points can be clicked, without plotly's upload button."""
+    widget = go.FigureWidget(figure)
+    widget._config = {**widget._config, **_CONFIG}
+    return widget
+
+
 class FigureSlot(widgets.Output):
     """A place for one figure at a time, drawn by JupyterLab's plotly extension.
 
@@ -75,7 +85,7 @@ class FigureSlot(widgets.Output):
         if figure is None:
             self.outputs = ()
             return
-        content = {**figure.to_plotly_json(), "config": {"displaylogo": False, "showSendToCloud": False}}
+        content = {**figure.to_plotly_json(), "config": _CONFIG}
         text = f"figure: {figure.layout.title.text or 'untitled'}"
         data = {PLOTLY_MIME: _jsonable(content), "text/plain": text}
         self.outputs = ({"output_type": "display_data", "data": data, "metadata": {}},)
@@ -83,9 +93,5 @@ class FigureSlot(widgets.Output):
 
 def _jsonable(content: dict[str, object]) -> dict[str, object]:
     """Return the figure with its arrays as plotly's JSON writes them."""
-    import json
-
-    from plotly.io import to_json
-
     config = content.pop("config")
     return {**json.loads(to_json(content, validate=False)), "config": config}

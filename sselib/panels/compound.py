@@ -3,18 +3,20 @@
 from dataclasses import dataclass
 from html import escape
 
+import ipywidgets as widgets
 import pandas as pd
 import plotly.graph_objects as go
 
 from sselib.columns import Curated, Entry, StructureTable
 from sselib.errors import DataError
-from sselib.panels.display import html_table
+from sselib.panels.display import FigureSlot, html_table
 from sselib.runfolder import RunFolder
 from sselib.structure_view import structure_figure
 from sselib.structures import FINDINGS, structure_from_json
 
 NOTEBOOK = "01_curation"
 _MISSING = "–"
+_STRUCTURE_WIDTH = 500  # pixels
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,26 @@ def load_dataset(run: RunFolder) -> Dataset:
             )
         ),
     )
+
+
+class CompoundView:
+    """A compound's card beside its 3D structure; ``view`` is the widget to display."""
+
+    def __init__(self, data: Dataset) -> None:
+        self.data = data
+        self.card, self.structure = widgets.HTML().add_class("sse-card"), FigureSlot()
+        text = widgets.Box(
+            [self.card], layout=widgets.Layout(flex="1 1 380px", min_width="0", overflow="auto")
+        )
+        picture = widgets.Box([self.structure], layout=widgets.Layout(flex=f"0 0 {_STRUCTURE_WIDTH + 20}px"))
+        self.view = widgets.Box([text, picture], layout=widgets.Layout(flex_flow="row wrap"))
+
+    def open(self, compound: str) -> None:
+        """Show the compound. Raises `DataError` for an unknown id."""
+        figure = structure_of(self.data, compound)
+        missing = "" if figure else "<p>No source gives the structure of this compound.</p>"
+        self.card.value = card(self.data, compound) + missing
+        self.structure.put(figure.update_layout(width=_STRUCTURE_WIDTH) if figure else None)
 
 
 def card(data: Dataset, compound: str) -> str:

@@ -19,8 +19,8 @@ from sselib.composition import parse_formula
 from sselib.conductivity import CLASS_LIMITS
 from sselib.disorder import DisorderClass
 from sselib.figures import PALETTE, SIGMA_LABEL
-from sselib.panels.compound import Dataset, card, load_dataset, structure_of
-from sselib.panels.display import FigureSlot, as_html, figure_widget, html_table, opened, present
+from sselib.panels.compound import CompoundView, Dataset, card, load_dataset, structure_of
+from sselib.panels.display import as_html, figure_widget, html_table, opened, present
 from sselib.panels.widgets import ElementPicker, RowTable
 from sselib.runfolder import RunFolder
 
@@ -160,8 +160,7 @@ class DatasetExplorer:
         self._build_filters()
         self.figure = figure_widget(overview_figure(data.table))
         self.figure.data[_MAP].on_click(self._clicked)
-        self.status, self.card = widgets.HTML(), widgets.HTML()
-        self.table, self.structure = RowTable(), FigureSlot()
+        self.status, self.table, self.compound = widgets.HTML(), RowTable(), CompoundView(data)
         self._observe()
         self.update()
         self.table.selected = default_compound(data)
@@ -180,6 +179,7 @@ class DatasetExplorer:
             readout_format=".1f",
             **_NARROW,
         )
+        self.sigma.add_class("sse-range")
         self.families = _choice(table[Curated.FAMILY], "family", rows=6)
         self.classes = _choice(table[Curated.CONDUCTIVITY_CLASS], "class", rows=4)
         self.sources = _choice(table[Entry.SOURCE], "source", rows=3)
@@ -201,8 +201,6 @@ class DatasetExplorer:
             widgets.VBox([self.families, self.classes]),
             widgets.VBox([self.sources, self.disorder, self.text, self.sigma, self.reset]),
         ]
-        grow = widgets.Layout(flex="1 1 420px", min_width="380px")
-        compound = [widgets.Box([self.card], layout=grow), widgets.Box([self.structure], layout=grow)]
         wrap = widgets.Layout(flex_flow="row wrap")
         return widgets.VBox(
             [
@@ -210,7 +208,7 @@ class DatasetExplorer:
                 self.status,
                 self.figure,
                 self.table,
-                widgets.Box(compound, layout=wrap),
+                self.compound.view,
             ]
         )
 
@@ -254,10 +252,7 @@ class DatasetExplorer:
         row = self.data.row(compound)
         with self.figure.batch_update():
             self.figure.data[_PICKED].update(x=[row[Curated.MAP_X]], y=[row[Curated.MAP_Y]])
-        figure = structure_of(self.data, compound)
-        missing = "" if figure else "<p>No source gives the structure of this compound.</p>"
-        self.card.value = card(self.data, compound) + missing
-        self.structure.put(figure)
+        self.compound.open(compound)
 
     def _clicked(self, _trace: object, points: object, _state: object) -> None:
         if points.point_inds:
@@ -286,8 +281,9 @@ def _status(rows: pd.DataFrame, total: int) -> str:
 
 
 def default_compound(data: Dataset) -> str:
-    """Return the id of the best conductor with a structure, or of the best of all."""
-    known = data.table[data.table[Entry.STRUCTURE_ID].isin(list(data.structures))]
+    """Return the id of the best conductor with a structure of its own, or of the best of all."""
+    own = ~data.table[Entry.CLOSE_MATCH].fillna(False).astype(bool)
+    known = data.table[data.table[Entry.STRUCTURE_ID].isin(list(data.structures)) & own]
     rows = known if len(known) else data.table
     return str(rows.loc[rows[Entry.LOG10_SIGMA].idxmax(), Entry.ID])
 

@@ -48,5 +48,9 @@ function render({ model, el }) {
   model.on("change:rows", draw);
   model.on("change:selected", mark);
   draw();
+  // Figures of the same panel fit their width only when the window says that its size has changed.
+  const observer = new ResizeObserver(() => window.dispatchEvent(new Event("resize")));
+  observer.observe(el);
+  return () => observer.disconnect();
 }
 export default { render };

@@ -115,6 +115,7 @@ class FittedAtomSets:
     mean: np.ndarray
     scale: np.ndarray
     epoch: int
+    settings: AtomSetsSettings
 
     def probability(self, sets: Sequence[SiteSet]) -> np.ndarray:
         """Return P(superionic) per structure, shape (n_structures,)."""
@@ -142,7 +143,7 @@ def fit_atomsets(
     torch.manual_seed(seed)
     model = AtomSets(len(mean), settings)
     epoch = _train(model, scaled, labels, inner, settings, np.random.default_rng(seed))
-    return FittedAtomSets(model=model, mean=mean, scale=scale, epoch=epoch)
+    return FittedAtomSets(model=model, mean=mean, scale=scale, epoch=epoch, settings=settings)
 
 
 def _train(

@@ -56,7 +56,7 @@ LAYERS_OF: Mapping[str, tuple[str, ...]] = {
 }
 _CONTROL_CASES = ("mean/none", "1nn/composition", "shuffled/all")
 _NEEDS_SITES = ("pooled_v1", *LAYERS_OF, "atomsets+xgb")
-_XGB_SETTINGS: Mapping[str, float] = {
+XGB_SETTINGS: Mapping[str, float] = {
     "n_estimators": 300,
     "max_depth": 4,
     "learning_rate": 0.05,
@@ -268,7 +268,7 @@ def make_classifier(name: str, *, seed: int) -> BaseEstimator:
     if model == "1nn":
         return NearestComposition()
     if model in ("xgb", "shuffled"):
-        return XGBClassifier(**_XGB_SETTINGS, random_state=seed, n_jobs=1, tree_method="hist", max_bin=64)
+        return XGBClassifier(**XGB_SETTINGS, random_state=seed, n_jobs=1, tree_method="hist", max_bin=64)
     if model == "logistic":
         return make_pipeline(
             SimpleImputer(strategy="median", keep_empty_features=True),

@@ -38,7 +38,7 @@ _MORE_TAGS = (
 _TAGS = frozenset(bleach.ALLOWED_TAGS) | frozenset(re.findall(r"\w+", _MORE_TAGS))
 _ATTRIBUTES = {
     "*": ["class", "id", "colspan", "rowspan", "title", "scope"],
-    "a": ["href", "title"],
+    "a": ["href", "title", "download"],
     "img": ["src", "alt"],
 }
 _FORMATTER = HtmlFormatter(cssclass="highlight", style="default")

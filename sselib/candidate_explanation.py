@@ -1,0 +1,127 @@
+"""Why a candidate is ranked where it is: contributions, its nearest known relatives, and what is new about it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from sselib.columns import Entry
+from sselib.composition import element_fractions, l1_distances
+from sselib.conductivity_model import ConductivityModel
+from sselib.features.formula import formula_features
+from sselib.screening import Training
+
+_SAME = 1e-6  # how far outside the training range counts as outside, relative to the range
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """``contributions``: feature, value, shap (log10(S/cm)), largest first, the rest summed as "other";
+    ``base`` the mean prediction; ``nearest``: id, formula, log10_sigma, censored, distance; ``outside``:
+    feature, value, low, high of the training rows; ``sentence`` the same in words.
+    """
+
+    formula: str
+    base: float
+    contributions: pd.DataFrame
+    nearest: pd.DataFrame
+    outside: pd.DataFrame
+    sentence: str
+
+
+def explain_candidates(
+    rows: pd.DataFrame,
+    model: ConductivityModel,
+    training: Training,
+    *,
+    n_features: int = 8,
+    n_nearest: int = 3,
+) -> list[Explanation]:
+    """Return an explanation of each row of a screening (columns formula, log10_sigma, lower, upper, ...)."""
+    formulas = rows["formula"].tolist()
+    if not formulas:
+        return []
+    features = formula_features(formulas)
+    known = formula_features(list(training.table[Entry.COMPOSITION]))
+    values = model.explain(formulas)
+    found = []
+    for k, row in enumerate(rows.to_dict("records")):
+        contributions = _contributions(values.iloc[k], features.iloc[k], n_features)
+        nearest = nearest_training(row["formula"], training, n=n_nearest)
+        outside = outside_range(features.iloc[k], known)
+        sentence = describe(row, contributions, nearest, outside)
+        found.append(
+            Explanation(
+                row["formula"], float(values["base"].iloc[k]), contributions, nearest, outside, sentence
+            )
+        )
+    return found
+
+
+def _contributions(values: pd.Series, features: pd.Series, n: int) -> pd.DataFrame:
+    """Return the ``n`` largest SHAP values of one formula, and the sum of the others."""
+    shap = values.drop("base").astype(float)
+    order = shap.abs().sort_values(ascending=False, kind="stable").index
+    top, rest = order[:n], order[n:]
+    table = pd.DataFrame({"feature": top, "value": features.reindex(top).to_numpy(float), "shap": shap[top]})
+    other = pd.DataFrame({"feature": ["other"], "value": [np.nan], "shap": [shap[rest].sum()]})
+    return pd.concat([table, other], ignore_index=True)
+
+
+def nearest_training(formula: str, training: Training, *, n: int = 3) -> pd.DataFrame:
+    """Return the ``n`` training rows nearest in composition: id, formula, log10_sigma, censored, distance.
+
+    The distance is the L1 distance of mole fractions, 0 to 2. Rows of one composition follow each other.
+    """
+    distance = l1_distances(element_fractions([formula]).to_numpy(), training.fractions)[0]
+    order = np.argsort(distance, kind="stable")[:n]
+    columns = [Entry.ID, Entry.FORMULA, Entry.LOG10_SIGMA, Entry.CENSORED]
+    return training.table.iloc[order][columns].assign(distance=distance[order]).reset_index(drop=True)
+
+
+def outside_range(features: pd.Series, known: pd.DataFrame) -> pd.DataFrame:
+    """Return the features of one formula outside the range of the training rows: feature, value, low, high."""
+    low, high = known.min(), known.max()
+    margin = _SAME * (high - low).clip(lower=1e-9)
+    out = (features < low - margin) | (features > high + margin)
+    names = features.index[out.to_numpy()]
+    columns = {"feature": names, "value": features[names], "low": low[names], "high": high[names]}
+    return pd.DataFrame(columns).reset_index(drop=True)
+
+
+def describe(
+    row: dict[str, object], contributions: pd.DataFrame, nearest: pd.DataFrame, outside: pd.DataFrame
+) -> str:
+    """Return one or two plain sentences about a candidate, every number from the tables."""
+    first = nearest.iloc[0]
+    bound = "at most " if first[Entry.CENSORED] else ""
+    named = contributions[contributions["feature"] != "other"]
+    up = [words(f) for f in named[named["shap"] > 0]["feature"].head(2)]
+    down = [words(f) for f in named[named["shap"] < 0]["feature"].head(1)]
+    reasons = [f"{' and '.join(up)} raise it" if len(up) > 1 else f"{up[0]} raises it"] if up else []
+    reasons += [f"{down[0]} lowers it"] if down else []
+    new = f"; outside the training range: {', '.join(words(f) for f in outside['feature'].head(3))}"
+    return (
+        f"{row['formula']} is predicted at {10 ** (float(row['log10_sigma']) + 3):.2g} mS/cm "
+        f"(90 % interval {10 ** (float(row['lower']) + 3):.1g} to {10 ** (float(row['upper']) + 3):.1g}), "
+        f"superionic with probability {float(row['p_superionic']):.2f} ± {float(row['p_superionic_sd']):.2f}; "
+        f"{', '.join(reasons)}. Nearest known: {first[Entry.FORMULA]}, measured {bound}"
+        f"{10 ** (float(first[Entry.LOG10_SIGMA]) + 3):.2g} mS/cm, distance {first['distance']:.2f}"
+        f"{new if len(outside) else ''}."
+    )
+
+
+def words(feature: str) -> str:
+    """Return a feature's name as words: ``fraction_Li`` is "Li content"."""
+    if feature.startswith("fraction_"):
+        return f"{feature.removeprefix('fraction_')} content"
+    for unit in ("_angstrom", "_u", "_ev"):
+        feature = feature.removesuffix(unit)
+    return feature.replace("_", " ")
+
+
+def contribution_rows(explanations: Sequence[Explanation]) -> pd.DataFrame:
+    """Return the contributions of all explanations in one table, with a column ``formula``."""
+    tables = [e.contributions.assign(formula=e.formula, base=e.base) for e in explanations]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()

@@ -1,0 +1,193 @@
+"""Filters of a screening: what a candidate must pass, and which filter dropped it.
+
+The first three are those of McHaffie et al., Digital Discovery 4, 1518 (2025), doi 10.1039/d5dd00052a,
+section 2.4: band gap above 1 eV, novelty, no intermetallics. A filter judges only what is known: a missing
+value drops nothing and is named in ``not_judged``.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+import pandas as pd
+from pymatgen.core import Element
+
+from sselib.composition import parse_formula
+from sselib.errors import ParameterError, nearest
+
+_BLOCK = 500  # candidates compared with the training compositions at a time
+
+
+@dataclass(frozen=True)
+class FilterSettings:
+    """Limits of the filters; None switches one off.
+
+    ``min_band_gap_ev`` (eV, PBE-like), ``novelty_tolerance`` (relative, per element; see `is_known`),
+    ``max_imbalance_per_atom`` (elementary charges), ``min_p_superionic``, ``min_log10_sigma`` (log10(S/cm)),
+    ``max_d_training``, ``min_d_composition`` (L1, 0 to 2: a wider novelty), ``max_element_cost_usd_kg``,
+    ``max_energy_above_hull_ev_atom``;
+    ``excluded_elements`` are symbols the user does not want.
+    """
+
+    min_band_gap_ev: float | None = 1.0
+    novelty_tolerance: float | None = 0.05
+    drop_intermetallics: bool = True
+    drop_radioactive: bool = True
+    drop_toxic: bool = False
+    max_imbalance_per_atom: float | None = 0.05
+    min_p_superionic: float | None = None
+    min_log10_sigma: float | None = None
+    max_d_training: float | None = None
+    min_d_composition: float | None = None
+    max_element_cost_usd_kg: float | None = None
+    max_energy_above_hull_ev_atom: float | None = None
+    excluded_elements: Sequence[str] = field(default_factory=tuple)
+
+
+def read_filters(given: Mapping[str, object]) -> FilterSettings:
+    """Return the settings of a parameter such as ``{"min_band_gap_ev": 1.0}``; the rest are the defaults.
+
+    Raises `ParameterError` for a name that is no filter.
+    """
+    names = [f.name for f in fields(FilterSettings)]
+    for name in given:
+        if name not in names:
+            raise ParameterError(
+                f"filter {name!r} is unknown: expected some of {', '.join(names)}.{nearest(name, names)}"
+            )
+    return FilterSettings(**given)
+
+
+def is_intermetallic(formula: str) -> bool:
+    """Return whether every element is a metal; B, Si, Ge, As, Sb and Te count as non-metals.
+
+    So LiCaAs, LiSrAlSb2 and LiBSi2 of McHaffie et al.'s Table 2 pass, as they did there.
+    """
+    return all(Element(el.symbol).is_metal for el in parse_formula(formula).elements)
+
+
+def is_known(fractions: np.ndarray, training: np.ndarray, *, tolerance: float = 0.05) -> np.ndarray:
+    """Return which compositions are known, (n,): every element within 5 % of one training composition.
+
+    ``fractions`` (n, elements) and ``training`` (m, elements) are mole fractions. "Within 5 %" is read as
+    relative to the training fraction, element by element, so an element that is new, or gone, makes a
+    composition novel. That reading lets Li9.9SnP2S11.9Cl0.1 pass beside Li10SnP2S12, as in their Table 2.
+    """
+    margin = tolerance * training + 1e-6
+    known = np.zeros(len(fractions), dtype=bool)
+    for start in range(0, len(fractions), _BLOCK):
+        block = fractions[start : start + _BLOCK]
+        close = np.ones((len(block), len(training)), dtype=bool)
+        for k in np.flatnonzero((training > 0).any(axis=0) | (block > 0).any(axis=0)):
+            close &= np.abs(block[:, k, None] - training[None, :, k]) <= margin[None, :, k]
+        known[start : start + _BLOCK] = close.any(axis=1)
+    return known
+
+
+def apply_filters(scores: pd.DataFrame, settings: FilterSettings) -> pd.DataFrame:
+    """Return the scores with ``dropped_by``, ``not_judged`` (both joined by "; ") and ``kept``.
+
+    Every filter judges every row, so that ``dropped_by`` names all that would drop it. Columns that
+    ``scores`` lacks judge nothing and make their filter unable to judge any row.
+    """
+    dropped = np.full((len(scores), len(_RULES)), False)
+    unknown = np.full_like(dropped, False)
+    for j, rule in enumerate(_RULES.values()):
+        found = rule(scores, settings)
+        if found is not None:
+            dropped[:, j] = found.fillna(False).to_numpy(bool)
+            unknown[:, j] = found.isna().to_numpy()
+    names = np.array(list(_RULES))
+    return scores.assign(
+        dropped_by=["; ".join(names[row]) for row in dropped],
+        not_judged=["; ".join(names[row]) for row in unknown],
+        kept=~dropped.any(axis=1),
+    )
+
+
+def filter_summary(filtered: pd.DataFrame) -> pd.DataFrame:
+    """Return per filter how many rows it drops, how many only it drops, and how many it could not judge."""
+    lists = filtered["dropped_by"].str.split("; ")
+    unknown = filtered["not_judged"].str.split("; ")
+    rows = [
+        (
+            name,
+            int(lists.map(lambda found, n=name: n in found).sum()),
+            int((filtered["dropped_by"] == name).sum()),
+            int(unknown.map(lambda found, n=name: n in found).sum()),
+        )
+        for name in _RULES
+    ]
+    table = pd.DataFrame(rows, columns=["filter", "drops", "drops_alone", "not_judged"])
+    return table[table[["drops", "not_judged"]].any(axis=1)].reset_index(drop=True)
+
+
+_Rule = Callable[[pd.DataFrame, FilterSettings], "pd.Series | None"]
+
+
+def _limit(column: str, setting: str, *, below: bool) -> _Rule:
+    """Return a rule that drops values below (or above) a limit; NaN stays unknown."""
+
+    def rule(scores: pd.DataFrame, settings: FilterSettings) -> pd.Series | None:
+        limit = getattr(settings, setting)
+        if limit is None:
+            return None
+        values = scores[column] if column in scores else pd.Series(np.nan, index=scores.index)
+        outside = values < limit if below else values > limit
+        return outside.astype("boolean").where(values.notna(), pd.NA)
+
+    return rule
+
+
+def _flag(column: str, setting: str) -> _Rule:
+    """Return a rule that drops rows where the column is true, or a text that is not empty."""
+
+    def rule(scores: pd.DataFrame, settings: FilterSettings) -> pd.Series | None:
+        if not getattr(settings, setting):
+            return None
+        found = scores[column]
+        return found.map(bool, na_action="ignore").astype("boolean")
+
+    return rule
+
+
+def _excluded(scores: pd.DataFrame, settings: FilterSettings) -> pd.Series | None:
+    unwanted = set(settings.excluded_elements)
+    if not unwanted:
+        return None
+    found = [
+        bool(unwanted & {el.symbol for el in parse_formula(formula).elements}) if not problem else pd.NA
+        for formula, problem in zip(scores["formula"], scores["problem"], strict=True)
+    ]
+    return pd.Series(found, index=scores.index, dtype="boolean")
+
+
+def _not_chosen(scores: pd.DataFrame, settings: FilterSettings) -> pd.Series | None:
+    """Drop rows whose structure could have been scored and was not, once others were."""
+    if "scored_from" not in scores or not (scores["scored_from"] == "structure").any():
+        return None
+    return (scores["has_structure"] & (scores["scored_from"] == "formula")).astype("boolean")
+
+
+def _problem(scores: pd.DataFrame, settings: FilterSettings) -> pd.Series:
+    return (scores["problem"] != "").astype("boolean")
+
+
+_RULES: Mapping[str, _Rule] = {
+    "cannot be read": _problem,
+    "charge not balanced": _limit("imbalance_per_atom", "max_imbalance_per_atom", below=False),
+    "intermetallic": _flag("is_intermetallic", "drop_intermetallics"),
+    "known": _flag("is_known", "novelty_tolerance"),
+    "band gap": _limit("band_gap_ev", "min_band_gap_ev", below=True),
+    "radioactive": _flag("radioactive_elements", "drop_radioactive"),
+    "toxic": _flag("toxic_elements", "drop_toxic"),
+    "unwanted element": _excluded,
+    "P(superionic)": _limit("p_superionic", "min_p_superionic", below=True),
+    "conductivity": _limit("log10_sigma", "min_log10_sigma", below=True),
+    "far from training": _limit("d_training", "max_d_training", below=False),
+    "close to training": _limit("d_composition", "min_d_composition", below=True),
+    "cost": _limit("element_cost_usd_kg", "max_element_cost_usd_kg", below=False),
+    "energy above hull": _limit("energy_above_hull_ev_atom", "max_energy_above_hull_ev_atom", below=False),
+    "not among the best by formula": _not_chosen,
+}
+FILTERS: tuple[str, ...] = tuple(_RULES)

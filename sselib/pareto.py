@@ -1,0 +1,118 @@
+"""Ranking by several objectives: non-dominated fronts, and a score from the user's weights."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from sselib.errors import ParameterError, nearest
+
+MAXIMISE, MINIMISE = "max", "min"
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One column to optimise: its direction ("max" or "min") and its weight in the score (0 or more)."""
+
+    column: str
+    direction: str
+    weight: float = 1.0
+
+
+def read_objectives(wanted: Mapping[str, Sequence[object]], columns: Sequence[str]) -> list[Objective]:
+    """Return the objectives of a parameter such as ``{"p_superionic": ["max", 2.0]}``.
+
+    Raises `ParameterError` for an unknown column, a direction other than "max" or "min", a negative
+    weight, or weights that add up to 0.
+    """
+    objectives = []
+    for column, value in wanted.items():
+        if column not in columns:
+            raise ParameterError(
+                f"objective {column!r} is no score: expected some of {', '.join(columns)}."
+                f"{nearest(column, list(columns))}"
+            )
+        direction, weight = value if len(value) == 2 else (value, None)
+        if direction not in (MAXIMISE, MINIMISE) or not isinstance(weight, (int, float)) or weight < 0:
+            raise ParameterError(
+                f"objective {column!r} is {value!r}: expected a direction and a weight, such as [max, 1.0]"
+            )
+        objectives.append(Objective(column, str(direction), float(weight)))
+    if not sum(o.weight for o in objectives) > 0:
+        raise ParameterError("the weights of the objectives add up to 0: expected at least one above 0")
+    return objectives
+
+
+def pareto_front_numbers(values: np.ndarray) -> np.ndarray:
+    """Return for each row the number of its non-dominated front, counted from 1.
+
+    ``values`` (n, k) are to be maximised; a row dominates another if it is nowhere worse and somewhere
+    better. Rows with a NaN are in no front (0).
+    """
+    numbers = np.zeros(len(values), dtype=int)
+    left = np.flatnonzero(~np.isnan(values).any(axis=1))
+    front = 0
+    while len(left):
+        front += 1
+        best = left[_non_dominated(values[left])]
+        numbers[best] = front
+        left = np.setdiff1d(left, best)
+    return numbers
+
+
+def _non_dominated(values: np.ndarray) -> np.ndarray:
+    """Return which rows (m,) no other row dominates; one pass over rows in falling order of their sum."""
+    found = np.ones(len(values), dtype=bool)
+    for row in np.argsort(-values.sum(axis=1), kind="stable"):
+        if found[row]:
+            beaten = (values <= values[row]).all(axis=1) & (values < values[row]).any(axis=1)
+            found &= ~beaten
+    return found
+
+
+def rank_by_objectives(table: pd.DataFrame, objectives: Sequence[Objective]) -> pd.DataFrame:
+    """Return ``pareto_front`` (1 is best, 0 where a value is missing) and ``score`` (0 to 1) of each row.
+
+    The score is the weighted mean of each objective's rank among the rows (1 best, 0 worst, ties share
+    their mean), so units and outliers do not matter; a missing value counts as worst.
+    """
+    signs = np.array([1.0 if o.direction == MAXIMISE else -1.0 for o in objectives])
+    values = table[[o.column for o in objectives]].to_numpy(float) * signs
+    weights = np.array([o.weight for o in objectives])
+    ranks = pd.DataFrame(values).rank(method="average", na_option="top").to_numpy()
+    scaled = (ranks - 1) / max(len(table) - 1, 1)
+    scaled[np.isnan(values)] = 0.0
+    return pd.DataFrame(
+        {"pareto_front": pareto_front_numbers(values), "score": scaled @ weights / weights.sum()},
+        index=table.index,
+    )
+
+
+def with_values(objectives: Sequence[Objective], table: pd.DataFrame) -> list[Objective]:
+    """Return the objectives that have a value in at least one row, so that one without any drops nobody.
+
+    Raises `ParameterError` where none with a weight is left.
+    """
+    kept = [o for o in objectives if table[o.column].notna().any()]
+    if not sum(o.weight for o in kept) > 0:
+        raise ParameterError("no objective with a weight has values: name other columns, or score structures")
+    return kept
+
+
+def ranked(filtered: pd.DataFrame, objectives: Sequence[Objective]) -> pd.DataFrame:
+    """Return the table with ``pareto_front``, ``score`` and ``rank`` of the kept rows, best first.
+
+    Rows that a filter dropped come after them and have neither (front 0). Equal scores go by id.
+    """
+    kept = filtered[filtered["kept"]]
+    best = rank_by_objectives(kept, objectives) if len(kept) else pd.DataFrame()
+    table = filtered.assign(
+        pareto_front=best.get("pareto_front", pd.Series(dtype=float))
+        .reindex(filtered.index)
+        .fillna(0)
+        .astype(int),
+        score=best.get("score", pd.Series(dtype=float)).reindex(filtered.index),
+    )
+    table = table.sort_values(["kept", "score", "id"], ascending=[False, False, True]).reset_index(drop=True)
+    return table.assign(rank=pd.Series(range(1, len(table) + 1)).where(table["kept"]).astype("Int64"))

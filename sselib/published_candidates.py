@@ -1,0 +1,99 @@
+"""The suite against reality: the candidates that McHaffie et al. proposed, some measured since.
+
+Source: Table 2 of McHaffie et al., Digital Discovery 4, 1518 (2025), doi 10.1039/d5dd00052a, and their
+section 2.5 for Li9B19S33.
+"""
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from sselib.columns import Curated, Entry
+from sselib.composition import element_fractions, l1_distances
+from sselib.conductivity_model import ConductivityModel, train_conductivity_model
+from sselib.filters import is_known
+from sselib.metrics import resample_counts
+from sselib.paths import project_root
+from sselib.screening import ScreeningModels, Training
+from sselib.superionic_model import SuperionicModel, fit_bags, training_table
+
+
+def published_candidates() -> pd.DataFrame:
+    """Return Table 2: formula, icsd, their p_superionic, its sd, band_gap_ev, d_training; log10_measured.
+
+    ``log10_measured`` is log10(S/cm) where a measurement is quoted, else NaN. ``their_`` marks their numbers.
+    """
+    text = (project_root() / "data" / "mchaffie_table2.yaml").read_text(encoding="utf-8")
+    table = pd.DataFrame(yaml.safe_load(text)["candidates"])
+    measured = np.log10(table.pop("sigma_ms_cm").astype(float)) - 3
+    theirs = ["p_superionic", "p_superionic_sd", "band_gap_ev", "d_training"]
+    return table.rename(columns={c: f"their_{c}" for c in theirs}).assign(log10_measured=measured)
+
+
+def predicted(
+    candidates: pd.DataFrame, conductivity: ConductivityModel, superionic: SuperionicModel, training: Training
+) -> pd.DataFrame:
+    """Return the candidates with what the models say from the formula alone.
+
+    Adds log10_sigma, lower, upper (90 %), p_superionic, p_superionic_sd; nearest_formula,
+    nearest_log10_sigma, d_composition (L1); is_known (every element within 5 % of a training row).
+    """
+    formulas = candidates["formula"].tolist()
+    fractions = element_fractions(formulas).to_numpy()
+    distance = l1_distances(fractions, training.fractions)
+    rows = training.table.iloc[distance.argmin(axis=1)].reset_index(drop=True)
+    scores = superionic.predict_formulas(formulas)[["p_superionic", "p_superionic_sd"]]
+    return pd.concat([candidates, conductivity.predict(formulas), scores], axis=1).assign(
+        nearest_formula=rows[Entry.FORMULA],
+        nearest_log10_sigma=rows[Entry.LOG10_SIGMA],
+        d_composition=distance.min(axis=1),
+        is_known=is_known(fractions, training.fractions),
+    )
+
+
+def without_relatives(
+    candidates: pd.DataFrame, curated: pd.DataFrame, models: ScreeningModels, *, distance: float, seed: int
+) -> pd.DataFrame:
+    """Return `predicted` by models trained anew without every material within ``distance`` of a candidate.
+
+    ``distance`` is the L1 distance of mole fractions (0 to 2). This is a test that the saved models, which
+    have seen relatives or the compounds themselves, cannot give. ``n_removed`` is the number of rows left
+    out for each candidate; all of them are left out for all.
+    """
+    fractions = element_fractions(candidates["formula"].tolist()).to_numpy()
+    known = element_fractions(list(curated[Entry.COMPOSITION])).to_numpy()
+    close = l1_distances(fractions, known) <= distance
+    rest = curated[~close.any(axis=0)].reset_index(drop=True)
+    labelled = rest[rest[Curated.SUPERIONIC].notna()].reset_index(drop=True)
+    bags = fit_bags(
+        labelled[Entry.COMPOSITION].tolist(),
+        labelled[Curated.SUPERIONIC].to_numpy(int),
+        n_bags=len(models.superionic.bags),
+        seed=seed,
+    )
+    superionic = SuperionicModel(
+        training=training_table(labelled, with_structure=[]),
+        bags=bags,
+        formula_calibration=models.superionic.formula_calibration,
+    )
+    training = Training(rest, known[~close.any(axis=0)])
+    found = predicted(candidates, train_conductivity_model(rest, seed=seed), superionic, training)
+    return found.assign(n_removed=close.sum(axis=1))
+
+
+def measured_errors(found: pd.DataFrame, *, mean: float, n_bootstrap: int, seed: int) -> pd.DataFrame:
+    """Return the mean absolute error on the measured candidates, log10(S/cm), of model and controls.
+
+    ``found`` is the result of `predicted`; ``1nn`` says the value of the nearest training composition,
+    ``mean`` the mean of the training rows. Columns: model, mae, ci_low, ci_high (95 %, resampled
+    candidates), n. Six candidates: the interval is as wide as that.
+    """
+    rows = found.dropna(subset="log10_measured").reset_index(drop=True)
+    weights = resample_counts(len(rows), n_bootstrap=n_bootstrap, seed=seed)
+    says = {"model": rows["log10_sigma"], "1nn": rows["nearest_log10_sigma"], "mean": mean}
+    table = []
+    for name, values in says.items():
+        error = (rows["log10_measured"] - values).abs().to_numpy(float)
+        maes = error @ weights / len(rows)
+        table.append((name, maes[0], *np.quantile(maes[1:], [0.025, 0.975]), len(rows)))
+    return pd.DataFrame(table, columns=["model", "mae", "ci_low", "ci_high", "n"])

@@ -1,0 +1,127 @@
+"""A table for the report that can be sorted, filtered and downloaded, without a network.
+
+The HTML is a plain table of the class ``sortable`` and links that carry their files, so that it shows in
+JupyterLab too; the report's pages add the sorting and the filter box (`templates/sortable.js`).
+"""
+
+import base64
+import io
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+from IPython.display import HTML
+from markupsafe import Markup, escape
+from pymatgen.core import Structure
+from pymatgen.io.cif import CifWriter
+
+from sselib.runfolder import write_whole
+
+_MISSING = "–"
+
+
+def sortable_table(table: pd.DataFrame, columns: Mapping[str, tuple[str, str]]) -> Markup:
+    """Return the HTML of a table; ``columns`` gives, by column, its heading and the format of its numbers.
+
+    A format such as ``.2f`` is for numbers, an empty one for text; missing values show as a dash.
+    """
+    head = "".join(f"<th>{escape(title)}</th>" for title, _ in columns.values())
+    rows = [
+        "".join(
+            f"<td>{_cell(value, columns[name][1])}</td>" for name, value in zip(columns, row, strict=True)
+        )
+        for row in table[list(columns)].itertuples(index=False, name=None)
+    ]
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    return Markup(f'<table class="sortable"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
+
+
+def _cell(value: object, spec: str) -> Markup:
+    if value is None or value is pd.NA or value != value or value == "":
+        return Markup(_MISSING)
+    return escape(format(value, spec)) if spec else escape(str(value))
+
+
+def download_link(content: bytes, *, name: str, mime: str, text: str) -> Markup:
+    """Return a link that holds a file; clicking it saves the file under ``name``."""
+    data = base64.b64encode(content).decode()
+    return Markup('<a href="data:{};base64,{}" download="{}">{}</a>').format(mime, data, name, text)
+
+
+def csv_bytes(table: pd.DataFrame) -> bytes:
+    """Return a table as a CSV file."""
+    return table.to_csv(index=False).encode()
+
+
+def cif_text(structure: Structure) -> str:
+    """Return the CIF of a structure, occupancies included, every site written out (P1)."""
+    return str(CifWriter(structure))
+
+
+def zip_bytes(files: Mapping[str, str]) -> bytes:
+    """Return a zip archive of text files by name; the same files give the same bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in files.items():
+            archive.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+# The ranked list of a screening: column -> (heading, format of its numbers).
+RANKED_COLUMNS: Mapping[str, tuple[str, str]] = {
+    "rank": ("rank", ""),
+    "formula": ("formula", ""),
+    "change": ("change", ""),
+    "parent": ("host", ""),
+    "p_superionic": ("P", ".2f"),
+    "p_superionic_sd": ("sd", ".2f"),
+    "log10_sigma": ("log σ", ".2f"),
+    "lower": ("lower", ".1f"),
+    "upper": ("upper", ".1f"),
+    "d_training": ("d training", ".2f"),
+    "d_composition": ("d composition", ".2f"),
+    "band_gap_ev": ("gap / eV", ".2f"),
+    "band_gap_sd_ev": ("gap sd / eV", ".2f"),
+    "formation_energy_ev_atom": ("E form / (eV/atom)", ".2f"),
+    "bulk_modulus_gpa": ("K / GPa", ".0f"),
+    "shear_modulus_gpa": ("G / GPa", ".0f"),
+    "density_g_cm3": ("density / (g/cm³)", ".2f"),
+    "element_cost_usd_kg": ("cost / (USD/kg)", ".0f"),
+    "toxic_elements": ("toxic", ""),
+    "critical_elements": ("critical", ""),
+    "scarcest_element": ("scarcest", ""),
+    "energy_above_hull_ev_atom": ("E hull / (eV/atom)", ".3f"),
+    "pareto_front": ("front", ""),
+    "score": ("score", ".3f"),
+    "nearest_formula": ("nearest known", ""),
+    "nearest_log10_sigma": ("its log σ", ".2f"),
+    "not_judged": ("not judged by", ""),
+}
+
+
+def ranked_html(rows: pd.DataFrame) -> HTML:
+    """Return the sortable HTML of the ranked rows of a screening; columns without any value are left out."""
+    columns = {c: shown for c, shown in RANKED_COLUMNS.items() if c in rows and _has_values(rows[c])}
+    return HTML(sortable_table(rows, columns))
+
+
+def _has_values(column: pd.Series) -> bool:
+    return bool((column.notna() & (column.astype(str) != "")).any())
+
+
+def downloads(rows: pd.DataFrame, cifs: Mapping[str, str]) -> HTML:
+    """Return links that hold the rows as a CSV and the CIFs, by file name, as a zip archive."""
+    table = download_link(
+        csv_bytes(rows), name="ranked.csv", mime="text/csv", text=f"CSV of {len(rows)} rows"
+    )
+    if not cifs:
+        return HTML(table)
+    text = f"{len(cifs)} CIFs, named by rank"
+    archive = download_link(zip_bytes(cifs), name="cifs.zip", mime="application/zip", text=text)
+    return HTML(table + Markup(" · ") + archive)
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> Path:
+    """Write a table as CSV, whole or not at all."""
+    return write_whole(path, lambda p: p.write_bytes(csv_bytes(table)))

@@ -1,0 +1,296 @@
+"""Screening: a stream of candidates is scored in chunks, each kept in a file, so that it can be resumed.
+
+Two passes. The first scores every candidate from its formula (milliseconds each). The second builds the
+structures of the best and scores those (a tenth of a second each), because most of the time of a screening
+would otherwise go into materials that the first pass has already ranked low. Source of the scores and
+filters: McHaffie et al., Digital Discovery 4, 1518 (2025), doi 10.1039/d5dd00052a, section 2.4.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from pymatgen.core import Structure
+
+from sselib.candidates import Candidate
+from sselib.columns import Entry, StructureTable
+from sselib.composition import element_fractions, l1_distances
+from sselib.conductivity_model import ConductivityModel
+from sselib.element_data import practical_facts
+from sselib.families import family_from_composition
+from sselib.filters import is_intermetallic, is_known
+from sselib.material_properties import PropertyModels, material_properties
+from sselib.oxidation import assign_oxidation_states
+from sselib.pareto import Objective, rank_by_objectives
+from sselib.progress import progress
+from sselib.relaxation import relaxed
+from sselib.runfolder import write_whole
+from sselib.structures import sha256_of_text, structure_from_json, structure_to_json
+from sselib.superionic_model import SuperionicModel
+
+_DESCRIPTION = ("id", "formula", "source", "parent", "change", "probability", "problem")
+
+
+@dataclass(frozen=True)
+class ScreeningModels:
+    """What gives the scores: conductivity of a formula, probability of superionic, MEGNet properties."""
+
+    conductivity: ConductivityModel
+    superionic: SuperionicModel
+    properties: PropertyModels
+
+
+@dataclass(frozen=True)
+class Training:
+    """Compositions that the models were trained on, with what was measured.
+
+    ``table``: id, formula, composition, log10_sigma, censored; ``fractions`` (m, elements) in the same order.
+    """
+
+    table: pd.DataFrame
+    fractions: np.ndarray
+
+
+def training_of(models: ScreeningModels, curated: pd.DataFrame) -> Training:
+    """Return the rows of the curated table that either model was trained on."""
+    ids = {*models.conductivity.training[Entry.ID], *models.superionic.training[Entry.ID]}
+    rows = curated[curated[Entry.ID].isin(ids)].reset_index(drop=True)
+    columns = [Entry.ID, Entry.FORMULA, Entry.COMPOSITION, Entry.LOG10_SIGMA, Entry.CENSORED]
+    return Training(rows[columns], element_fractions(list(rows[Entry.COMPOSITION])).to_numpy())
+
+
+def score_formulas(
+    candidates: Iterable[Candidate],
+    models: ScreeningModels,
+    training: Training,
+    *,
+    parts: Path,
+    chunk_size: int = 1000,
+    novelty_tolerance: float = 0.05,
+    confidence: float = 0.9,
+) -> pd.DataFrame:
+    """Score every candidate from its formula and return the table, in the order of the candidates.
+
+    Columns: id, formula, source, parent, change, probability, problem, has_structure; log10_sigma, lower,
+    upper in log10(S/cm) with the interval of ``confidence``; p_superionic, p_superionic_sd (of the bags);
+    nearest_id, nearest_formula, nearest_log10_sigma and d_composition (L1, 0 to 2) of the nearest training
+    composition; is_known, is_intermetallic, imbalance_per_atom, family; the columns of
+    `sselib.element_data.practical_facts`. Rows with a problem have no scores.
+
+    Chunks are read from ``candidates`` as they are needed; each finished one is a file in ``parts`` under
+    a hash of its candidates and of the models, so an interrupted screening goes on where it stopped.
+    """
+    identity = [_identity(models), novelty_tolerance, confidence]
+    paths = []
+    for chunk in progress(_chunks(candidates, chunk_size), stage="scores by formula"):
+        path = parts / f"formula-{_digest(chunk, identity)}.parquet"
+        if not path.is_file():
+            table = _formula_scores(chunk, models, training, novelty_tolerance, confidence)
+            write_whole(path, lambda p, t=table: t.to_parquet(p, index=False))
+        paths.append(path)
+    return _joined(paths)
+
+
+def _chunks(items: Iterable[Candidate], size: int) -> Iterator[list[Candidate]]:
+    stream = iter(items)
+    while chunk := list(islice(stream, size)):
+        yield chunk
+
+
+def _identity(models: ScreeningModels) -> str:
+    """Return a text that changes with the models' names and training rows."""
+    rows = [models.conductivity.training, models.superionic.training]
+    digests = [hashlib.sha256(t.to_json().encode()).hexdigest() for t in rows]
+    sizes = [len(models.superionic.bags), len(models.superionic.networks), len(models.properties.gaps)]
+    return json.dumps(
+        [models.conductivity.name, *digests, *sizes, Path(__file__).read_text(encoding="utf-8")]
+    )
+
+
+def _digest(chunk: Sequence[Candidate], identity: Sequence[object]) -> str:
+    described = [(c.id, c.formula, c.change, c.problem) for c in chunk]
+    return hashlib.sha256(json.dumps([described, list(identity)]).encode()).hexdigest()[:16]
+
+
+def _joined(paths: Sequence[Path]) -> pd.DataFrame:
+    """Return the parts as one table; empty text columns of a part do not change the types."""
+    tables = [pd.read_parquet(path) for path in paths]
+    tables = [t for t in tables if len(t)]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(_DESCRIPTION))
+
+
+def _formula_scores(
+    chunk: Sequence[Candidate],
+    models: ScreeningModels,
+    training: Training,
+    novelty_tolerance: float,
+    confidence: float,
+) -> pd.DataFrame:
+    described = pd.DataFrame(
+        [[getattr(c, k) for k in _DESCRIPTION] for c in chunk], columns=list(_DESCRIPTION)
+    )
+    described["has_structure"] = [c.structure is not None for c in chunk]
+    good = described.index[described["problem"] == ""]
+    formulas = described.loc[good, "formula"].tolist()
+    if not formulas:
+        return described
+    conductivity = models.conductivity.predict(formulas, confidence=confidence)
+    superionic = models.superionic.predict_formulas(formulas)[["p_superionic", "p_superionic_sd", "note"]]
+    scores = [conductivity, superionic, _novelty(formulas, training, novelty_tolerance), _chemistry(formulas)]
+    table = pd.concat([*scores, practical_facts(formulas)], axis=1).set_axis(good, axis=0)
+    return described.join(table)
+
+
+def _novelty(formulas: Sequence[str], training: Training, tolerance: float) -> pd.DataFrame:
+    """Return the nearest training composition of each formula and whether it is the same within 5 %."""
+    fractions = element_fractions(formulas).to_numpy()
+    distance = l1_distances(fractions, training.fractions)
+    nearest = distance.argmin(axis=1)
+    rows = training.table.iloc[nearest]
+    return pd.DataFrame(
+        {
+            "nearest_id": rows[Entry.ID].to_numpy(),
+            "nearest_formula": rows[Entry.FORMULA].to_numpy(),
+            "nearest_log10_sigma": rows[Entry.LOG10_SIGMA].to_numpy(),
+            "d_composition": distance[np.arange(len(nearest)), nearest],
+            "is_known": is_known(fractions, training.fractions, tolerance=tolerance),
+        }
+    )
+
+
+def _chemistry(formulas: Sequence[str]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "is_intermetallic": [is_intermetallic(f) for f in formulas],
+            "imbalance_per_atom": [assign_oxidation_states(f).imbalance_per_atom for f in formulas],
+            "family": [str(family_from_composition(f)) for f in formulas],
+        }
+    )
+
+
+def best_by_formula(
+    table: pd.DataFrame, objectives: Sequence[Objective], *, n: int, at_most: Mapping[str, int]
+) -> list[str]:
+    """Return the ids of the ``n`` best rows that have a structure and pass the filters on the formula.
+
+    ``table`` is that of `sselib.filters.apply_filters`. Ranked by the objectives that the table has
+    (`rank_by_objectives`), ties by id. ``at_most`` limits how many share a value of a column, for example
+    ``{"parent": 3, "family": 25}``, so that one good host or family does not fill the list; an empty
+    value counts as its own.
+    """
+    passed = table[table["has_structure"] & (table["problem"] == "") & table["kept"]]
+    known = [o for o in objectives if o.column in table and passed[o.column].notna().any()]
+    if passed.empty or not known:
+        return []
+    ranked = passed.assign(score=rank_by_objectives(passed, known)["score"])
+    ranked = ranked.sort_values(["score", "id"], ascending=[False, True])
+    taken: Counter[tuple[str, str]] = Counter()
+    chosen: list[str] = []
+    for row in ranked.to_dict("records"):
+        keys = [(column, row[column]) for column in at_most if row[column]]
+        if len(chosen) < n and all(taken[key] < at_most[key[0]] for key in keys):
+            taken.update(keys)
+            chosen.append(row["id"])
+    return chosen
+
+
+def score_structures(
+    candidates: Iterable[Candidate],
+    ids: Iterable[str],
+    models: ScreeningModels,
+    *,
+    parts: Path,
+    chunk_size: int = 25,
+    relax_steps: int = 0,
+) -> pd.DataFrame:
+    """Build and score the structures of the candidates named ``ids``; return one row for each.
+
+    Columns: id; p_structure, p_structure_sd, d_training and structure_note (of the ensemble on structures);
+    those of `sselib.material_properties`; n_sites, is_disordered, relaxation, structure_json. A structure
+    that cannot be built has its reason in ``structure_note``. With ``relax_steps`` above 0 ordered
+    structures are relaxed with CHGNet by up to that many steps first. Chunks resume as in `score_formulas`.
+    """
+    wanted = set(ids)
+    chosen = (c for c in candidates if c.id in wanted)
+    identity = [_identity(models), relax_steps]
+    paths = []
+    for chunk in progress(_chunks(chosen, chunk_size), stage="scores by structure"):
+        path = parts / f"structure-{_digest(chunk, identity)}.parquet"
+        if not path.is_file():
+            table = _structure_scores(chunk, models, relax_steps)
+            write_whole(path, lambda p, t=table: t.to_parquet(p, index=False))
+        paths.append(path)
+    tables = [pd.read_parquet(path) for path in paths]
+    empty = _structure_scores([], models, relax_steps)
+    return pd.concat(tables, ignore_index=True) if tables else empty
+
+
+def _structure_scores(chunk: Sequence[Candidate], models: ScreeningModels, relax_steps: int) -> pd.DataFrame:
+    built, notes, relaxation = {}, {}, {}
+    for candidate in chunk:
+        try:
+            crystal = candidate.structure()
+            built[candidate.id], relaxation[candidate.id] = relaxed(crystal, max_steps=relax_steps)
+        except Exception as error:  # whatever an odd structure raises is its reason
+            notes[candidate.id] = f"no structure: {' '.join(str(error).split())[:200]}"
+    scores = _ensemble_scores(built, models.superionic).join(material_properties(built, models.properties))
+    scores["n_sites"] = [float(len(s)) for s in built.values()]
+    scores["is_disordered"] = pd.Series(
+        [not s.is_ordered for s in built.values()], scores.index, dtype="boolean"
+    )
+    scores["relaxation"] = pd.Series(relaxation, dtype=object)
+    scores["structure_json"] = pd.Series({k: structure_to_json(s) for k, s in built.items()}, dtype=object)
+    scores = scores.reindex([c.id for c in chunk])
+    scores["structure_note"] = scores["structure_note"].fillna(pd.Series(notes, dtype=object))
+    return scores.rename_axis("id").reset_index()
+
+
+def _ensemble_scores(structures: dict[str, Structure], model: SuperionicModel) -> pd.DataFrame:
+    found = model.predict_structures(list(structures.values())).set_axis(list(structures), axis=0)
+    if not model.networks:  # then d_training is a distance of compositions, which d_composition holds
+        found["d_training"] = np.nan
+    names = {"p_superionic": "p_structure", "p_superionic_sd": "p_structure_sd", "note": "structure_note"}
+    return found.rename(columns=names)
+
+
+def combine(by_formula: pd.DataFrame, by_structure: pd.DataFrame) -> pd.DataFrame:
+    """Return one table: p_superionic from the structure where it was scored, else from the formula.
+
+    ``scored_from`` says which; p_formula and p_formula_sd keep the first pass.
+    """
+    table = by_formula.rename(columns={"p_superionic": "p_formula", "p_superionic_sd": "p_formula_sd"})
+    scores = by_structure.drop(columns="structure_json")
+    table = table.merge(scores, on="id", how="left", validate="one_to_one")
+    has = table["p_structure"].notna()
+    return table.assign(
+        p_superionic=table["p_structure"].where(has, table["p_formula"]),
+        p_superionic_sd=table["p_structure_sd"].where(has, table["p_formula_sd"]),
+        scored_from=np.where(has, "structure", "formula"),
+    )
+
+
+def structure_table(by_structure: pd.DataFrame) -> pd.DataFrame:
+    """Return the structures of the second pass with the columns of `StructureTable`."""
+    built = by_structure.dropna(subset="structure_json")
+    texts = built["structure_json"].tolist()
+    columns = {
+        StructureTable.STRUCTURE_ID: built["id"].tolist(),
+        StructureTable.STRUCTURE_JSON: texts,
+        StructureTable.SOURCE: "screening",
+        StructureTable.SHA256: [sha256_of_text(text) for text in texts],
+        StructureTable.ORIGIN: built["relaxation"].tolist(),
+    }
+    return pd.DataFrame({str(name): values for name, values in columns.items()})
+
+
+def composition_error(structure_json: str, formula: str) -> float:
+    """Return the L1 distance of the mole fractions of a structure and of a formula, 0 to 2."""
+    found = structure_from_json(structure_json).composition.element_composition.formula
+    first, second = element_fractions([found, formula]).to_numpy()
+    return float(l1_distances(first[None], second[None]).item())

@@ -260,9 +260,7 @@ class ModelExplorer:
         parts.append(
             self.formula.view if self.formula else widgets.HTML(f"<p>{self.data.no_formula_model}</p>")
         )
-        what_if = widgets.Tab(
-            parts, titles=["what if its features were", "what if the formula were"][-len(parts) :]
-        )
+        what_if = widgets.Tab(parts, titles=["other features", "other formula"][-len(parts) :])
         return widgets.VBox(
             [
                 widgets.HBox([self.model, self.protocol]),
@@ -272,6 +270,7 @@ class ModelExplorer:
                 self.table,
                 self.missing,
                 self.waterfall,
+                widgets.HTML("<b>What if</b>"),
                 what_if,
             ]
         )

@@ -27,7 +27,7 @@ from sselib.runfolder import RunFolder
 NOTEBOOK = "04_gbr_shap"
 COVERAGE = 0.9
 _N_SLIDERS = 6
-_SCALE = (-16.0, 0.0)  # log10(S/cm), ends of the drawn scale
+_SCALE = (-18.0, 0.0)  # log10(S/cm), ends of the drawn scale
 _WIDE = {"layout": {"width": "520px"}, "style": {"description_width": "250px"}}
 
 
@@ -140,7 +140,7 @@ class FeatureWhatIf:
         self.values, self.measured = pd.Series(dtype=float), float("nan")
         self.sliders: dict[str, widgets.FloatSlider] = {}
         self.output, self.box = widgets.HTML(), widgets.VBox()
-        self.back = widgets.Button(description="back to the compound")
+        self.back = widgets.Button(description="back to the compound", layout={"width": "200px"})
         self.back.on_click(
             lambda _: self.open(self.compound, leading=list(self.sliders), measured=self.measured)
         )
@@ -158,18 +158,15 @@ class FeatureWhatIf:
         self.update()
 
     def _slider(self, feature: str) -> widgets.FloatSlider:
-        known = self.features[feature].dropna()
+        known, value = self.features[feature].dropna(), float(self.values[feature])
         low, high = float(known.min()), float(known.max())
+        whole = bool((known % 1 == 0).all()) and high - low >= 2
+        step = 1.0 if whole else max((high - low) / 200, 1e-9)
+        low = value - np.floor((value - low) / step + 1e-9) * step  # the slider moves only to its own steps
         unit = self.units.get(feature, "1")
         name = feature if unit in ("1", "") or feature.endswith(f"_{unit.lower()}") else f"{feature} ({unit})"
         return widgets.FloatSlider(
-            value=float(self.values[feature]),
-            min=low,
-            max=high,
-            step=max((high - low) / 200, 1e-9),
-            description=name,
-            readout_format=".3g",
-            **_WIDE,
+            value=value, min=low, max=high, step=step, description=name, readout_format=".3g", **_WIDE
         )
 
     def update(self) -> None:
@@ -178,7 +175,7 @@ class FeatureWhatIf:
         values = self.values.copy()
         values[list(changed)] = list(changed.values())
         self.answer = self.model.answer(values)
-        moved = sum(abs(changed[f] - self.values[f]) > 1e-9 for f in changed)
+        moved = sum(abs(changed[f] - self.values[f]) > s.step / 2 for f, s in self.sliders.items())
         text = (
             f"{moved} features moved; {self.model.note}. The final model has been trained on this "
             "compound; in a real material several of these numbers change together. Red: measured."

@@ -25,7 +25,8 @@ pytestmark = pytest.mark.slow
 _TOKEN = "only-for-this-test"
 _OPEN = """
 const app = window.jupyterapp, notebook = app && app.shell.currentWidget;
-return Boolean(notebook && notebook.sessionContext && notebook.sessionContext.isReady);
+return Boolean(notebook && notebook.sessionContext && notebook.sessionContext.isReady
+  && notebook.context.path.endsWith("01_curation.ipynb") && notebook.context.isReady);
 """
 _RUN_ALL = "window.jupyterapp.commands.execute('notebook:run-all-cells')"
 _TO_LAST = """

@@ -181,10 +181,12 @@ def test_near_duplicates_leave_the_compound_itself_out(data: Dataset) -> None:
     compound = data.table.loc[groups == groups.mode().iloc[0], "id"].iloc[0]
     others = near_duplicates(data.table, compound)
     assert compound not in set(others["id"]) and len(others) == (groups == groups.mode().iloc[0]).sum() - 1
+    assert others["distance_l1"].is_monotonic_increasing and others["distance_l1"].iloc[0] <= 0.02
 
 
 def test_doi_link_is_a_link_only_where_there_is_a_doi() -> None:
     assert 'href="https://doi.org/10.1038/nmat3066"' in doi_link("10.1038/nmat3066")
+    assert doi_link("10.1/a|10.1/b").count("<a href") == 2
     assert doi_link(None) == doi_link(float("nan")) == "–"
     assert '"onclick' not in doi_link('10.1/x"onclick="y')
 

@@ -8,6 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from sselib.columns import Curated, Entry, StructureTable
+from sselib.composition import element_fractions, l1_distances
 from sselib.errors import DataError
 from sselib.panels.display import FigureSlot, html_table
 from sselib.runfolder import RunFolder
@@ -16,6 +17,7 @@ from sselib.structures import FINDINGS, structure_from_json
 
 NOTEBOOK = "01_curation"
 _MISSING = "–"
+_N_SIMILAR = 12  # near-duplicates listed
 _STRUCTURE_WIDTH = 500  # pixels
 
 
@@ -88,10 +90,12 @@ def card(data: Dataset, compound: str) -> str:
     ]
     others = near_duplicates(data.table, compound)
     if len(others):
-        parts += [
-            f"<h4>Within 2 % in composition ({len(others)} rows)</h4>",
-            html_table(_values(others), links=True),
-        ]
+        heading = (
+            f"Near-duplicates: the {min(len(others), _N_SIMILAR)} nearest in composition of {len(others)}"
+        )
+        table = _values(others.head(_N_SIMILAR))
+        table.insert(2, "L1 distance", others["distance_l1"].head(_N_SIMILAR).map("{:.3f}".format))
+        parts += [f"<h4>{heading}</h4>", html_table(table, links=True)]
     return "".join(parts)
 
 
@@ -106,17 +110,25 @@ def structure_of(data: Dataset, compound: str) -> go.Figure | None:
 
 
 def near_duplicates(table: pd.DataFrame, compound: str) -> pd.DataFrame:
-    """Return the other rows whose composition lies within 2 % (L1) of the compound's."""
-    group = table.loc[table[Entry.ID] == compound, Curated.DUPLICATE_GROUP].iloc[0]
-    return table[(table[Curated.DUPLICATE_GROUP] == group) & (table[Entry.ID] != compound)]
+    """Return the other rows of the compound's group of near-duplicates, the nearest composition first.
+
+    Rows of a group are linked by steps of at most 2 % in composition (`Curated.DUPLICATE_GROUP`), so its ends
+    may lie further apart; ``distance_l1`` is the L1 distance of mole fractions, 0 to 2.
+    """
+    own = table[table[Entry.ID] == compound]
+    group = table[table[Curated.DUPLICATE_GROUP] == own[Curated.DUPLICATE_GROUP].iloc[0]]
+    others = group[group[Entry.ID] != compound]
+    if others.empty:
+        return others.assign(distance_l1=pd.Series(dtype=float))
+    fractions = element_fractions([*own[Entry.COMPOSITION], *others[Entry.COMPOSITION]]).to_numpy()
+    return others.assign(distance_l1=l1_distances(fractions[:1], fractions[1:])[0]).sort_values("distance_l1")
 
 
 def doi_link(doi: object) -> str:
-    """Return a link to a DOI as HTML, a dash where there is none."""
-    if pd.isna(doi) or not str(doi).strip():
-        return _MISSING
-    text = escape(str(doi).strip(), quote=True)
-    return f'<a href="https://doi.org/{text}" target="_blank">{text}</a>'
+    """Return links to one DOI or several ("10.1/a|10.1/b") as HTML, a dash where there is none."""
+    names = [] if pd.isna(doi) else [escape(d.strip(), quote=True) for d in str(doi).split("|")]
+    links = [f'<a href="https://doi.org/{d}" target="_blank">{d}</a>' for d in names if d]
+    return ", ".join(links) or _MISSING
 
 
 def _facts(row: pd.Series) -> list[str]:

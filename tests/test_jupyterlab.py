@@ -39,6 +39,7 @@ const found = [...document.querySelectorAll('.widget-html-content b')].map((b) =
 return found.find((text) => / of .* rows$/.test(text)) || '';
 """
 _TITLE = "const h = document.querySelector('.widget-html-content h3'); return h ? h.textContent : ''"
+_STRUCTURE = "return document.querySelectorAll('.widget-vbox .js-plotly-plot .gl-container canvas').length"
 _ERRORS = (
     "return [...document.querySelectorAll('.jp-RenderedText[data-mime-type*=error]')].map(e => e.textContent)"
 )
@@ -210,6 +211,7 @@ def test_notebook_01_runs_in_jupyterlab_and_its_panel_follows(
     record_property("seconds_until_notebook_open", round(opened, 1))
     record_property("seconds_until_first_interactive_figure", round(first, 1))
     print(f"notebook open after {opened:.1f} s, first interactive figure after {first:.1f} s")
+    browser.wait(_STRUCTURE, seconds=60)
     assert browser.script(_ERRORS) == []
     browser.script(_TO_LAST)
     time.sleep(2)  # for the picture only

@@ -14,7 +14,7 @@ from sselib.errors import DataError, FormulaError, ParameterError, RunError
 from sselib.panels import clusters, dataset, display, model, screening
 from sselib.panels.compound import Dataset, card, doi_link, load_dataset, near_duplicates, structure_of
 from sselib.panels.substitution import substitute, usual_charge
-from sselib.panels.what_if import FeatureWhatIf, FinalModel, FormulaWhatIf, answer_html
+from sselib.panels.what_if import Answer, FeatureWhatIf, FinalModel, FormulaWhatIf, _interval, answer_html
 from sselib.panels.widgets import ElementPicker, RowTable
 from sselib.runfolder import RunFolder
 from sselib.sources import reference
@@ -290,6 +290,19 @@ def test_a_slider_can_stand_at_the_value_of_its_compound(
         assert slider.min >= known.min() - 1e-9 and slider.max == known.max()
 
 
+def test_the_interval_covers_nine_of_ten_errors_of_the_model_itself() -> None:
+    n = 100
+    rows = pd.DataFrame(
+        {"y_true": 0.0, "y_pred": np.arange(n) / n, "censored": False, "features": "all"}, index=range(n)
+    )
+    rows = rows.assign(model="xgb_kim", protocol="group_chemsys")
+    other = rows.assign(model="xgb_single", y_pred=5.0)
+    width, note = _interval(pd.concat([other, rows]), name="xgb_kim")
+    assert width == pytest.approx(0.90, abs=0.011) and "100 errors of xgb_kim/all under group_chemsys" in note
+    width, note = _interval(rows.assign(model="1nn"), name="xgb_kim")
+    assert np.isnan(width) and "no interval" in note, "a control gives no interval"
+
+
 def predict_lithium(formulas: list[str]) -> pd.DataFrame:
     """Return the number after Li as log10_sigma; NaN without lithium."""
     y = [float(f[2:].split("La")[0] or 1) if f.startswith("Li") else np.nan for f in formulas]
@@ -324,8 +337,6 @@ def test_a_formula_that_cannot_be_read_is_explained_in_place() -> None:
 
 
 def test_scale_marks_prediction_and_measured_value() -> None:
-    from sselib.panels.what_if import Answer
-
     html = answer_html(Answer(-4.0, -5.0, -3.0), text="t", reference=-6.0)
     assert "-4.00 [-5.00, -3.00]" in html and "1.0e-04 S/cm" in html and html.count("<rect") == 2
     assert answer_html(Answer(-4.0, np.nan, np.nan), text="t").count("<rect") == 0

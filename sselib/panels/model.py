@@ -16,7 +16,7 @@ from plotly.subplots import make_subplots
 
 from sselib.columns import CONTROLS, Curated, Entry, Prediction
 from sselib.conductivity_model import load_conductivity_model
-from sselib.errors import RunError
+from sselib.errors import DataError, RunError
 from sselib.figures import PALETTE, SIGMA_LABEL
 from sselib.panels.display import FigureSlot, as_html, figure_widget, html_table, opened, present
 from sselib.panels.what_if import (
@@ -54,7 +54,7 @@ def load_model_data(run: RunFolder) -> ModelData:
     groups = run.read_table("03_features", "feature_groups")
     try:
         formula_model, reason = load_conductivity_model(run.root), ""
-    except RunError as error:
+    except (RunError, DataError) as error:
         formula_model, reason = None, str(error)
     return ModelData(
         predictions=predictions.merge(names, on=Prediction.ID),

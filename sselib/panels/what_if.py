@@ -7,6 +7,7 @@ formula, so that everything that follows from composition changes together.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import ipywidgets as widgets
 import numpy as np
@@ -15,7 +16,7 @@ import plotly.graph_objects as go
 from pymatgen.core import Element
 from xgboost import XGBRegressor
 
-from sselib.columns import Prediction
+from sselib.columns import CONTROLS, Prediction
 from sselib.composition import parse_formula
 from sselib.errors import FormulaError
 from sselib.evaluation import half_width
@@ -27,6 +28,7 @@ from sselib.runfolder import RunFolder
 NOTEBOOK = "04_gbr_shap"
 COVERAGE = 0.9
 _N_SLIDERS = 6
+_INTERVAL_PROTOCOLS = ("group_chemsys", "group_family", "group_doi", "kfold5", "random_stratified")
 _SCALE = (-18.0, 0.0)  # log10(S/cm), ends of the drawn scale
 _WIDE = {"layout": {"width": "520px"}, "style": {"description_width": "250px"}}
 
@@ -63,8 +65,10 @@ def load_final_model(run: RunFolder, predictions: pd.DataFrame) -> FinalModel | 
     """Return the final model on all features that notebook 04 saved, None where this run has none.
 
     Its interval rests on errors of rows held out by chemical system (see `sselib.evaluation.half_width`),
-    of the same model if they are there, else of another one on the same features.
+    of the same model if they are there, else of another one on the same or Kim et al.'s features.
     """
+    if not (run.root / NOTEBOOK / "models.json").is_file():
+        return None
     records = [r for r in run.read_json(NOTEBOOK, "models") if r["name"].endswith("/all")]
     path = run.root / NOTEBOOK / "models" / (records[0]["file"] if records else "")
     if not path.is_file():
@@ -78,15 +82,18 @@ def load_final_model(run: RunFolder, predictions: pd.DataFrame) -> FinalModel | 
 def _interval(predictions: pd.DataFrame, *, name: str) -> tuple[float, str]:
     """Return half the width of the interval and the sentence that says what it rests on."""
     P = Prediction
-    rows = predictions[(predictions[P.FEATURES] == "all") & ~predictions[P.CENSORED].astype(bool)]
-    for protocol in ("group_chemsys", "group_family", "group_doi", "kfold5", "random_stratified"):
-        found = rows[rows[P.PROTOCOL] == protocol]
+    rows = predictions[~predictions[P.CENSORED].astype(bool) & ~predictions[P.MODEL].isin(CONTROLS)]
+    for features, protocol in product(("all", "kim_all"), _INTERVAL_PROTOCOLS):
+        found = rows[(rows[P.FEATURES] == features) & (rows[P.PROTOCOL] == protocol)]
         if len(found):
             model = name if name in set(found[P.MODEL]) else found[P.MODEL].iloc[0]
             found = found[found[P.MODEL] == model]
             width = half_width((found[P.Y_PRED] - found[P.Y_TRUE]).abs().to_numpy(), nominal=COVERAGE)
-            return width, f"{COVERAGE:.0%} interval from {len(found)} errors of {model}/all under {protocol}"
-    return float("nan"), "no interval: this run holds no errors of held-out rows for all features"
+            return (
+                width,
+                f"{COVERAGE:.0%} interval from {len(found)} errors of {model}/{features} under {protocol}",
+            )
+    return float("nan"), "no interval: this run holds no errors of held-out rows for these features"
 
 
 def answer_html(answer: Answer, *, text: str, reference: float = float("nan")) -> str:

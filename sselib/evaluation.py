@@ -16,12 +16,16 @@ import pandas as pd
 import sklearn
 import xgboost
 from joblib import Parallel, delayed
+from sklearn.base import BaseEstimator
 from sklearn.model_selection import GroupKFold
 
+from sselib.censored import BoundedBooster
 from sselib.columns import Curated, Entry
 from sselib.columns import Prediction as P
 from sselib.composition import element_fractions, l1_distances
+from sselib.conformal import calibrate, suggested_families
 from sselib.errors import DataError, ParameterError, nearest
+from sselib.gaussian_process import CompositionGP
 from sselib.models import (
     CONTROL_FEATURES,
     CONTROLS,
@@ -37,6 +41,7 @@ from sselib.splits import Split, protocol_splits, row_groups
 from sselib.tuning import tune
 
 N_INTERVAL_FOLDS = 5
+OWN_INTERVALS: tuple[str, ...] = ("gp",)  # models whose intervals need no inner folds
 _HALOGENS = ["F", "Cl", "Br", "I"]
 
 # Kim et al., Table 9: composition, experimental and predicted log10(S/cm) of their GBR.
@@ -84,7 +89,7 @@ class Settings:
 
     ``n_trials`` is the length of the search behind ``xgb_tuned``, done anew on the training rows of every
     split. The models named in ``interval_models`` get a prediction interval of coverage ``nominal`` under
-    the protocols named in ``interval_protocols``; it costs five more fits per split.
+    the protocols named in ``interval_protocols``; but for `OWN_INTERVALS` it costs five more fits per split.
     """
 
     seed: int = 0
@@ -100,10 +105,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class _Arrays:
-    """Features (n, f), labels (n,) in log10(S/cm) and near-duplicate groups (n,) of one case."""
+    """Features (n, f), labels (n,) in log10(S/cm), bounds and near-duplicate groups (n,) of one case."""
 
     X: np.ndarray
     y: np.ndarray
+    censored: np.ndarray
     groups: np.ndarray
 
 
@@ -219,6 +225,7 @@ def _arrays(table: pd.DataFrame, features: pd.DataFrame, columns: list[str]) -> 
     return _Arrays(
         X=rows.to_numpy(float),
         y=table[Entry.LOG10_SIGMA].to_numpy(float),
+        censored=table[Entry.CENSORED].to_numpy(bool),
         groups=row_groups("duplicates", table).to_numpy(),
     )
 
@@ -254,28 +261,28 @@ def _predict(
 ) -> pd.DataFrame:
     """Fit every split and its inner folds, several at a time, each in one thread."""
     wants_interval = _wants_interval(case, settings)
+    inner_folds = wants_interval and case.model not in OWN_INTERVALS
     options = [_options(arrays, s, case=case, settings=settings, trials=trials) for s in splits]
     jobs = [(k, s.train, s.test) for k, s in enumerate(splits)]
-    if wants_interval:
+    if inner_folds:
         jobs += [(k, *fold) for k, s in enumerate(splits) for fold in _inner_folds(arrays, s)]
 
     def fit(k: int, train: np.ndarray, test: np.ndarray) -> np.ndarray:
         model = make_model(case.model, options=options[k], seed=settings.seed + k)
-        return np.asarray(model.fit(arrays.X[train], arrays.y[train]).predict(arrays.X[test]), float)
+        found = _fit_and_predict(model, arrays, train, test)
+        if wants_interval and not inner_folds:
+            return np.vstack([found, _own_interval(model, arrays, train, test, nominal=settings.nominal)])
+        return np.vstack([found, np.full((2, len(test)), np.nan)])
 
     results = Parallel(settings.n_jobs, backend="threading")(delayed(fit)(*job) for job in jobs)
     n = len(splits)
-    residuals = [np.abs(arrays.y[test] - p) for (_, _, test), p in zip(jobs[n:], results[n:], strict=True)]
-    inner = [
-        np.concatenate(residuals[k * N_INTERVAL_FOLDS : (k + 1) * N_INTERVAL_FOLDS])
-        if wants_interval
-        else np.empty(0)
-        for k in range(n)
-    ]
-    frames = [
-        _frame(table, s, p, half_width(r, nominal=settings.nominal))
-        for s, p, r in zip(splits, results[:n], inner, strict=True)
-    ]
+    if inner_folds:
+        errors = [np.abs(arrays.y[job[2]] - r[0]) for job, r in zip(jobs[n:], results[n:], strict=True)]
+        for k in range(n):
+            of_split = np.concatenate(errors[k * N_INTERVAL_FOLDS : (k + 1) * N_INTERVAL_FOLDS])
+            width = half_width(of_split, nominal=settings.nominal)
+            results[k][1:] = results[k][0] + width * np.array([[-1], [1]])
+    frames = [_frame(table, s, *r) for s, r in zip(splits, results[:n], strict=True)]
     named = {
         P.DATASET: case.dataset,
         P.MODEL: case.model,
@@ -284,6 +291,26 @@ def _predict(
         P.P_SUPERIONIC: np.nan,
     }
     return pd.concat(frames, ignore_index=True).assign(**named)[[str(c) for c in P]]
+
+
+def _fit_and_predict(
+    model: BaseEstimator, arrays: _Arrays, train: np.ndarray, test: np.ndarray
+) -> np.ndarray:
+    """Return predictions of the test rows, shape (m,); a model that knows bounds is told of them."""
+    told = {"censored": arrays.censored[train]} if isinstance(model, BoundedBooster) else {}
+    model.fit(arrays.X[train], arrays.y[train], **told)
+    return np.asarray(model.predict(arrays.X[test]), float)
+
+
+def _own_interval(
+    model: CompositionGP, arrays: _Arrays, train: np.ndarray, test: np.ndarray, *, nominal: float
+) -> np.ndarray:
+    """Return both ends of the interval of a fitted process that `sselib.conformal` calibrates, (2, m)."""
+    X, y = arrays.X[train], arrays.y[train]
+    calibration = calibrate(model, X, y, exact=~arrays.censored[train])
+    mean, spread = model.predict(arrays.X[test], return_spread=True)
+    families = suggested_families(arrays.X[test])
+    return np.array(calibration.interval(mean, spread=spread, families=families, confidence=nominal))
 
 
 def _wants_interval(case: Case, settings: Settings) -> bool:
@@ -331,7 +358,9 @@ def half_width(residuals: np.ndarray, *, nominal: float) -> float:
     return float(np.sort(residuals)[rank - 1])
 
 
-def _frame(table: pd.DataFrame, split: Split, y_pred: np.ndarray, width: float) -> pd.DataFrame:
+def _frame(
+    table: pd.DataFrame, split: Split, y_pred: np.ndarray, lower: np.ndarray, upper: np.ndarray
+) -> pd.DataFrame:
     rows = table.iloc[split.test]
     return pd.DataFrame(
         {
@@ -341,8 +370,8 @@ def _frame(table: pd.DataFrame, split: Split, y_pred: np.ndarray, width: float) 
             P.Y_TRUE: rows[Entry.LOG10_SIGMA].to_numpy(float),
             P.CENSORED: rows[Entry.CENSORED].to_numpy(bool),
             P.Y_PRED: y_pred,
-            P.LOWER: y_pred - width,
-            P.UPPER: y_pred + width,
+            P.LOWER: lower,
+            P.UPPER: upper,
         }
     )
 
@@ -423,6 +452,56 @@ def compounds(
     found.loc[~near, [P.ID, "row_formula", "distance_l1"]] = None
     means = predictions.groupby(P.ID)[[P.Y_TRUE, P.CENSORED, P.Y_PRED]].mean().reset_index()
     return found.merge(means, on=P.ID, how="left")
+
+
+def learning_curve(
+    table: pd.DataFrame,
+    features: pd.DataFrame,
+    groups: pd.DataFrame,
+    *,
+    name: str,
+    protocol: str,
+    shares: Sequence[float],
+    settings: Settings,
+) -> pd.DataFrame:
+    """Return the error of "model/features" when only a share of the training groups is used.
+
+    Columns: share, n_train (mean over folds), mae_bound, mae_uncensored, in log10(S/cm). Whole groups of
+    the protocol are left out at random (``settings.seed``); test folds stay the same.
+    """
+    model, feature_set = split_name(name)
+    arrays = _arrays(table, features, feature_columns(groups, feature_set))
+    units, rng = row_groups(protocol, table).to_numpy(), np.random.default_rng(settings.seed)
+    splits = protocol_splits(protocol, table, seed=settings.seed, n_folds=settings.n_folds)
+    rows = []
+    for share, split in progress(list(itertools.product(shares, splits)), stage="learning curve"):
+        names = rng.permutation(np.unique(units[split.train]))
+        kept = split.train[np.isin(units[split.train], names[: max(1, round(share * len(names)))])]
+        fitted = make_model(model, options=settings.options, seed=settings.seed)
+        error = np.abs(arrays.y[split.test] - _fit_and_predict(fitted, arrays, kept, split.test))
+        exact = ~arrays.censored[split.test]
+        rows += [(share, len(kept), e, x) for e, x in zip(error, exact, strict=True)]
+    long = pd.DataFrame(rows, columns=["share", "n_train", "error", "exact"])
+    found = long.groupby("share").agg(n_train=("n_train", "mean"), mae_bound=("error", "mean"))
+    found["mae_uncensored"] = long[long["exact"]].groupby("share")["error"].mean()
+    return found.reset_index()
+
+
+def coverage_by_family(predictions: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """Return how often the interval holds the label: protocol, family, n, coverage, mean width.
+
+    ``predictions`` is of one model and one data set; rows without an interval and bounds are left out, and
+    repeats are pooled (``n`` counts predictions). Widths in log10(S/cm).
+    """
+    family = table.set_index(Entry.ID)[Curated.FAMILY].astype(object).fillna("unknown")
+    known = predictions[~predictions[P.CENSORED].astype(bool)].dropna(subset=[P.LOWER, P.UPPER])
+    inside = (known[P.LOWER] <= known[P.Y_TRUE]) & (known[P.Y_TRUE] <= known[P.UPPER])
+    long = known.assign(family=known[P.ID].map(family), inside=inside, width=known[P.UPPER] - known[P.LOWER])
+    return (
+        long.groupby([P.PROTOCOL, "family"], sort=False)
+        .agg(n=("inside", "size"), coverage=("inside", "mean"), width=("width", "mean"))
+        .reset_index()
+    )
 
 
 def parity_points(

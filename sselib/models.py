@@ -1,6 +1,6 @@
 """Named estimators: gradient boosting with Kim et al.'s settings, extra trees, and the controls.
 
-All learn log10(S/cm) and take an upper bound at its value (a censored loss is another matter). Trees
+All learn log10(S/cm). All but ``xgb_aft`` take an upper bound at its value. Trees
 need no scaling: Kim et al. standardise their features, which changes no split of a tree.
 """
 
@@ -16,9 +16,12 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from xgboost import XGBRegressor
 
+from sselib.censored import BoundedBooster
 from sselib.columns import CONTROLS as CONTROLS
 from sselib.composition import l1_distances
 from sselib.errors import DataError, ParameterError, nearest
+from sselib.features.description import Group
+from sselib.gaussian_process import CompositionGP
 
 # Kim et al., Table 1: the outcome of their Bayesian search on 399 rows.
 KIM_TABLE_1: Mapping[str, float] = {
@@ -37,7 +40,9 @@ MODELS: tuple[str, ...] = (
     "xgb_kim",
     "xgb_single",
     "xgb_tuned",
+    "xgb_aft",
     "extra_trees",
+    "gp",
     "mean",
     "median",
     "1nn",
@@ -47,13 +52,18 @@ MODELS: tuple[str, ...] = (
 CONTROL_FEATURES: Mapping[str, str] = {"mean": "none", "median": "none", "1nn": "composition"}
 
 _FEATURE_SETS: Mapping[str, tuple[tuple[str, ...], bool]] = {  # groups (empty: all), only Kim's own
-    "all": ((), False),
+    "all": (tuple(g for g in Group if g is not Group.FORMULA), False),
     "stoichiometric": (("stoichiometric", "elemental"), False),
     "geometric": (("geometric", "pores", "lattice_invariant", "disorder", "symmetry"), False),
     "kim_all": ((), True),
     "kim_stoichiometric": (("stoichiometric",), True),
     "kim_geometric": (("geometric", "pores"), True),
     "composition": (("stoichiometric",), False),
+    "formula": (("formula",), False),
+    "formula_structure": (
+        ("formula", "elemental", "geometric", "lattice_invariant", "disorder", "symmetry"),
+        False,
+    ),
 }
 FEATURE_SETS: tuple[str, ...] = tuple(name for name in _FEATURE_SETS if name != "composition")
 
@@ -119,7 +129,9 @@ def make_model(
     ``xgb_kim`` has the settings of Kim et al.'s Table 1, ``xgb_single`` the same with one tree per
     boosting round instead of eight (an eighth of the time), ``xgb_tuned`` those in ``options.tuned``;
     XGBoost learns a default direction for missing values. ``extra_trees`` fills them with the training
-    median and adds a flag. ``mean``, ``median``, ``1nn`` and ``shuffled`` are the controls; the last is
+    median and adds a flag. ``xgb_aft`` is ``xgb_single`` with bounds in its likelihood, ``gp`` a Gaussian
+    process on compositions; it needs a feature set that begins with mole fractions ("formula",
+    "formula_structure"). ``mean``, ``median``, ``1nn`` and ``shuffled`` are the controls; the last is
     ``xgb_single`` trained on permuted labels. Raises `ParameterError` for another name.
     """
     if name in ("mean", "median"):
@@ -128,6 +140,11 @@ def make_model(
         return NearestComposition()
     if name == "shuffled":
         return ShuffledLabels(make_model("xgb_single", options=options, seed=seed), random_state=seed)
+    if name == "gp":
+        return CompositionGP()
+    if name == "xgb_aft":
+        settings = {**KIM_TABLE_1, "num_parallel_tree": 1, "max_bin": options.max_bin}
+        return BoundedBooster(settings=settings, random_state=seed)
     if name == "extra_trees":
         return make_pipeline(
             SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
@@ -163,6 +180,8 @@ def feature_columns(groups: pd.DataFrame, name: str) -> list[str]:
 
     ``groups`` has the columns ``feature``, ``group`` and ``kim``. ``stoichiometric`` is element fractions
     and elemental statistics, ``geometric`` everything read off the cell and the structure, ``all`` both;
+    ``formula`` the fixed columns of `sselib.features.formula`, ``formula_structure`` these with elemental
+    statistics, cell, disorder and symmetry, without pores;
     ``kim_...`` are exactly Kim et al.'s: element fractions; a, b, c, density and probe-occupiable volume.
     ``composition`` is the element fractions alone (for the 1-nearest-neighbour look-up), ``none`` is none.
     """

@@ -15,7 +15,7 @@ from sselib.conductivity_model import (
     train_conductivity_model,
 )
 from sselib.errors import ParameterError, RunError
-from sselib.families import family_from_composition
+from sselib.models import ModelOptions
 
 
 def labelled() -> pd.DataFrame:
@@ -41,7 +41,7 @@ def labelled() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def model() -> ConductivityModel:
-    return train_conductivity_model(labelled(), n_trees=30)
+    return train_conductivity_model(labelled(), options=ModelOptions(n_trees=30))
 
 
 def test_rows_stay_in_order_and_what_cannot_be_had_is_missing(model: ConductivityModel) -> None:
@@ -94,7 +94,3 @@ def test_no_model_in_the_run_says_what_to_do(tmp_path: Path) -> None:
 def test_confidence_is_a_probability(model: ConductivityModel) -> None:
     with pytest.raises(ParameterError, match="between 0 and 1"):
         model.predict(["Li3PS4"], confidence=90)
-
-
-def test_a_family_made_up_for_the_test_is_not_needed(model: ConductivityModel) -> None:
-    assert str(family_from_composition("Li3PS4")) not in set(model.training["family"])

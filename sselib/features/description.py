@@ -14,6 +14,7 @@ class Group(StrEnum):
     LATTICE_INVARIANT = "lattice_invariant"  # the cell, whatever its setting
     DISORDER = "disorder"
     SYMMETRY = "symmetry"
+    FORMULA = "formula"  # fixed columns of any formula, see sselib.features.formula
 
 
 @dataclass(frozen=True)

@@ -116,8 +116,8 @@ def weighted_statistics(weights: np.ndarray, values: np.ndarray) -> Mapping[str,
 
 def _anion_features(fractions: pd.DataFrame, mobile_ion: str) -> tuple[pd.DataFrame, list[Feature]]:
     """Return what tells anions from cations."""
-    anions = fractions.where(_is_anion(fractions), 0.0)
-    others = fractions.where(~_is_anion(fractions), 0.0).assign(**{mobile_ion: 0.0})
+    anions = fractions.where(is_anion(fractions), 0.0)
+    others = fractions.where(~is_anion(fractions), 0.0).assign(**{mobile_ion: 0.0})
     mobile, total, cations = fractions[mobile_ion], anions.sum(axis=1), others.sum(axis=1)
     chi, radius = (element_table()[p].to_numpy() for p in ("electronegativity", "ionic_radius_angstrom"))
     anion_chi = weighted_statistics(_normalised(anions).to_numpy(), chi)["mean"]
@@ -145,7 +145,7 @@ def _anion_features(fractions: pd.DataFrame, mobile_ion: str) -> tuple[pd.DataFr
     return pd.DataFrame(columns, index=fractions.index), features
 
 
-def _is_anion(fractions: pd.DataFrame) -> np.ndarray:
+def is_anion(fractions: pd.DataFrame) -> np.ndarray:
     """Return which elements of each row are anions, shape (n, number of elements)."""
     present = fractions.to_numpy() > 0
     usual = present & fractions.columns.isin(list(ANIONS))

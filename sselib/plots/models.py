@@ -362,3 +362,62 @@ def axis_labels(table: pd.DataFrame) -> go.Figure:
     figure.update_yaxes(title=f"mean |SHAP|, {LOG_UNITS}", col=1)
     figure.update_xaxes(tickangle=40)
     return figure.update_layout(height=430, margin={"t": 80, "b": 110})
+
+
+def coverage_bars(coverage: pd.DataFrame, *, protocols: Sequence[str], nominal: float) -> go.Figure:
+    """Draw the share of labels inside their interval per family, families with few rows left out.
+
+    ``coverage`` is `sselib.evaluation.coverage_by_family`; a line marks the ``nominal`` share.
+    """
+    rows = coverage[coverage["protocol"].isin(protocols) & (coverage["n"] >= 5)]
+    order = rows.groupby("family")["n"].max().sort_values().index
+    figure = go.Figure()
+    for k, protocol in enumerate(protocols):
+        part = rows[rows["protocol"] == protocol].set_index("family").reindex(order).dropna(subset="n")
+        figure.add_trace(
+            go.Bar(
+                y=part.index,
+                x=100 * part["coverage"],
+                orientation="h",
+                name=_flat(protocol),
+                marker_color=PALETTE[k],
+                customdata=np.column_stack([part["n"], part["width"]]),
+                hovertemplate="%{y}: %{x:.0f} %, n = %{customdata[0]:.0f}, mean width "
+                "%{customdata[1]:.1f} log units<extra></extra>",
+            )
+        )
+    figure.add_vline(100 * nominal, line_dash="dot", line_color="#444")
+    figure.update_xaxes(title="labels inside their interval, %", range=[0, 103])
+    figure.update_yaxes(categoryorder="array", categoryarray=list(order), showgrid=False)
+    return figure.update_layout(
+        height=160 + 16 * len(order) * max(1, len(protocols)),
+        barmode="group",
+        title="Do the intervals hold?",
+        legend={"traceorder": "reversed"},
+    )
+
+
+def learning_curves(curve: pd.DataFrame, *, noise: float) -> go.Figure:
+    """Draw the error against the number of training rows, with the label noise as a line.
+
+    ``curve`` is `sselib.evaluation.learning_curve`; ``noise`` in log10 units.
+    """
+    names = {"mae_bound": "all rows, a bound as its value", "mae_uncensored": "rows without bounds"}
+    figure = go.Figure(
+        [
+            go.Scatter(
+                x=curve["n_train"],
+                y=curve[column],
+                mode="lines+markers",
+                name=name,
+                marker_color=PALETTE[k],
+                marker_symbol=_SYMBOLS[k],
+            )
+            for k, (column, name) in enumerate(names.items())
+        ]
+    )
+    if np.isfinite(noise):
+        figure.add_hline(noise, line_dash="dot", line_color="#444", annotation_text="label noise")
+    figure.update_xaxes(title="training rows", rangemode="tozero")
+    figure.update_yaxes(title=f"mean absolute error, {LOG_UNITS}", rangemode="tozero")
+    return figure.update_layout(height=380, title="What more data would bring")

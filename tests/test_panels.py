@@ -488,7 +488,7 @@ def model_data(data: Dataset) -> model.ModelData:
         for name, kind, y in (("xgb_single", "all", held["y_pred"]), ("mean", "none", held["y_true"].mean()))
     ]
     final = FinalModel(tuple(columns), lambda X: X[:, 0], 1.0, "a note")
-    formula_model = train_conductivity_model(data.table, n_trees=30)
+    formula_model = train_conductivity_model(data.table)
     return model.ModelData(pd.concat(frames), shap, features, {}, final, formula_model, "")
 
 

@@ -406,7 +406,7 @@ def _execute(notebook: Notebook) -> NotebookNode:
         timeout=None,
         resources={"metadata": {"path": str(notebook.path.resolve().parent)}},
     )
-    client.execute(env=os.environ | {"SSE_PROGRESS": "log"})
+    client.execute(env=os.environ | {"SSE_PROGRESS": "log", "SSE_PANELS": "static"})
     for number, error in cells_with_errors(node):
         raise RunError(
             f"{notebook.name}, cell {number}: {error.ename}: {last_line(error.evalue)}; "

@@ -47,6 +47,7 @@ _ENCRYPTED = Config({"KernelManager": {"transport_encryption": "auto"}})  # the 
 # What a kernel of `sse run` sees: progress as lines, figures as plotly JSON whatever the user has set.
 _KERNEL_ENVIRONMENT = {
     "SSE_PROGRESS": "log",
+    "SSE_PANELS": "static",
     "PLOTLY_RENDERER": "plotly_mimetype",
     "JUPYTER_PREFER_ENV_PATH": "1",
 }

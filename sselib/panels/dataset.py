@@ -1,0 +1,312 @@
+"""Notebook 01: explore the curated conductivities by family, class, source, disorder and elements.
+
+Distribution, composition map and table follow the filters; a click on a point or row opens the compound.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import ipywidgets as widgets
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from sselib.columns import Curated, Entry
+from sselib.composition import parse_formula
+from sselib.conductivity import CLASS_LIMITS
+from sselib.disorder import DisorderClass
+from sselib.figures import PALETTE, SIGMA_LABEL
+from sselib.panels.compound import CompoundView, Dataset, card, load_dataset, structure_of
+from sselib.panels.display import as_html, figure_widget, html_table, opened, present
+from sselib.panels.widgets import ElementPicker, RowTable
+from sselib.runfolder import RunFolder
+
+UNKNOWN = "no structure"
+_BIN_WIDTH = 0.5  # log10 units
+_GREY = "#d0d5da"
+_SHORT = {
+    DisorderClass.LI_AND_OTHER: "Li and other atoms",
+    DisorderClass.LI: "Li",
+    DisorderClass.OTHER: "other atoms",
+}
+_COLUMNS = {
+    Entry.FORMULA: "formula",
+    Curated.FAMILY: "family",
+    Entry.LOG10_SIGMA: "log10(σ / S cm⁻¹)",
+    Curated.CONDUCTIVITY_CLASS: "class",
+    Entry.SOURCE: "source",
+    Entry.SPACE_GROUP_SYMBOL: "space group",
+    Curated.DISORDER_CLASS: "disorder",
+    Curated.N_MEASUREMENTS: "measurements",
+}
+_NARROW = {"layout": {"width": "255px"}, "style": {"description_width": "58px"}}
+_BACKGROUND, _MATCHING, _MAP_ALL, _MAP, _PICKED = range(5)  # traces of the overview figure
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which rows to show; an empty tuple or text filters nothing. ``sigma`` is a range of log10(S/cm)."""
+
+    text: str = ""
+    families: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    disorder: tuple[str, ...] = ()
+    sigma: tuple[float, float] = (-np.inf, np.inf)
+    required: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+
+
+def element_sets(table: pd.DataFrame) -> list[frozenset[str]]:
+    """Return the elements of each row."""
+    return [frozenset(el.symbol for el in parse_formula(c).elements) for c in table[Entry.COMPOSITION]]
+
+
+def matching(table: pd.DataFrame, filters: Filters, *, elements: list[frozenset[str]]) -> np.ndarray:
+    """Return which rows pass the filters, shape (n,), bool. ``elements``: see `element_sets`."""
+    low, high = filters.sigma
+    keep = table[Entry.LOG10_SIGMA].between(low - 1e-9, high + 1e-9)
+    chosen = (
+        (Curated.FAMILY, filters.families),
+        (Curated.CONDUCTIVITY_CLASS, filters.classes),
+        (Entry.SOURCE, filters.sources),
+        (Curated.DISORDER_CLASS, filters.disorder),
+    )
+    for column, names in chosen:
+        keep &= table[column].astype(object).fillna(UNKNOWN).isin(names) | (not names)
+    wanted = filters.text.strip().casefold()
+    keep &= (table[Entry.FORMULA] + " " + table[Entry.ID]).str.casefold().str.contains(wanted, regex=False)
+    required, excluded = set(filters.required), set(filters.excluded)
+    return keep.to_numpy(bool) & np.array([required <= e and not excluded & e for e in elements], dtype=bool)
+
+
+def overview_figure(table: pd.DataFrame) -> go.Figure:
+    """Draw the distribution of conductivities beside the map of compositions, every row shown."""
+    figure = make_subplots(cols=2, column_widths=[0.42, 0.58], horizontal_spacing=0.1)
+    edges = _bin_edges(table)
+    centres = (edges[:-1] + edges[1:]) / 2
+    counts, _ = np.histogram(table[Entry.LOG10_SIGMA], edges)
+    bar = {"width": _BIN_WIDTH * 0.95, "hovertemplate": "%{x:.2f} ± 0.25: %{y} rows<extra></extra>"}
+    figure.add_bar(x=centres, y=counts, marker={"color": _GREY}, name="all rows", **bar)
+    figure.add_bar(x=centres, y=counts, marker={"color": PALETTE[0]}, name="shown", **bar)
+    for limit in CLASS_LIMITS.values():
+        figure.add_vline(x=limit, line={"color": "#444", "dash": "dot", "width": 1}, row=1, col=1)
+    points = {"x": table[Curated.MAP_X], "y": table[Curated.MAP_Y], "mode": "markers", "showlegend": False}
+    figure.add_scatter(**points, marker={"color": _GREY, "size": 4}, hoverinfo="skip", row=1, col=2)
+    figure.add_scatter(
+        **points, **_map_contents(table), marker={**_scale(), "color": table[Entry.LOG10_SIGMA]}, row=1, col=2
+    )
+    ring = {"size": 15, "color": "rgba(0,0,0,0)", "line": {"color": "black", "width": 2}}
+    figure.add_scatter(
+        x=[], y=[], mode="markers", marker=ring, hoverinfo="skip", showlegend=False, row=1, col=2
+    )
+    hidden = {"showticklabels": False, "ticks": ""}
+    figure.update_layout(
+        height=400,
+        barmode="overlay",
+        xaxis={"title": SIGMA_LABEL},
+        yaxis={"title": f"rows per {_BIN_WIDTH:g} log units"},
+        xaxis2={"title": "composition map, UMAP 1 (no unit)", **hidden},
+        yaxis2={"title": "UMAP 2 (no unit)", **hidden},
+        legend={"orientation": "h", "y": 1.12},
+        margin={"t": 30},
+    )
+    return figure
+
+
+def _bin_edges(table: pd.DataFrame) -> np.ndarray:
+    low, high = table[Entry.LOG10_SIGMA].min(), table[Entry.LOG10_SIGMA].max()
+    return _BIN_WIDTH * np.arange(low // _BIN_WIDTH, high // _BIN_WIDTH + 2)
+
+
+def _scale() -> dict[str, object]:
+    return {
+        "size": 8,
+        "opacity": 0.85,
+        "colorscale": "Viridis",
+        "cmin": -10,
+        "cmax": -2,
+        "colorbar": {"title": {"text": SIGMA_LABEL, "side": "right"}, "thickness": 14},
+        "line": {"width": 0.3, "color": "white"},
+    }
+
+
+def _map_contents(rows: pd.DataFrame) -> dict[str, object]:
+    """Return what hovering shows, and the symbols: triangles are upper bounds."""
+    return {
+        "text": rows[Entry.FORMULA] + ", " + rows[Curated.FAMILY].astype(object),
+        "customdata": rows[Entry.LOG10_SIGMA],
+        "hovertemplate": "%{text}<br>log10(σ) = %{customdata:.2f}<extra></extra>",
+        "marker_symbol": rows[Entry.CENSORED].map({True: "triangle-down", False: "circle"}),
+    }
+
+
+def row_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns that the table shows, the best conductor first."""
+    ordered = rows.sort_values(Entry.LOG10_SIGMA, ascending=False)
+    return ordered[list(_COLUMNS)].rename(columns={str(k): v for k, v in _COLUMNS.items()})
+
+
+class DatasetExplorer:
+    """The live panel. ``view`` is the widget to display; the other attributes are its parts."""
+
+    def __init__(self, data: Dataset) -> None:
+        self.data = data
+        self.elements = element_sets(data.table)
+        self.shown = data.table
+        self._build_filters()
+        self.figure = figure_widget(overview_figure(data.table))
+        self.figure.data[_MAP].on_click(self._clicked)
+        self.status, self.table, self.compound = widgets.HTML(), RowTable(), CompoundView(data)
+        self._observe()
+        self.update()
+        self.table.selected = default_compound(data)
+        self.view = self._layout()
+
+    def _build_filters(self) -> None:
+        table = self.data.table
+        low, high = np.floor(table[Entry.LOG10_SIGMA].min()), np.ceil(table[Entry.LOG10_SIGMA].max())
+        self.text = widgets.Text(placeholder="part of a formula or id", description="search", **_NARROW)
+        self.sigma = widgets.FloatRangeSlider(
+            value=(low, high),
+            min=low,
+            max=high,
+            step=0.25,
+            description="log10 σ",
+            readout_format=".1f",
+            **_NARROW,
+        )
+        self.sigma.add_class("sse-range")
+        self.families = _choice(table[Curated.FAMILY], "family", rows=6)
+        self.classes = _choice(table[Curated.CONDUCTIVITY_CLASS], "class", rows=4)
+        self.sources = _choice(table[Entry.SOURCE], "source", rows=3)
+        self.disorder = _choice(table[Curated.DISORDER_CLASS], "disorder", rows=5)
+        self.picker = ElementPicker()
+        self.picker.count(Counter(e for found in self.elements for e in found))
+        self.reset = widgets.Button(description="clear all filters", layout=widgets.Layout(width="140px"))
+
+    def _observe(self) -> None:
+        for part in (self.text, self.sigma, self.families, self.classes, self.sources, self.disorder):
+            part.observe(lambda _: self.update(), names="value")
+        self.picker.observe(lambda _: self.update(), names=["required", "excluded"])
+        self.table.observe(lambda change: self.open(change["new"]), names="selected")
+        self.reset.on_click(lambda _: self.clear())
+
+    def _layout(self) -> widgets.Widget:
+        hint = widgets.HTML("<small>click an element: must be there; again: must not; again: either</small>")
+        lists = [
+            widgets.VBox([self.families, self.classes]),
+            widgets.VBox([self.sources, self.disorder, self.text, self.sigma, self.reset]),
+        ]
+        wrap = widgets.Layout(flex_flow="row wrap")
+        return widgets.VBox(
+            [
+                widgets.Box([*lists, widgets.VBox([self.picker, hint])], layout=wrap),
+                self.status,
+                self.figure,
+                self.table,
+                self.compound.view,
+            ]
+        )
+
+    @property
+    def filters(self) -> Filters:
+        """The filters as they are set now."""
+        return Filters(
+            text=self.text.value,
+            families=self.families.value,
+            classes=self.classes.value,
+            sources=self.sources.value,
+            disorder=self.disorder.value,
+            sigma=self.sigma.value,
+            required=tuple(self.picker.required),
+            excluded=tuple(self.picker.excluded),
+        )
+
+    def clear(self) -> None:
+        """Show every row again."""
+        self.text.value, self.sigma.value = "", (self.sigma.min, self.sigma.max)
+        for part in (self.families, self.classes, self.sources, self.disorder):
+            part.value = ()
+        self.picker.required, self.picker.excluded = [], []
+
+    def update(self) -> None:
+        """Let distribution, map, table and count follow the filters."""
+        table = self.data.table
+        self.shown = rows = table[matching(table, self.filters, elements=self.elements)]
+        counts, _ = np.histogram(rows[Entry.LOG10_SIGMA], _bin_edges(table))
+        with self.figure.batch_update():
+            self.figure.data[_MATCHING].y = counts
+            contents = _map_contents(rows)
+            self.figure.data[_MAP].update(x=rows[Curated.MAP_X], y=rows[Curated.MAP_Y], **contents)
+            self.figure.data[_MAP].marker.color = rows[Entry.LOG10_SIGMA]
+        ordered = row_table(rows)
+        self.table.put(ordered, ids=rows.loc[ordered.index, Entry.ID])
+        self.status.value = _status(rows, len(table))
+
+    def open(self, compound: str) -> None:
+        """Show one compound below the table, with its structure where there is one."""
+        row = self.data.row(compound)
+        with self.figure.batch_update():
+            self.figure.data[_PICKED].update(x=[row[Curated.MAP_X]], y=[row[Curated.MAP_Y]])
+        self.compound.open(compound)
+
+    def _clicked(self, _trace: object, points: object, _state: object) -> None:
+        if points.point_inds:
+            self.table.selected = self.shown[Entry.ID].iloc[points.point_inds[0]]
+
+
+def _choice(values: pd.Series, name: str, *, rows: int) -> widgets.SelectMultiple:
+    """Return a list to choose from, with the number of rows of each value."""
+    counts = values.astype(object).fillna(UNKNOWN).value_counts()
+    return widgets.SelectMultiple(
+        options=[(f"{_SHORT.get(value, value)} ({n})", value) for value, n in counts.items()],
+        description=name,
+        rows=rows,
+        **_NARROW,
+    )
+
+
+def _status(rows: pd.DataFrame, total: int) -> str:
+    if rows.empty:
+        return f"<b>0 of {total} rows</b>: no row passes all filters; clear some of them."
+    median = rows[Entry.LOG10_SIGMA].median()
+    return (
+        f"<b>{len(rows)} of {total} rows</b>, median log10(σ / S cm⁻¹) {median:.2f}, "
+        f"{rows[Curated.SUPERIONIC].fillna(False).mean():.0%} at or above 10⁻⁴ S/cm"
+    )
+
+
+def default_compound(data: Dataset) -> str:
+    """Return the id of the best conductor with a structure of its own, or of the best of all."""
+    own = ~data.table[Entry.CLOSE_MATCH].fillna(False).astype(bool)
+    known = data.table[data.table[Entry.STRUCTURE_ID].isin(list(data.structures)) & own]
+    rows = known if len(known) else data.table
+    return str(rows.loc[rows[Entry.LOG10_SIGMA].idxmax(), Entry.ID])
+
+
+def static_view(data: Dataset, *, n_rows: int = 10) -> Iterator[object]:
+    """Yield what a page without widgets shows: figure, best conductors, one compound with its structure."""
+    yield overview_figure(data.table)
+    yield as_html(f"<p>{_status(data.table, len(data.table))}. The best {min(n_rows, len(data.table))}:</p>")
+    yield as_html(html_table(row_table(data.table).head(n_rows).round(2)))
+    compound = default_compound(data)
+    yield as_html(card(data, compound))
+    figure = structure_of(data, compound)
+    if figure is not None:
+        yield figure
+
+
+def show(run: RunFolder | Path | str, *, interactive: bool | None = None) -> None:
+    """Display the explorer of a run's curated data.
+
+    ``interactive``: None decides by `sselib.panels.display.is_live`. Raises `RunError` where notebook 01 has
+    not run in that folder.
+    """
+    data = load_dataset(opened(run))
+    present(
+        live=lambda: DatasetExplorer(data).view, static=lambda: static_view(data), interactive=interactive
+    )

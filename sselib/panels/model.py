@@ -1,0 +1,373 @@
+"""Notebook 04: where the models err, why, and what they would say of something else.
+
+Parity plot and error by family follow the model, the protocol and a selection of points; a click on a point
+or row opens its SHAP waterfall and the what-if sliders.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import ipywidgets as widgets
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from sselib.columns import CONTROLS, Curated, Entry, Prediction
+from sselib.conductivity_model import load_conductivity_model
+from sselib.errors import DataError, RunError
+from sselib.figures import PALETTE, SIGMA_LABEL
+from sselib.panels.display import FigureSlot, as_html, figure_widget, html_table, opened, present
+from sselib.panels.what_if import (
+    NOTEBOOK,
+    FeatureWhatIf,
+    FinalModel,
+    FormulaWhatIf,
+    load_final_model,
+)
+from sselib.panels.widgets import RowTable
+from sselib.runfolder import RunFolder
+
+_LINE, _POINTS, _PICKED, _BARS = range(4)  # traces of the figure
+_N_FEATURES = 10  # bars of the waterfall, the rest is summed up
+_WIDE = {"layout": {"width": "330px"}, "style": {"description_width": "70px"}}
+
+
+@dataclass(frozen=True)
+class ModelData:
+    """What the panel reads: held-out predictions with formula and family, SHAP values, features, models."""
+
+    predictions: pd.DataFrame
+    shap: pd.DataFrame
+    features: pd.DataFrame
+    units: dict[str, str]
+    final: FinalModel | None
+    formula_model: object | None
+    no_formula_model: str
+
+
+def load_model_data(run: RunFolder) -> ModelData:
+    """Read what notebooks 01, 03 and 04 left. Raises `RunError` if one of them did not run there."""
+    predictions = run.read_table(NOTEBOOK, "predictions")
+    names = run.read_table("01_curation", "curated")[[Entry.ID, Entry.FORMULA, Curated.FAMILY]]
+    groups = run.read_table("03_features", "feature_groups")
+    try:
+        formula_model, reason = load_conductivity_model(run.root), ""
+    except (RunError, DataError) as error:
+        formula_model, reason = None, str(error)
+    return ModelData(
+        predictions=predictions.merge(names, on=Prediction.ID),
+        shap=run.read_table(NOTEBOOK, "shap"),
+        features=run.read_table("03_features", "features"),
+        units=dict(zip(groups["feature"], groups["unit"], strict=True)),
+        final=load_final_model(run, predictions),
+        formula_model=formula_model,
+        no_formula_model=reason,
+    )
+
+
+def model_names(predictions: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """Return (dataset, model, features) of each evaluated model, controls last."""
+    P = Prediction
+    names = predictions[[P.DATASET, P.MODEL, P.FEATURES]].drop_duplicates().itertuples(index=False, name=None)
+    return sorted(names, key=lambda n: (n[1] in CONTROLS, n[0] != "obelix", n[2] != "all", n))
+
+
+def held_out(predictions: pd.DataFrame, *, name: tuple[str, str, str], protocol: str) -> pd.DataFrame:
+    """Return one row per compound with the mean of its held-out predictions over repeats.
+
+    Columns: id, formula, family, censored, y_true, y_pred, error (prediction minus label), log10(S/cm).
+    """
+    P = Prediction
+    wanted = (predictions[[P.DATASET, P.MODEL, P.FEATURES]] == list(name)).all(axis=1)
+    rows = predictions[wanted & (predictions[P.PROTOCOL] == protocol)]
+    keys = [P.ID, Entry.FORMULA, Curated.FAMILY, P.CENSORED]
+    means = rows.groupby(keys, sort=False, dropna=False)[[P.Y_TRUE, P.Y_PRED]].mean().reset_index()
+    return means.assign(error=means[P.Y_PRED] - means[P.Y_TRUE])
+
+
+def error_by_family(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return family, mae, bias, n of held-out rows, the largest error last."""
+    grouped = rows.groupby(Curated.FAMILY)["error"]
+    table = grouped.agg(mae=lambda e: e.abs().mean(), bias="mean", n="size").reset_index()
+    return table.sort_values("mae")
+
+
+def contributions(shap: pd.DataFrame, compound: str) -> pd.DataFrame:
+    """Return feature, value and SHAP of a held-out compound, mean over repeats, the largest first."""
+    rows = shap[shap["id"] == compound]
+    means = rows.groupby("feature", sort=False)[["value", "shap"]].mean().reset_index()
+    return means.sort_values("shap", key=np.abs, ascending=False).reset_index(drop=True)
+
+
+def model_figure(rows: pd.DataFrame) -> go.Figure:
+    """Draw predicted against measured values beside the mean absolute error of each family."""
+    figure = make_subplots(cols=2, column_widths=[0.6, 0.4], horizontal_spacing=0.16)
+    ends = [
+        min(rows[Prediction.Y_TRUE].min(), rows[Prediction.Y_PRED].min()) - 0.5,
+        max(rows[Prediction.Y_TRUE].max(), rows[Prediction.Y_PRED].max()) + 0.5,
+    ]
+    figure.add_scatter(x=ends, y=ends, mode="lines", line={"color": "#888", "dash": "dot"}, hoverinfo="skip")
+    figure.add_scatter(
+        **_points(rows), mode="markers", marker={"color": PALETTE[0], "size": 7, "opacity": 0.6}
+    )
+    ring = {"size": 15, "color": "rgba(0,0,0,0)", "line": {"color": PALETTE[3], "width": 3}}
+    figure.add_scatter(x=[], y=[], mode="markers", marker=ring, hoverinfo="skip")
+    figure.add_bar(**_bars(rows), orientation="h", marker={"color": PALETTE[5]}, row=1, col=2)
+    figure.update_layout(
+        height=460,
+        showlegend=False,
+        dragmode="lasso",
+        margin={"t": 30},
+        xaxis={"title": f"measured {SIGMA_LABEL}", "range": ends},
+        yaxis={"title": f"predicted {SIGMA_LABEL}", "range": ends},
+        xaxis2={"title": "mean absolute error, log<sub>10</sub> units", "rangemode": "tozero"},
+    )
+    return figure
+
+
+def _points(rows: pd.DataFrame) -> dict[str, object]:
+    bound = rows[Prediction.CENSORED].astype(bool)
+    return {
+        "x": rows[Prediction.Y_TRUE],
+        "y": rows[Prediction.Y_PRED],
+        "text": rows[Entry.FORMULA] + ", " + rows[Curated.FAMILY].astype(object),
+        "marker_symbol": bound.map({True: "triangle-left", False: "circle"}),
+        "hovertemplate": "%{text}<br>measured %{x:.2f}, predicted %{y:.2f}<extra></extra>",
+    }
+
+
+def _bars(rows: pd.DataFrame) -> dict[str, object]:
+    table = error_by_family(rows)
+    return {
+        "x": table["mae"],
+        "y": table[Curated.FAMILY] + " (" + table["n"].astype(str) + ")",
+        "customdata": table["bias"],
+        "hovertemplate": "%{y}: %{x:.2f}, mean of prediction minus label %{customdata:+.2f}<extra></extra>",
+    }
+
+
+def waterfall(found: pd.DataFrame, *, units: dict[str, str], y_pred: float, title: str) -> go.Figure:
+    """Draw how the leading features lead from the mean prediction to that of one compound.
+
+    ``found`` is a table of `contributions`; ``y_pred`` is the held-out prediction that they add up to.
+    """
+    leading, rest = found.head(_N_FEATURES), found.iloc[_N_FEATURES:]
+    base = y_pred - found["shap"].sum()
+    values = [f"{r.feature} = {r.value:.3g}{_unit(r.feature, units)}" for r in leading.itertuples()]
+    names = ["mean of the training rows", *values, f"{len(rest)} other features", "prediction"]
+    figure = go.Figure(
+        go.Waterfall(
+            orientation="h",
+            measure=["absolute", *["relative"] * (len(leading) + 1), "total"],
+            x=[base, *leading["shap"], rest["shap"].sum(), 0],
+            y=names,
+            increasing={"marker": {"color": PALETTE[3]}},
+            decreasing={"marker": {"color": PALETTE[0]}},
+            totals={"marker": {"color": "#777777"}},
+            text=[
+                f"{base:.2f}",
+                *[f"{v:+.2f}" for v in [*leading["shap"], rest["shap"].sum()]],
+                f"{y_pred:.2f}",
+            ],
+            textposition="outside",
+            cliponaxis=False,
+            hovertemplate="%{y}<br>%{text}<extra></extra>",
+        )
+    )
+    path = base + np.cumsum([0, *leading["shap"], rest["shap"].sum()])
+    margin = 0.35 * max(np.ptp(path), 0.5)
+    figure.update_xaxes(title=SIGMA_LABEL, range=[path.min() - margin, path.max() + margin])
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    return figure.update_layout(height=460, title=title, showlegend=False)
+
+
+def _unit(feature: str, units: dict[str, str]) -> str:
+    unit = units.get(feature, "1")
+    return "" if unit in ("1", "") else f" {unit}"
+
+
+def compound_waterfall(data: ModelData, compound: str) -> go.Figure | None:
+    """Return the waterfall of a compound, None where this run has no SHAP values for it."""
+    found = contributions(data.shap, compound)
+    if found.empty:
+        return None
+    rows = data.shap[data.shap["id"] == compound]
+    formula = data.predictions.loc[data.predictions[Prediction.ID] == compound, Entry.FORMULA].iloc[0]
+    title = f"{formula}: SHAP of the held-out prediction (measured {rows['y_true'].iloc[0]:.2f})"
+    return waterfall(found, units=data.units, y_pred=float(rows["y_pred"].mean()), title=title)
+
+
+def error_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns that the table shows, the largest error first."""
+    ordered = rows.sort_values("error", key=np.abs, ascending=False)
+    return pd.DataFrame(
+        {
+            "formula": ordered[Entry.FORMULA],
+            "family": ordered[Curated.FAMILY].astype(object),
+            "measured log10(σ)": ordered[Prediction.Y_TRUE],
+            "upper bound": ordered[Prediction.CENSORED].map({True: "yes", False: ""}),
+            "predicted log10(σ)": ordered[Prediction.Y_PRED],
+            "prediction − measured": ordered["error"],
+        }
+    )
+
+
+def _status(rows: pd.DataFrame, chosen: int | None) -> str:
+    error = rows["error"]
+    what = "held-out compounds" if chosen is None else "selected compounds"
+    return (
+        f"<b>{len(rows)} {what}</b>: mean absolute error {error.abs().mean():.2f}, mean of prediction minus "
+        f"label {error.mean():+.2f} log10 units (bounds at their value)"
+    )
+
+
+class ModelExplorer:
+    """The live panel. ``view`` is the widget to display; the other attributes are its parts."""
+
+    def __init__(self, data: ModelData) -> None:
+        self.data = data
+        names = model_names(data.predictions)
+        self.model = widgets.Dropdown(
+            options=[(f"{m} on {f}, data {d}", (d, m, f)) for d, m, f in names], description="model", **_WIDE
+        )
+        self.protocol = widgets.Dropdown(description="protocol", **_WIDE)
+        self._offer_protocols()
+        self.rows = self._rows()
+        self.figure = figure_widget(model_figure(self.rows))
+        self.status, self.table = widgets.HTML(), RowTable()
+        self.waterfall, self.missing = FigureSlot(), widgets.HTML()
+        self.features = FeatureWhatIf(data.final, data.features, data.units) if data.final else None
+        self.formula = FormulaWhatIf(data.formula_model.predict) if data.formula_model else None
+        self._observe()
+        self.update()
+        self.table.selected = self.table.ids[0]
+        self.view = self._layout()
+
+    def _observe(self) -> None:
+        self.model.observe(lambda _: self._offer_protocols(), names="value")
+        self.protocol.observe(lambda _: self.update(), names="value")
+        self.table.observe(lambda change: self.open(change["new"]), names="selected")
+        points = self.figure.data[_POINTS]
+        points.on_click(self._clicked)
+        points.on_selection(lambda _trace, chosen, _state: self.select(chosen.point_inds))
+        points.on_deselect(lambda *_: self.select(None))
+
+    def _layout(self) -> widgets.Widget:
+        hint = "<small>draw a lasso around points: the error by family is theirs; click a point: why?</small>"
+        parts = [self.features.view] if self.features else []
+        parts.append(
+            self.formula.view if self.formula else widgets.HTML(f"<p>{self.data.no_formula_model}</p>")
+        )
+        what_if = widgets.Tab(parts, titles=["other features", "other formula"][-len(parts) :])
+        return widgets.VBox(
+            [
+                widgets.HBox([self.model, self.protocol]),
+                self.status,
+                self.figure,
+                widgets.HTML(hint),
+                self.table,
+                self.missing,
+                self.waterfall,
+                widgets.HTML("<b>What if</b>"),
+                what_if,
+            ]
+        )
+
+    def _offer_protocols(self) -> None:
+        P = Prediction
+        rows = self.data.predictions
+        wanted = (rows[[P.DATASET, P.MODEL, P.FEATURES]] == list(self.model.value)).all(axis=1)
+        names = list(rows.loc[wanted, P.PROTOCOL].unique())
+        kept = self.protocol.value if self.protocol.value in names else _hard(names)
+        self.protocol.options = names
+        changed = self.protocol.value != kept
+        self.protocol.value = kept
+        if not changed and hasattr(self, "figure"):
+            self.update()
+
+    def _rows(self) -> pd.DataFrame:
+        return held_out(self.data.predictions, name=self.model.value, protocol=self.protocol.value)
+
+    def update(self) -> None:
+        """Let figure, table and numbers follow the model and the protocol."""
+        if self.protocol.value is None:
+            return
+        self.rows = self._rows()
+        ends = model_figure(self.rows).layout.xaxis.range
+        with self.figure.batch_update():
+            self.figure.data[_POINTS].update(**_points(self.rows), selectedpoints=None)
+            self.figure.data[_LINE].update(x=ends, y=ends)
+            self.figure.update_layout(xaxis_range=ends, yaxis_range=ends)
+        table = error_table(self.rows)
+        self.table.put(table, ids=self.rows.loc[table.index, Prediction.ID])
+        self.select(None)
+
+    def select(self, positions: list[int] | None) -> None:
+        """Restrict the error by family to some points (positions in ``rows``); None: all."""
+        rows = self.rows.iloc[positions] if positions else self.rows
+        with self.figure.batch_update():
+            self.figure.data[_BARS].update(**_bars(rows))
+        self.status.value = _status(rows, len(positions) if positions else None)
+
+    def open(self, compound: str) -> None:
+        """Explain one compound, and put the what-if sliders on it."""
+        row = self.rows[self.rows[Prediction.ID] == compound]
+        if row.empty:
+            return
+        with self.figure.batch_update():
+            self.figure.data[_PICKED].update(x=row[Prediction.Y_TRUE], y=row[Prediction.Y_PRED])
+        figure = compound_waterfall(self.data, compound)
+        self.waterfall.put(figure)
+        self.missing.value = "" if figure else "<p>This run holds no SHAP values of this compound.</p>"
+        measured = float(row[Prediction.Y_TRUE].iloc[0])
+        if self.features:
+            leading = list(contributions(self.data.shap, compound)["feature"]) or list(
+                self.data.final.columns
+            )
+            self.features.open(compound, leading=leading, measured=measured)
+        if self.formula:
+            self.formula.formula.value = row[Entry.FORMULA].iloc[0]
+
+    def _clicked(self, _trace: object, points: object, _state: object) -> None:
+        if points.point_inds:
+            self.table.selected = self.rows[Prediction.ID].iloc[points.point_inds[0]]
+
+
+def _hard(names: list[str]) -> str:
+    """Return the protocol to show first: one that holds out what is new."""
+    preferred = ("group_chemsys", "group_doi", "group_family", "obelix_official")
+    return next((p for p in preferred if p in names), names[0])
+
+
+def static_view(data: ModelData, *, n_rows: int = 10) -> Iterator[object]:
+    """Yield what a page without widgets shows: figure, largest errors, one waterfall, one substitution."""
+    name = model_names(data.predictions)[0]
+    of_name = (
+        data.predictions[[Prediction.DATASET, Prediction.MODEL, Prediction.FEATURES]] == list(name)
+    ).all(axis=1)
+    protocol = _hard(list(data.predictions.loc[of_name, Prediction.PROTOCOL].unique()))
+    rows = held_out(data.predictions, name=name, protocol=protocol)
+    yield model_figure(rows)
+    words = f"{name[1]} on {name[2]}, data {name[0]}, protocol {protocol}. {_status(rows, None)}."
+    yield as_html(f"<p>{words} The {min(n_rows, len(rows))} largest errors:</p>")
+    table = error_table(rows)
+    yield as_html(html_table(table.head(n_rows).round(2)))
+    explained = [i for i in rows.loc[table.index, Prediction.ID] if i in set(data.shap["id"])]
+    if explained:
+        yield compound_waterfall(data, explained[0])
+    if data.formula_model:
+        what_if = FormulaWhatIf(data.formula_model.predict)
+        what_if.replaced.value, what_if.by.value = "Zr", "Ta"
+        yield what_if.draw()
+
+
+def show(run: RunFolder | Path | str, *, interactive: bool | None = None) -> None:
+    """Display the explorer of a run's models.
+
+    ``interactive``: None decides by `sselib.panels.display.is_live`. Raises `RunError` where notebooks 01, 03
+    or 04 have not run in that folder.
+    """
+    data = load_model_data(opened(run))
+    present(live=lambda: ModelExplorer(data).view, static=lambda: static_view(data), interactive=interactive)

@@ -1,0 +1,299 @@
+"""What if a feature, or the composition, were different: predictions that follow sliders.
+
+Two forms. `FeatureWhatIf` moves features of a known compound through the final model of notebook 04, one at
+a time or together, whether or not a material with these features can exist. `FormulaWhatIf` changes the
+formula, so that everything that follows from composition changes together.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import ipywidgets as widgets
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from pymatgen.core import Element
+from xgboost import XGBRegressor
+
+from sselib.columns import CONTROLS, Prediction
+from sselib.composition import parse_formula
+from sselib.errors import FormulaError
+from sselib.evaluation import half_width
+from sselib.figures import PALETTE, SIGMA_LABEL
+from sselib.panels.display import FigureSlot
+from sselib.panels.substitution import substitute
+from sselib.runfolder import RunFolder
+
+NOTEBOOK = "04_gbr_shap"
+COVERAGE = 0.9
+_N_SLIDERS = 6
+_INTERVAL_PROTOCOLS = ("group_chemsys", "group_family", "group_doi", "kfold5", "random_stratified")
+_SCALE = (-18.0, 0.0)  # log10(S/cm), ends of the drawn scale
+_WIDE = {"layout": {"width": "520px"}, "style": {"description_width": "250px"}}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A prediction in log10(S/cm) and its interval (NaN where there is none)."""
+
+    y: float
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True)
+class FinalModel:
+    """The final model on features: ``predict`` takes the columns in order, shape (n, f).
+
+    ``half_width`` is half the 90 % interval, log10(S/cm); ``note`` says where it comes from.
+    """
+
+    columns: tuple[str, ...]
+    predict: Callable[[np.ndarray], np.ndarray]
+    half_width: float
+    note: str
+
+    def answer(self, values: pd.Series) -> Answer:
+        """Return the prediction for the features of one compound."""
+        row = values.reindex(list(self.columns)).to_numpy(float)[None]
+        y = float(self.predict(row)[0])
+        return Answer(y, y - self.half_width, y + self.half_width)
+
+
+def load_final_model(run: RunFolder, predictions: pd.DataFrame) -> FinalModel | None:
+    """Return the final model on all features that notebook 04 saved, None where this run has none.
+
+    Its interval rests on errors of rows held out by chemical system (see `sselib.evaluation.half_width`),
+    of the same model if they are there, else of another one on the same or Kim et al.'s features.
+    """
+    if not (run.root / NOTEBOOK / "models.json").is_file():
+        return None
+    records = [r for r in run.read_json(NOTEBOOK, "models") if r["name"].endswith("/all")]
+    path = run.root / NOTEBOOK / "models" / (records[0]["file"] if records else "")
+    if not path.is_file():
+        return None
+    model = XGBRegressor()
+    model.load_model(path)
+    width, note = _interval(predictions, name=records[0]["name"].split("/")[0])
+    return FinalModel(tuple(records[0]["features"]), model.predict, width, note)
+
+
+def _interval(predictions: pd.DataFrame, *, name: str) -> tuple[float, str]:
+    """Return half the width of the interval and the sentence that says what it rests on."""
+    P = Prediction
+    rows = predictions[~predictions[P.CENSORED].astype(bool) & ~predictions[P.MODEL].isin(CONTROLS)]
+    for features, protocol in product(("all", "kim_all"), _INTERVAL_PROTOCOLS):
+        found = rows[(rows[P.FEATURES] == features) & (rows[P.PROTOCOL] == protocol)]
+        if len(found):
+            model = name if name in set(found[P.MODEL]) else found[P.MODEL].iloc[0]
+            found = found[found[P.MODEL] == model]
+            width = half_width((found[P.Y_PRED] - found[P.Y_TRUE]).abs().to_numpy(), nominal=COVERAGE)
+            return (
+                width,
+                f"{COVERAGE:.0%} interval from {len(found)} errors of {model}/{features} under {protocol}",
+            )
+    return float("nan"), "no interval: this run holds no errors of held-out rows for these features"
+
+
+def answer_html(answer: Answer, *, text: str, reference: float = float("nan")) -> str:
+    """Return a prediction as HTML: number, interval, and both on a scale of log10(S/cm).
+
+    ``reference`` is a measured value to mark, log10(S/cm).
+    """
+    if not np.isfinite(answer.y):
+        return f"<p>{text}</p>"
+    interval = f" [{answer.lower:.2f}, {answer.upper:.2f}]" if np.isfinite(answer.lower) else ""
+    number = f"<b>log10(σ / S cm⁻¹) = {answer.y:.2f}{interval}</b>, σ ≈ {10**answer.y:.1e} S/cm"
+    return f"<p>{number}</p>{_scale_svg(answer, reference)}<p><small>{text}</small></p>"
+
+
+def _scale_svg(answer: Answer, reference: float) -> str:
+    """Return the scale as SVG: interval, prediction (dot) and measured value (tick)."""
+    low, high = _SCALE
+
+    def x(value: float) -> float:
+        return 10 + 480 * (float(np.clip(value, low, high)) - low) / (high - low)
+
+    ticks = "".join(
+        f'<text x="{x(v):.0f}" y="38" font-size="11" text-anchor="middle" fill="#555">{v}</text>'
+        for v in range(int(low), int(high) + 1, 2)
+    )
+    band = (
+        f'<rect x="{x(answer.lower):.1f}" width="{x(answer.upper) - x(answer.lower):.1f}" y="9" height="10" '
+        f'fill="{PALETTE[5]}" opacity="0.6"/>'
+        if np.isfinite(answer.lower)
+        else ""
+    )
+    measured = (
+        f'<rect x="{x(reference) - 1.5:.1f}" width="3" y="3" height="22" fill="{PALETTE[3]}"/>'
+        if np.isfinite(reference)
+        else ""
+    )
+    return (
+        '<svg width="500" height="42" role="img" aria-label="prediction on the scale of conductivity">'
+        f'<line x1="10" x2="490" y1="24" y2="24" stroke="#888"/>{band}{measured}'
+        f'<circle cx="{x(answer.y):.1f}" cy="14" r="6" fill="{PALETTE[0]}"/>{ticks}</svg>'
+    )
+
+
+class FeatureWhatIf:
+    """Sliders on the leading features of a compound; ``view`` is the widget, ``answer`` the prediction."""
+
+    def __init__(self, model: FinalModel, features: pd.DataFrame, units: dict[str, str]) -> None:
+        self.model, self.units = model, units
+        self.features = features.set_index("id")[list(model.columns)].astype(float)
+        self.answer = Answer(np.nan, np.nan, np.nan)
+        self.values, self.measured = pd.Series(dtype=float), float("nan")
+        self.sliders: dict[str, widgets.FloatSlider] = {}
+        self.output, self.box = widgets.HTML(), widgets.VBox()
+        self.back = widgets.Button(description="back to the compound", layout={"width": "200px"})
+        self.back.on_click(
+            lambda _: self.open(self.compound, leading=list(self.sliders), measured=self.measured)
+        )
+        self.view = widgets.VBox([self.output, self.box, self.back])
+
+    def open(self, compound: str, *, leading: Sequence[str], measured: float) -> None:
+        """Put the sliders on the first features of ``leading`` that have a value for the compound."""
+        self.compound, self.measured = compound, measured
+        self.values = self.features.loc[compound].copy()
+        movable = [f for f in leading if f in self.values.index and np.isfinite(self.values[f])]
+        self.sliders = {f: self._slider(f) for f in movable[:_N_SLIDERS]}
+        for slider in self.sliders.values():
+            slider.observe(lambda _: self.update(), names="value")
+        self.box.children = tuple(self.sliders.values())
+        self.update()
+
+    def _slider(self, feature: str) -> widgets.FloatSlider:
+        known, value = self.features[feature].dropna(), float(self.values[feature])
+        low, high = float(known.min()), float(known.max())
+        whole = bool((known % 1 == 0).all()) and high - low >= 2
+        step = 1.0 if whole else max((high - low) / 200, 1e-9)
+        low = value - np.floor((value - low) / step + 1e-9) * step  # the slider moves only to its own steps
+        unit = self.units.get(feature, "1")
+        name = feature if unit in ("1", "") or feature.endswith(f"_{unit.lower()}") else f"{feature} ({unit})"
+        return widgets.FloatSlider(
+            value=value, min=low, max=high, step=step, description=name, readout_format=".3g", **_WIDE
+        )
+
+    def update(self) -> None:
+        """Predict for the features as the sliders stand."""
+        changed = {name: slider.value for name, slider in self.sliders.items()}
+        values = self.values.copy()
+        values[list(changed)] = list(changed.values())
+        self.answer = self.model.answer(values)
+        moved = sum(abs(changed[f] - self.values[f]) > s.step / 2 for f, s in self.sliders.items())
+        text = (
+            f"{moved} features moved; {self.model.note}. The final model has been trained on this "
+            "compound; in a real material several of these numbers change together. Red: measured."
+        )
+        self.output.value = answer_html(self.answer, text=text, reference=self.measured)
+
+
+class FormulaWhatIf:
+    """A formula, an element to replace and a slider; ``view`` is the widget, ``answer`` the prediction.
+
+    ``predict`` is that of `sselib.conductivity_model.ConductivityModel`.
+    """
+
+    def __init__(self, predict: Callable[..., pd.DataFrame]) -> None:
+        self.predict = predict
+        self.answer = Answer(np.nan, np.nan, np.nan)
+        symbols = [e.symbol for e in Element if e.Z <= 83 and e.common_oxidation_states]
+        self.formula = widgets.Text("Li7La3Zr2O12", description="formula", continuous_update=False)
+        self.replaced = widgets.Dropdown(description="replace", layout={"width": "170px"})
+        self.by = widgets.Dropdown(options=["", *symbols], description="by", layout={"width": "170px"})
+        self.fraction = widgets.FloatSlider(value=0, min=0, max=1, step=0.01, description="fraction", **_WIDE)
+        self.balance = widgets.Checkbox(value=True, description="Li balances the charge", indent=False)
+        self.output, self.curve = widgets.HTML(), FigureSlot()
+        self.formula.observe(lambda _: self.read(), names="value")
+        for part in (self.replaced, self.by, self.balance):
+            part.observe(lambda _: self.update(redraw=True), names="value")
+        self.fraction.observe(lambda _: self.update(), names="value")
+        row = widgets.Box(
+            [self.formula, self.replaced, self.by, self.balance], layout=widgets.Layout(flex_flow="row wrap")
+        )
+        self.view = widgets.VBox([row, self.fraction, self.output, self.curve])
+        self.read()
+
+    def read(self) -> None:
+        """Take over a new formula: offer its elements, and start without a replacement."""
+        try:
+            symbols = list(parse_formula(self.formula.value).get_el_amt_dict())
+        except FormulaError as error:
+            self.output.value = f"<p>{error}</p>"
+            return
+        self.replaced.options = [s for s in symbols if s != "Li"] or symbols
+        self.replaced.value = self.replaced.options[0]
+        self.update(redraw=True)
+
+    @property
+    def current(self) -> str:
+        """The formula as the controls stand. Raises `FormulaError` where it is impossible."""
+        if not self.by.value or self.by.value == self.replaced.value:
+            return self.formula.value
+        return self._replaced_by(self.fraction.value)
+
+    def _replaced_by(self, fraction: float) -> str:
+        return substitute(
+            self.formula.value,
+            replaced=self.replaced.value,
+            by=self.by.value,
+            fraction=fraction,
+            balance=self.balance.value,
+        )
+
+    def update(self, *, redraw: bool = False) -> None:
+        """Predict for the present formula; ``redraw`` the curve over all fractions too."""
+        try:
+            formula = self.current
+            row = self.predict([formula]).iloc[0]
+        except FormulaError as error:
+            self.answer, self.output.value = Answer(np.nan, np.nan, np.nan), f"<p>{error}</p>"
+            return
+        self.answer = Answer(*(float(row[c]) for c in ("log10_sigma", "lower", "upper")))
+        text = f"{formula}: composition alone, whatever its structure; 90 % interval."
+        if not np.isfinite(self.answer.y):
+            text = f"{formula} cannot be predicted: expected a formula with lithium."
+        self.output.value = answer_html(self.answer, text=text)
+        if redraw:
+            chosen = self.by.value and self.by.value != self.replaced.value
+            self.curve.put(self.draw() if chosen else None)
+
+    def draw(self) -> go.Figure:
+        """Return the prediction over the fractions for which a formula exists."""
+        points = {}
+        for fraction in np.linspace(0, 1, 26):
+            try:
+                points[float(fraction)] = self._replaced_by(float(fraction))
+            except FormulaError:
+                break  # no lithium left from here on
+        table = self.predict(list(points.values())).assign(
+            fraction=list(points), formula=list(points.values())
+        )
+        return substitution_curve(
+            table, title=f"{self.formula.value}: {self.replaced.value} → {self.by.value}"
+        )
+
+
+def substitution_curve(table: pd.DataFrame, *, title: str) -> go.Figure:
+    """Draw predictions (log10_sigma, lower, upper, log10(S/cm)) over the fraction replaced."""
+    figure = go.Figure()
+    x = table["fraction"]
+    figure.add_scatter(
+        x=x, y=table["upper"], mode="lines", line={"width": 0}, hoverinfo="skip", showlegend=False
+    )
+    band = {"fill": "tonexty", "fillcolor": "rgba(86,180,233,0.3)", "line": {"width": 0}}
+    figure.add_scatter(x=x, y=table["lower"], mode="lines", hoverinfo="skip", name="90 % interval", **band)
+    figure.add_scatter(
+        x=x,
+        y=table["log10_sigma"],
+        text=table["formula"],
+        mode="lines+markers",
+        name="prediction",
+        line={"color": PALETTE[0]},
+        hovertemplate="%{text}<br>log10(σ) = %{y:.2f}<extra></extra>",
+    )
+    figure.update_xaxes(title="fraction replaced (no unit)", range=[-0.02, 1.02])
+    figure.update_yaxes(title=SIGMA_LABEL)
+    return figure.update_layout(title=title, height=340, legend={"orientation": "h", "y": 1.15, "x": 0.5})

@@ -18,8 +18,8 @@ from sselib.text.training import (
     chat_text,
     encode_example,
     require_fits,
-    trainable_parameters,
     train,
+    trainable_parameters,
 )
 
 MINIATURE = "miniature-"  # miniature-llama, miniature-mistral, miniature-qwen3: no download
@@ -149,7 +149,9 @@ def write_answers(
     found: list[list[Answer]] = [[] for _ in users]
     wanted = [k for k in range(len(users)) for _ in range(1 if sampling.greedy else sampling.n_samples)]
     for attempt in range(1 if sampling.greedy else 1 + sampling.retries):
-        answers = _generate(causal, [tokens[k] for k in wanted], sampling=sampling, seed=seed + 1000 * attempt)
+        answers = _generate(
+            causal, [tokens[k] for k in wanted], sampling=sampling, seed=seed + 1000 * attempt
+        )
         for k, answer in zip(wanted, answers, strict=True):
             found[k].append(answer)
         wanted = [k for k, answer in zip(wanted, answers, strict=True) if answer.reason]

@@ -83,4 +83,6 @@ def provenance(groups: Sequence[int], structure_ids: Sequence[object], y: np.nda
     found = table.groupby("tag").agg(
         n=("y", "size"), with_structure=("known", "sum"), mean_label=("y", "mean"), std_label=("y", "std")
     )
-    return found.reindex(["P1", "P-1", "higher", "unknown"]).fillna({"n": 0, "with_structure": 0}).reset_index()
+    return (
+        found.reindex(["P1", "P-1", "higher", "unknown"]).fillna({"n": 0, "with_structure": 0}).reset_index()
+    )

@@ -34,8 +34,9 @@ ARCHITECTURES = {
     "qwen3": (Qwen3Config, Qwen3ForCausalLM),
 }
 SPECIAL_TOKENS = ("<|pad|>", "<|unknown|>", "<|start|>", "<|end|>")
-# An element symbol, a digit, a word, a run of blanks or one sign is one piece: numbers are read digit by digit.
-_PIECES = r"[A-Z][a-z]{2,}|[A-Z][a-z]?|[a-z]+|[0-9]|\s+|[^\sA-Za-z0-9]"
+# A word with the blank before it, an element symbol, a digit or one sign is one piece: a number is read digit
+# by digit.
+_PIECES = r" ?[A-Z][a-z]{2,}| ?[a-z]+|[A-Z][a-z]?|[0-9]|\s|[^\sA-Za-z0-9]"
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|start|>{{ m['role'] }}\n{{ m['content'] }}<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import pandas as pd
+import spglib
 import yaml
 from pymatgen.core import Element
-from pymatgen.symmetry.groups import sg_symbol_from_int_number
 
 from sselib.columns import Curated, Entry, StructureTable
 from sselib.composition import parse_formula
@@ -98,11 +98,23 @@ def prompt_fields(table: pd.DataFrame, structures: pd.DataFrame) -> pd.DataFrame
         {
             "formula": table[Entry.FORMULA].str.replace(r"[\"'\s]", "", regex=True).to_numpy(),
             "amounts": [spelled_amounts(c) for c in table[Entry.COMPOSITION]],
-            "symmetry": [sg_symbol_from_int_number(n) if n else UNKNOWN for n in groups],
+            "symmetry": [space_group_symbol(n) for n in groups],
             "disorder": disorder.where(disorder.notna(), UNKNOWN).to_numpy(),
         },
         index=pd.Index(table[Entry.ID], name=Entry.ID),
     )
+
+
+@lru_cache(maxsize=1)
+def _symbols() -> Mapping[int, str]:
+    """Return the short Hermann-Mauguin symbol of each space group in its first setting."""
+    types = [spglib.get_spacegroup_type(hall) for hall in range(1, 531)]
+    return {t.number: t.international_short.replace("_", "") for t in reversed(types)}
+
+
+def space_group_symbol(number: int) -> str:
+    """Return the short symbol of a space group, for example "P-3m1" for 164; "unknown" for 0."""
+    return _symbols()[number] if number else UNKNOWN
 
 
 def space_groups(table: pd.DataFrame, structures: pd.DataFrame) -> list[int]:

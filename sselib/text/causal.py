@@ -64,14 +64,23 @@ def load_causal(name: str, *, four_bit: bool = False) -> CausalModel:
         raise ParameterError(
             "four_bit needs an NVIDIA GPU and the package bitsandbytes: set four_bit to false, or run there"
         )
+    tokenizer = load_tokenizer(name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
         model = AutoModelForCausalLM.from_pretrained(name, **_load_options(four_bit, gpu=gpu))
     except (OSError, ValueError, KeyError) as error:
         raise DataError(unreachable(name, error, default=OFFLINE_DEFAULT)) from error
-    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     model = model if four_bit or not gpu else model.to("cuda")
     return CausalModel(name, model, tokenizer, int(model.config.max_position_embeddings))
+
+
+def load_tokenizer(name: str, *, shown: str = "") -> PreTrainedTokenizerBase:
+    """Return a model's tokenizer; ``shown`` is its name in the error. Raises `DataError` as `load_causal`."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(unreachable(shown or name, error, default=OFFLINE_DEFAULT)) from error
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    return tokenizer
 
 
 def _load_options(four_bit: bool, *, gpu: bool) -> dict[str, object]:

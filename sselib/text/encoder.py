@@ -42,7 +42,7 @@ class TextEncoder:
 class TuneSettings:
     """LoRA on the top ``layers`` of an encoder with a small head.
 
-    ``rank``, ``alpha``, ``dropout`` and ``weight_decay`` are those of the causal models (Kim et al., Table 2);
+    ``rank``, ``alpha``, ``dropout`` and ``weight_decay`` are as for the causal models (Kim et al., Table 2);
     the learning rates suit a model a hundred times smaller. The loss is Huber's with a knee at ``knee``
     standard deviations of the label.
     """
@@ -172,8 +172,8 @@ def _copied_layers(encoder: TextEncoder, n: int) -> list[nn.Module]:
     layers = getattr(getattr(encoder.model, "encoder", None), "layer", None)
     if layers is None or not 1 <= n <= len(layers):
         raise ParameterError(
-            f"{type(encoder.model).__name__} cannot be tuned in its top {n} layers: expected an encoder of the "
-            f"BERT kind with 1 to {n_layers(encoder)} layers; use it without LoRA instead"
+            f"{type(encoder.model).__name__} cannot be tuned in its top {n} layers: expected an encoder of "
+            f"the BERT kind with 1 to {n_layers(encoder)} layers; use it without LoRA instead"
         )
     with torch.random.fork_rng(devices=[]):
         copied = type(encoder.model)(encoder.model.config)

@@ -1,4 +1,4 @@
-"""Running text models under protocols: one checkpoint per split, costs, answers, copies of training labels."""
+"""Running text models under protocols: a checkpoint per split, costs, answers, copied training labels."""
 
 import hashlib
 import time
@@ -23,7 +23,7 @@ from sselib.runfolder import write_whole
 from sselib.splits import Split
 from sselib.text.answers import copied
 from sselib.text.models import Predicted, TextData, TextModel, peak_memory_gib
-from sselib.text.prompts import PromptSet, render_all
+from sselib.text.prompts import CASES, PromptSet, render_all
 
 FIRST_SPLITS = "_first_splits"  # data set of the splits on which the causal models took part too
 _EXTRA = ["copied", "answered", "n_answers", "n_unparsed"]
@@ -39,6 +39,11 @@ class TextResults:
     predictions: pd.DataFrame
     answers: pd.DataFrame
     costs: pd.DataFrame
+
+    def relabelled(self, dataset: str, *, splits: Mapping[str, Sequence[Split]]) -> "TextResults":
+        """Return the rows of the given splits under another data set's name."""
+        tables = (self.predictions, self.answers, self.costs)
+        return TextResults(*(on_splits(t, splits).assign(**{P.DATASET: dataset}) for t in tables))
 
 
 def evaluate_texts(
@@ -155,9 +160,8 @@ def _share(k: int, n: int) -> dict[str, float | int]:
     return {"value": k / n, "ci_low": float(interval.low), "ci_high": float(interval.high), "n": n}
 
 
-def example_prompts(
-    data: TextData, *, prompts: PromptSet, cases: Sequence[str], row: int = 0
-) -> pd.DataFrame:
-    """Return the texts of one row in every case: case, text."""
-    texts = [render_all(data.fields.iloc[[row]], prompts=prompts, case=c)[0] for c in cases]
-    return pd.DataFrame({"case": list(cases), "text": texts})
+def example_prompts(data: TextData, *, prompts: Sequence[PromptSet], row: int = 0) -> pd.DataFrame:
+    """Return the texts of one row in every case: a column per set of prompts, indexed by case."""
+    one = data.fields.iloc[[row]]
+    texts = {p.name: [render_all(one, prompts=p, case=c)[0] for c in CASES] for p in prompts}
+    return pd.DataFrame(texts, index=pd.Index(CASES, name="case"))

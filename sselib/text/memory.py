@@ -7,8 +7,12 @@ checked at small scale against what torch really keeps (`measured_saved_bytes`).
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import pandas as pd
 import torch
 from transformers import PretrainedConfig
+
+from sselib.text.miniature import ARCHITECTURES, MiniatureSize, miniature_model, train_tokenizer
+from sselib.text.training import LoraSettings, add_lora, trainable_parameters
 
 # NF4 with double quantisation: 4 bit, an 8-bit constant per 64 and a 32-bit one per 64 x 256 weights.
 # Source: Dettmers et al., QLoRA, section 3, arXiv 2305.14314.
@@ -187,3 +191,59 @@ def measured_saved_bytes(model: torch.nn.Module, batch: Mapping[str, torch.Tenso
     found = sum(storage.nbytes() for storage in blocks.values())
     del loss
     return found
+
+
+def table(*, rank: int, batch: int, tokens: int, limit_gib: float) -> pd.DataFrame:
+    """Return the estimate for each published model in 4 bit and bf16, GiB, and whether it fits."""
+    rows = []
+    for shape in PUBLISHED_SHAPES:
+        for four_bit in (True, False):
+            found = estimate(shape, rank=rank, batch=batch, tokens=tokens, four_bit=four_bit, adam_8bit=True)
+            rows.append(
+                {
+                    "model": shape.name,
+                    "weights": "4 bit" if four_bit else "bf16",
+                    "parameters_1e9": round(found.parameters / 1e9, 2),
+                    "trained_1e6": round(found.trainable / 1e6, 1),
+                    "weights_gib": round(found.weights / GIB, 1),
+                    "adapters_gib": round(found.adapters / GIB, 1),
+                    "activations_gib": round(found.activations / GIB, 1),
+                    "total_gib": round(found.total_gib, 1),
+                    f"fits_{limit_gib}_gib": found.total_gib <= limit_gib,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def check_small_scale(*, rank: int, seed: int, batch: int = 4, tokens: int = 96) -> pd.DataFrame:
+    """Return estimated and measured numbers for a miniature of each architecture.
+
+    Columns: model, parameters (estimated), counted, adapters, counted_adapters, estimated_mib, measured_mib
+    (activations in 32 bit without checkpointing).
+    """
+    tokenizer = train_tokenizer(["formula: Li6PS5Cl -3.210"])
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(4, len(tokenizer), (batch, tokens), generator=generator)
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids}
+    size = MiniatureSize(layers=4, hidden=128)
+    rows = []
+    for name in ARCHITECTURES:
+        model = miniature_model(name, tokenizer, size=size, seed=seed)
+        shape = shape_of(model.config, name=name)
+        counted = sum(p.numel() for p in model.parameters())
+        tuned = add_lora(model, LoraSettings(rank=rank, seed=seed)).train()
+        expected = activation_bytes(
+            shape, rank=rank, batch=batch, tokens=tokens, checkpointing=False, number_bytes=4
+        )
+        rows.append(
+            {
+                "model": name,
+                "parameters": sum(count_parameters(shape)),
+                "counted": counted,
+                "adapters": count_adapters(shape, rank=rank),
+                "counted_adapters": trainable_parameters(tuned),
+                "estimated_mib": expected / 2**20,
+                "measured_mib": measured_saved_bytes(tuned, inputs) / 2**20,
+            }
+        )
+    return pd.DataFrame(rows)

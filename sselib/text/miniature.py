@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from sselib.composition import MODIFIED_PETTIFOR_ORDER, parse_formula
-from sselib.errors import ParameterError, nearest
+from sselib.errors import FormulaError, ParameterError, nearest
 from sselib.families import family_from_composition
 
 Chat = tuple[str, str, str]  # system, user, assistant
@@ -53,6 +53,9 @@ class MiniatureSize:
     heads: int = 4
     kv_heads: int = 2
     context: int = 512
+
+
+DEFAULT_SIZE = MiniatureSize()
 
 
 def train_tokenizer(texts: Sequence[str], *, vocabulary: int = 1000) -> PreTrainedTokenizerFast:
@@ -120,15 +123,23 @@ def pretraining_chats(formulas: Sequence[str], *, system: str) -> list[Chat]:
     """Return chats about formulas that hold no conductivity: elements, family, amounts.
 
     ``system`` is the task of the later fine-tuning; it is put before a different question here, so that its
-    words are known to the model. The number asked for is log10 of lithium's mole fraction, with three
-    decimals and mostly negative, so that the form of a later answer is learnt, not its value.
+    words are known to the model. Formulas in another notation (hydrates) are left out. The number asked for
+    is log10 of lithium's mole fraction, with three decimals and mostly negative, so that the form of a later answer is learnt, not its value.
     """
     chats: list[Chat] = []
-    for formula in dict.fromkeys(formulas):
+    for formula in filter(_is_plain, dict.fromkeys(formulas)):
         fractions = parse_formula(formula).fractional_composition.get_el_amt_dict()
         user = f"formula: {formula}"
         chats.append(("List the elements.", user, " ".join(sorted(fractions))))
-        chats.append(("Name the family.", user, str(family_from_composition(formula))))
+        chats.append(("Name the family.", user, str(family_from_composition(parse_formula(formula)))))
         share = np.log10(max(fractions.get("Li", 0.0), 1e-3))
         chats.append((f"{system} Here: of the mole fraction of lithium.", user, f"{share:.3f}"))
     return chats
+
+
+def _is_plain(formula: str) -> bool:
+    try:
+        parse_formula(formula)
+    except FormulaError:
+        return False
+    return True

@@ -1,5 +1,6 @@
-"""The models of notebook 05 behind one interface: they learn from the rows of a split and predict its test rows."""
+"""The models of notebook 05 behind one interface: learn from the training rows, predict the test rows."""
 
+import hashlib
 import resource
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,12 +17,29 @@ from sselib.composition import element_fractions
 from sselib.models import DEFAULT_OPTIONS, ModelOptions, NearestComposition, make_model
 from sselib.splits import Split
 from sselib.text.answers import Answer, format_answer
-from sselib.text.causal import CausalModel, Sampling, load_causal, parameters, write_answers
+from sselib.text.causal import (
+    MINIATURE,
+    CausalModel,
+    Sampling,
+    load_causal,
+    load_tokenizer,
+    parameters,
+    pretrained_miniature,
+    write_answers,
+)
 from sselib.text.controls import SYMMETRY_ALONE, NgramRidge, information
 from sselib.text.encoder import TextEncoder, TuneSettings, embeddings, frozen_states, head, n_layers, tune
+from sselib.text.miniature import DEFAULT_SIZE, MiniatureSize
 from sselib.text.prompts import CASES, PromptSet, prompt_fields, render_all, space_groups
-from sselib.text.training import LoraSettings, add_lora, encode_example, save_adapter, train
+from sselib.text.training import LoraSettings, add_lora, chat_text, encode_example, save_adapter, train
 
+# Kim et al., Table 8: MAE of their language model in log10 units.
+KIM_TABLE_8_LLM: Mapping[str, float] = {
+    "oxide": 0.629,
+    "sulfide (non-halides)": 0.654,
+    "sulfide (halides)": 0.380,
+    "others (non-S/O)": 1.781,
+}
 TREES, NGRAMS = "control_trees", "control_ngrams"
 FROZEN, TUNED = "frozen", "lora"
 INTERVAL = (5.0, 95.0)  # percentiles of a row's sampled answers: the spread of the model's own draws
@@ -51,7 +69,7 @@ class TextData:
 
 @dataclass(frozen=True)
 class Predicted:
-    """Predictions of the test rows in order, shape (n_test,); ``lower`` and ``upper`` where there is a spread.
+    """Predictions of the test rows in order, shape (n_test,); ``lower``, ``upper`` where there is a spread.
 
     ``answered`` is False where no answer could be read and the training median stands in. ``n_answers`` and
     ``n_unparsed`` count texts per row. ``trainable`` is the number of trained parameters.
@@ -68,7 +86,7 @@ class Predicted:
 
 
 class TextModel(Protocol):
-    """What the runner needs: a name, a text that changes with every setting, and the prediction of a split."""
+    """What the runner needs: a name, a text that changes with every setting, predictions of a split."""
 
     name: str
 
@@ -137,7 +155,7 @@ class Ngrams:
 
 @dataclass(frozen=True)
 class EncoderModel:
-    """A pretrained encoder: with ``settings`` LoRA in its top layers, without only a head on its embeddings."""
+    """A pretrained encoder: with ``settings`` LoRA in its top layers, else only a head on its embeddings."""
 
     encoder: TextEncoder
     prompts: PromptSet
@@ -196,19 +214,20 @@ class CausalAnswers:
     folder: Path
     four_bit: bool = False
     keep_adapters: bool = False
+    base: str = ""  # what makes the base model what it is
 
     @property
     def signature(self) -> str:
         """Settings as a text, without places."""
-        return repr(
-            (self.name, self.prompts.version, self.prompts.decimals, self.lora, self.sampling, self.four_bit)
-        )
+        return repr((self.name, self.base, self.prompts, self.lora, self.sampling, self.four_bit))
 
     def fit_predict(self, data: TextData, split: Split, *, case: str) -> Predicted:
         """See `TextModel`. A row without any readable answer gets the training median and is counted."""
         causal = load_causal(self.source, four_bit=self.four_bit)
         users = render_all(data.fields, prompts=self.prompts, case=case)
-        tag = f"{data.dataset}-{self.name}-{case}-{split.protocol}-{split.repeat}-{split.fold}"
+        key = hashlib.sha256(f"{self.signature}{data.y[split.train]}".encode()).hexdigest()[:8]
+        tag = f"{data.dataset}-{self.name}-{case}-{split.protocol}-{split.repeat}-{split.fold}-{key}"
+        tag = tag.replace("/", "_")
         tuned = self._tuned(causal, data, split, users=users, case=case, tag=tag)
         answers = write_answers(
             tuned,
@@ -263,6 +282,69 @@ class CausalAnswers:
                 about=about,
             )
         return replace(causal, model=model)
+
+
+def causal_answers(
+    name: str,
+    *,
+    data: TextData,
+    prompts: PromptSet,
+    lora: LoraSettings,
+    sampling: Sampling,
+    folder: Path,
+    pretrain_epochs: float = 1,
+    size: MiniatureSize = DEFAULT_SIZE,
+    four_bit: bool = False,
+    keep_adapters: bool = False,
+) -> CausalAnswers:
+    """Return a causal model ready to be fine-tuned.
+
+    ``name`` is a Hugging Face name, a local folder, or miniature-llama, miniature-mistral, miniature-qwen3:
+    those are pretrained now on the formulas of ``data`` (no label is read) and kept in ``folder``. Raises
+    `DataError` at once for a model that cannot be had, `ParameterError` for one without a chat template.
+    """
+    source = name
+    if name.startswith(MINIATURE):
+        source = str(_miniature(name, data, prompts, size, pretrain_epochs, lora.seed, folder))
+    chat_text(load_tokenizer(source, shown=name), system=prompts.system, user="")
+    return CausalAnswers(
+        name=Path(name).name,
+        source=source,
+        prompts=prompts,
+        lora=lora,
+        sampling=sampling,
+        folder=folder,
+        four_bit=four_bit,
+        keep_adapters=keep_adapters,
+        base=repr((size, pretrain_epochs)) if name.startswith(MINIATURE) else name,
+    )
+
+
+def _miniature(
+    name: str,
+    data: TextData,
+    prompts: PromptSet,
+    size: MiniatureSize,
+    epochs: float,
+    seed: int,
+    folder: Path,
+) -> Path:
+    """Pretrain a miniature, or find the one of an earlier run with the same text and settings."""
+    formulas = list(data.fields["formula"])
+    users = [text for case in CASES for text in render_all(data.fields, prompts=prompts, case=case)]
+    key = hashlib.sha256(repr((users, prompts, size, epochs, seed)).encode()).hexdigest()[:8]
+    place = folder / "bases" / f"{name}-{key}"
+    pretrained_miniature(
+        name.removeprefix(MINIATURE),
+        formulas,
+        prompts=prompts,
+        users=users,
+        size=size,
+        epochs=epochs,
+        seed=seed,
+        folder=place,
+    )
+    return place
 
 
 def summarise(answers: Sequence[Sequence[Answer]], *, fallback: float) -> Predicted:

@@ -34,8 +34,10 @@ library_name: peft
 # LoRA adapter: log10 of the ionic conductivity from a text
 
 Base model: `{base}`. Prompts: `{prompts}` version {version}, case `{case}` ({source}).
-Trained on {n} rows of {dataset}; protocol {protocol}, repeat {repeat}, fold {fold}, so its test rows are those
-of that split only. It answers with log10(S/cm) at room temperature, one number on one line.
+Trained on {n} rows of {dataset}; protocol {protocol}, repeat {repeat}, fold {fold}: only the
+rows of that split's test set are unknown to it.
+
+It answers with log10(S/cm) at room temperature, one number on one line.
 
 Settings: {settings}
 

@@ -130,7 +130,7 @@ def pretrained_miniature(
         examples = [
             encode_example(tokenizer, system=s, user=u, answer=a, context=size.context) for s, u, a in chats
         ]
-        settings = LoraSettings(epochs=epochs, batch_size=32, accumulation=1, learning_rate=3e-3, seed=seed)
+        settings = LoraSettings(epochs=epochs, batch_size=16, accumulation=1, learning_rate=3e-3, seed=seed)
         train(model, examples, settings=settings, pad_id=tokenizer.pad_token_id)
         tokenizer.save_pretrained(str(folder))
         model.save_pretrained(str(folder))

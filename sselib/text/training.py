@@ -9,7 +9,13 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model, prepare_model_for_kbit_training
 from torch.utils.data import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    Trainer,
+    TrainingArguments,
+)
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import is_bitsandbytes_available
 
@@ -201,7 +207,7 @@ def train(
     pad_id: int,
     checkpoints: Path | None = None,
 ) -> float:
-    """Train what requires a gradient, and return the mean loss of the last epochs' steps (nats per token).
+    """Train what requires a gradient, and return the mean loss of all steps (nats per token).
 
     With a folder ``checkpoints`` the state is saved after every epoch, and a call after a kill goes on
     from the last whole epoch; without one nothing is kept.
@@ -214,6 +220,7 @@ def train(
         train_dataset=_Examples(examples),
         data_collator=lambda batch: collate(batch, pad_id=pad_id),
     )
+    trainer.remove_callback(PrinterCallback)  # notebooks keep no training log
     last = get_last_checkpoint(str(folder)) if checkpoints and folder.is_dir() else None
     with _seeded(settings.seed):
         result = trainer.train(resume_from_checkpoint=last)

@@ -175,3 +175,15 @@ def test_provenance_counts_the_rows_of_each_tag():
     assert found.set_index("tag")["n"].to_dict() == {"P1": 2, "P-1": 1, "higher": 1, "unknown": 1}
     assert found.set_index("tag").loc["P1", "with_structure"] == 1
     assert found.set_index("tag").loc["P1", "mean_label"] == 0.5
+
+
+def test_settings_name_what_is_wrong():
+    settings = pytest.importorskip("sselib.text.settings")
+    assert settings.settings_from(settings.Hardware, {"threads": 2}).threads == 2
+    for values, message in (
+        ({"treads": 2}, "Did you mean 'threads'"),
+        ({"threads": "2"}, "found the text '2'"),
+        ({"threads": 0}, "above 0"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            settings.settings_from(settings.Hardware, values)

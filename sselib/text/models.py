@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from sselib.columns import Entry
+from sselib.columns import CONTROL_PREFIX, Entry
 from sselib.composition import element_fractions
 from sselib.models import DEFAULT_OPTIONS, ModelOptions, NearestComposition, make_model
 from sselib.splits import Split
@@ -40,7 +40,7 @@ KIM_TABLE_8_LLM: Mapping[str, float] = {
     "sulfide (halides)": 0.380,
     "others (non-S/O)": 1.781,
 }
-TREES, NGRAMS = "control_trees", "control_ngrams"
+TREES, NGRAMS = f"{CONTROL_PREFIX}trees", f"{CONTROL_PREFIX}ngrams"
 FROZEN, TUNED = "frozen", "lora"
 INTERVAL = (5.0, 95.0)  # percentiles of a row's sampled answers: the spread of the model's own draws
 

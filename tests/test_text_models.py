@@ -174,6 +174,20 @@ def test_training_goes_on_after_a_kill_where_it_stopped(tokenizer, tmp_path):
     assert torch.allclose(_adapters(whole), _adapters(resumed), atol=1e-5)
 
 
+def test_gradient_checkpointing_changes_memory_and_not_the_adapters(tokenizer):
+    found = []
+    for checkpointing in (False, True):
+        settings = training.LoraSettings(
+            epochs=2, dropout=0.0, learning_rate=1e-2, gradient_checkpointing=checkpointing
+        )
+        model = training.add_lora(miniature.miniature_model("llama", tokenizer, size=SMALL, seed=0), settings)
+        start = _adapters(model)
+        training.train(model, _examples(tokenizer), settings=settings, pad_id=tokenizer.pad_token_id)
+        assert not torch.equal(_adapters(model), start)
+        found.append(_adapters(model))
+    assert torch.allclose(*found, atol=1e-5)
+
+
 def test_a_miniature_learns_a_number_and_writes_it(tokenizer):
     model = miniature.miniature_model("llama", tokenizer, size=SMALL, seed=0)
     user = "formula: Li3YCl6"

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -212,16 +213,30 @@ def train(
     With a folder ``checkpoints`` the state is saved after every epoch, and a call after a kill goes on
     from the last whole epoch; without one nothing is kept.
     """
-    folder = checkpoints or Path("checkpoints-not-written")
-    arguments = _arguments(folder, settings, save=checkpoints is not None)
+    if checkpoints is None:
+        with tempfile.TemporaryDirectory() as folder:  # transformers makes its folder even if it saves nothing
+            return _train_in(Path(folder), model, examples, settings=settings, pad_id=pad_id, save=False)
+    return _train_in(checkpoints, model, examples, settings=settings, pad_id=pad_id, save=True)
+
+
+def _train_in(
+    folder: Path,
+    model: torch.nn.Module,
+    examples: Sequence[Example],
+    *,
+    settings: LoraSettings,
+    pad_id: int,
+    save: bool,
+) -> float:
+    """Train with checkpoints in ``folder``, from the last one that is there."""
     trainer = Trainer(
         model=model,
-        args=arguments,
+        args=_arguments(folder, settings, save=save),
         train_dataset=_Examples(examples),
         data_collator=lambda batch: collate(batch, pad_id=pad_id),
     )
     trainer.remove_callback(PrinterCallback)  # notebooks keep no training log
-    last = get_last_checkpoint(str(folder)) if checkpoints and folder.is_dir() else None
+    last = get_last_checkpoint(str(folder)) if save and folder.is_dir() else None
     with _seeded(settings.seed):
         result = trainer.train(resume_from_checkpoint=last)
     return float(result.training_loss)

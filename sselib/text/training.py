@@ -214,7 +214,7 @@ def train(
     from the last whole epoch; without one nothing is kept.
     """
     if checkpoints is None:
-        with tempfile.TemporaryDirectory() as folder:  # transformers makes its folder even if it saves nothing
+        with tempfile.TemporaryDirectory() as folder:  # transformers makes one even if it saves nothing
             return _train_in(Path(folder), model, examples, settings=settings, pad_id=pad_id, save=False)
     return _train_in(checkpoints, model, examples, settings=settings, pad_id=pad_id, save=True)
 

@@ -120,6 +120,8 @@ class ClassPrediction(StrEnum):
 
 # Names of the controls that stand beside every model.
 CONTROLS: tuple[str, ...] = ("mean", "median", "1nn", "shuffled")
+# Start of the name of a model that only stands beside others, as the same information in another form.
+CONTROL_PREFIX = "control_"
 
 
 class Predicted(StrEnum):

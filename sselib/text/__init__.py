@@ -1,0 +1,1 @@
+"""Language models on short texts: prompts, answers, encoders, causal models, controls, memory."""

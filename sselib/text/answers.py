@@ -1,0 +1,69 @@
+"""Answers: a number from the text that a language model writes, or the reason why there is none.
+
+An answer counts if its first line is one plain number in the range of log10(S/cm). Nothing is guessed: a
+model that writes "about -4" or a conductivity with its unit has not answered as asked.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sselib.conductivity import LOG10_SIGMA_MAX, LOG10_SIGMA_MIN
+
+_MINUS = str.maketrans(dict.fromkeys("−–‐‑‒﹣－", "-"))
+_PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)")
+_SCIENTIFIC = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+.*|.*\b10\s*\^\s*[({]?-?\d.*|.*\bS\s*/?\s*cm.*")
+REASONS: dict[str, str] = {
+    "empty": "no text before the end",
+    "conductivity": "a conductivity or a unit instead of its logarithm",
+    "no number": "no number at all",
+    "more than a number": "text beside the number",
+    "out of range": f"not between {LOG10_SIGMA_MIN:g} and {LOG10_SIGMA_MAX:g}",
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """``value`` in log10(S/cm), NaN where ``reason`` (a key of `REASONS`) is not empty."""
+
+    text: str
+    value: float
+    reason: str
+
+
+def parse_answer(text: str) -> Answer:
+    """Read a model's answer; every kind of minus sign is accepted, blanks around the number too."""
+    first = text.strip().split("\n")[0].strip().translate(_MINUS)
+    reason, value = _judge(first)
+    return Answer(text=text, value=value, reason=reason)
+
+
+def _judge(line: str) -> tuple[str, float]:
+    nothing = float("nan")
+    if not line:
+        return "empty", nothing
+    if _SCIENTIFIC.fullmatch(line):
+        return "conductivity", nothing
+    if not re.search(r"\d", line):
+        return "no number", nothing
+    if not _PLAIN.fullmatch(line):
+        return "more than a number", nothing
+    value = float(line)
+    inside = LOG10_SIGMA_MIN <= value <= LOG10_SIGMA_MAX
+    return ("", value) if inside else ("out of range", nothing)
+
+
+def format_answer(value: float, *, decimals: int) -> str:
+    """Return the text that a model is trained to write for log10(S/cm), for example "-3.210"."""
+    return f"{round(float(value), decimals) + 0.0:.{decimals}f}"
+
+
+def copied(predicted: Sequence[float], train_labels: Sequence[float], *, decimals: int = 3) -> np.ndarray:
+    """Return for each prediction whether it equals a training label at that many decimals, shape (n,).
+
+    Kim et al. (text above their Table 9) saw such copies for materials close to training rows.
+    """
+    labels = np.unique(np.round(np.asarray(train_labels, float), decimals))
+    return np.isin(np.round(np.asarray(predicted, float), decimals), labels)

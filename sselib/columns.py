@@ -122,6 +122,8 @@ class ClassPrediction(StrEnum):
 CONTROLS: tuple[str, ...] = ("mean", "median", "1nn", "shuffled")
 # Start of the name of a model that only stands beside others, as the same information in another form.
 CONTROL_PREFIX = "control_"
+# Name of the control that chooses the best of as many random scores as a model had settings to choose from.
+SELECTION_CONTROL = "random"
 
 
 class Predicted(StrEnum):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from sselib.columns import CONTROLS
+from sselib.columns import CONTROL_PREFIX, CONTROLS, SELECTION_CONTROL
 from sselib.errors import SchemaError
 from sselib.paths import project_root
 
@@ -130,13 +130,19 @@ def headlines(metrics: pd.DataFrame) -> list[Headline]:
 
 def _chosen(metrics: pd.DataFrame) -> tuple[str, str] | None:
     """Return (model, features) of one notebook by the rule, None if no grouped protocol was scored."""
-    scored = metrics[~metrics["model"].isin(CONTROLS) & metrics["metric"].isin([m for m, _ in RULE])]
+    scored = _without_controls(metrics)
+    scored = scored[scored["metric"].isin([m for m, _ in RULE])]
     for protocol in CHOSEN_UNDER:
         block = scored[(scored["protocol"] == protocol) & scored["dataset"].eq(_first(scored["dataset"]))]
         if block["value"].notna().any():
             best = _best(block)
             return best["model"], best["features"]
     return None
+
+
+def _without_controls(records: pd.DataFrame) -> pd.DataFrame:
+    names = records["model"].astype(str)
+    return records[~names.isin([*CONTROLS, SELECTION_CONTROL]) & ~names.str.startswith(CONTROL_PREFIX)]
 
 
 def _first(values: pd.Series) -> object:
@@ -163,7 +169,7 @@ def _headline(
     chosen: tuple[str, str] | None,
 ) -> Headline | None:
     """Return the row of one block, or None if it holds no model judged by a metric of the rule."""
-    models = block[~block["model"].isin(CONTROLS)]
+    models = _without_controls(block)
     judged = models[models["metric"].isin([m for m, _ in RULE])].dropna(subset="value")
     if judged.empty:
         return None

@@ -135,7 +135,8 @@ def embeddings(states: States) -> np.ndarray:
 def head() -> BaseEstimator:
     """Return the head on frozen embeddings: support vector regression on standardised values.
 
-    Its two settings were chosen once on rows that are not part of OBELiX.
+    C and epsilon were set without a search. Frozen layers, wording and head were compared on rows outside
+    OBELiX and then on OBELiX itself, so the choice is not blind.
     """
     return make_pipeline(StandardScaler(), SVR(C=5.0, epsilon=0.1))
 

@@ -5,6 +5,7 @@ was killed goes on from its database as if nothing had happened.
 """
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -320,7 +321,18 @@ def _relax_all(
     if n_jobs == 1 or len(tasks) < 2:
         yield from (_relaxed(*task) for task in tasks)
     else:
-        yield from Parallel(n_jobs=n_jobs, return_as="generator")(delayed(_relaxed)(*t) for t in tasks)
+        yield from _relaxed_in_parallel(tasks, n_jobs)
+
+
+def _relaxed_in_parallel(tasks: Sequence[tuple], n_jobs: int) -> Iterator[Candidate]:
+    """Yield the results in order; joblib's warning is kept back when a search ends before its last task."""
+    results = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(_relaxed)(*t) for t in tasks)
+    try:
+        yield from results
+    finally:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*tasks have been successfully executed")
+            results.close()
 
 
 def _relaxed(plan: Plan, settings: SearchSettings, steps: int, offset: int) -> Candidate:

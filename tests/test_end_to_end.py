@@ -20,16 +20,9 @@ RANDOM, GROUPED = {"random_stratified", "kfold5"}, {"group_doi", "group_chemsys"
 CONTROLS = {"mean", "1nn", "shuffled"}
 TOLERANCE = 1e-6
 MAX_PAGE_BYTES = 15e6
-PAGES = [
-    "01_curation",
-    "02_structure_generation",
-    "03_features",
-    "04_gbr_shap",
-    "05_llm_prompt_ablation",
-    "06_atomsets_loco",
-    "07_screening",
-    "index",
-]
+# 02 reads no public data, and 05 costs minutes on them; both run on the embedded set under nbval.
+NOTEBOOKS = ["01", "03", "04", "06", "07"]
+PAGES = ["01_curation", "03_features", "04_gbr_shap", "06_atomsets_loco", "07_screening", "index"]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +37,18 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _sse(root: Path, *more: str) -> subprocess.CompletedProcess:
     sources = "01.sources=[obelix, liion, reference]"
-    command = [sys.executable, "-m", "sselib", "run", "--profile", "smoke", "--out", str(root), "--no-png"]
+    command = [
+        sys.executable,
+        "-m",
+        "sselib",
+        "run",
+        *NOTEBOOKS,
+        "--profile",
+        "smoke",
+        "--out",
+        str(root),
+        "--no-png",
+    ]
     return subprocess.run([*command, "-p", sources, *more], capture_output=True, text=True, timeout=900)
 
 

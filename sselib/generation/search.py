@@ -328,10 +328,11 @@ def _relaxed_in_parallel(tasks: Sequence[tuple], n_jobs: int) -> Iterator[Candid
     """Yield the results in order; joblib's warning is kept back when a search ends before its last task."""
     results = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(_relaxed)(*t) for t in tasks)
     try:
-        yield from results
+        for result in results:  # noqa: UP028  `yield from` would close them before the filter is set
+            yield result
     finally:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*tasks have been successfully executed")
+            warnings.filterwarnings("ignore", message=".*tasks (have been|which were)", category=UserWarning)
             results.close()
 
 

@@ -7,7 +7,7 @@ or scored keeps its row, with a note and without scores. See docs/predict.md for
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -279,7 +279,7 @@ def load_scorer(
     space = training_space(conductivity.training)
     say(f"in_domain: all elements in training, nearest composition within {space.threshold_l1:.3f} (L1)")
     scorer = Scorer(conductivity, superionic, space, structures, confidence, {})
-    return Scorer(**{**vars(scorer), "basis": _tried(scorer, run)})
+    return replace(scorer, basis=_tried(scorer, run))
 
 
 def _load_conductivity(run: Path, *, structures: bool, say: Callable[[str], None]) -> ConductivityModel:

@@ -192,32 +192,32 @@ def family_bars(errors: pd.DataFrame, *, protocols: Sequence[str]) -> go.Figure:
 
     ``errors`` is `sselib.evaluation.family_errors` of one model and one kind of family.
     """
-    rows = errors[errors["protocol"].isin(protocols)]
+    figure = _bars_by_family(errors, protocols=protocols, value="mae_bound", title="Error by family")
+    for bar in figure.data:
+        bar.update(text=[f"n = {n:.0f}" for n in bar.customdata[:, 0]], textposition="outside")
+    figure.update_traces(
+        textfont_size=10,
+        cliponaxis=False,
+        hovertemplate="%{y}: %{x:.2f}, n = %{customdata[0]}<extra></extra>",
+    )
+    return figure.update_xaxes(title=f"mean absolute error, {LOG_UNITS}")
+
+
+def _bars_by_family(table: pd.DataFrame, *, protocols: Sequence[str], value: str, title: str) -> go.Figure:
+    """Draw a bar per family and protocol; the bars' data are n and, where the table has it, width."""
+    rows = table[table["protocol"].isin(protocols)]
     order = rows.groupby("family")["n"].max().sort_values().index
+    extra = [c for c in ("n", "width") if c in rows]
     figure = go.Figure()
     for k, protocol in enumerate(protocols):
         part = rows[rows["protocol"] == protocol].set_index("family").reindex(order).dropna(subset="n")
-        figure.add_trace(
-            go.Bar(
-                y=part.index,
-                x=part["mae_bound"],
-                orientation="h",
-                name=_flat(protocol),
-                marker_color=PALETTE[k],
-                customdata=part["n"],
-                text=[f"n = {n:.0f}" for n in part["n"]],
-                textposition="outside",
-                textfont_size=10,
-                cliponaxis=False,
-                hovertemplate="%{y}: %{x:.2f}, n = %{customdata}<extra></extra>",
-            )
-        )
-    figure.update_xaxes(title=f"mean absolute error, {LOG_UNITS}")
+        bar = go.Bar(y=part.index, x=part[value], orientation="h", name=_flat(protocol))
+        figure.add_trace(bar.update(marker_color=PALETTE[k], customdata=part[extra].to_numpy()))
     figure.update_yaxes(categoryorder="array", categoryarray=list(order), showgrid=False)
     return figure.update_layout(
-        height=140 + 14 * len(order) * max(1, len(protocols)),
+        height=150 + 15 * len(order) * max(1, len(protocols)),
         barmode="group",
-        title="Error by family",
+        title=title,
         legend={"traceorder": "reversed"},
     )
 
@@ -371,32 +371,14 @@ def coverage_bars(coverage: pd.DataFrame, *, protocols: Sequence[str], nominal: 
 
     ``coverage`` is `sselib.evaluation.coverage_by_family`; a line marks the ``nominal`` share.
     """
-    rows = coverage[coverage["protocol"].isin(protocols) & (coverage["n"] >= 5)]
-    order = rows.groupby("family")["n"].max().sort_values().index
-    figure = go.Figure()
-    for k, protocol in enumerate(protocols):
-        part = rows[rows["protocol"] == protocol].set_index("family").reindex(order).dropna(subset="n")
-        figure.add_trace(
-            go.Bar(
-                y=part.index,
-                x=100 * part["coverage"],
-                orientation="h",
-                name=_flat(protocol),
-                marker_color=PALETTE[k],
-                customdata=np.column_stack([part["n"], part["width"]]),
-                hovertemplate="%{y}: %{x:.0f} %, n = %{customdata[0]:.0f}, mean width "
-                "%{customdata[1]:.1f} log units<extra></extra>",
-            )
-        )
-    figure.add_vline(100 * nominal, line_dash="dot", line_color="#444")
-    figure.update_xaxes(title="labels inside their interval, %", range=[0, 103])
-    figure.update_yaxes(categoryorder="array", categoryarray=list(order), showgrid=False)
-    return figure.update_layout(
-        height=160 + 16 * len(order) * max(1, len(protocols)),
-        barmode="group",
-        title="Do the intervals hold?",
-        legend={"traceorder": "reversed"},
+    rows = coverage[coverage["n"] >= 5].assign(percent=100 * coverage["coverage"])
+    figure = _bars_by_family(rows, protocols=protocols, value="percent", title="Do the intervals hold?")
+    figure.update_traces(
+        hovertemplate="%{y}: %{x:.0f} %, n = %{customdata[0]:.0f}, mean width "
+        "%{customdata[1]:.1f} log units<extra></extra>"
     )
+    figure.add_vline(100 * nominal, line_dash="dot", line_color="#444")
+    return figure.update_xaxes(title="labels inside their interval, %", range=[0, 103])
 
 
 def learning_curves(curve: pd.DataFrame, *, noise: float) -> go.Figure:

@@ -14,17 +14,16 @@ import pandas as pd
 import shap
 import sklearn
 from pymatgen.core import Structure
-from sklearn.base import BaseEstimator
 
 from sselib.columns import Curated, Entry
 from sselib.composition import parse_formula
-from sselib.conformal import Calibration, calibrate, suggested_families
 from sselib.errors import DataError, FormulaError, ParameterError, RunError
 from sselib.features.formula import formula_features
 from sselib.features.structure import STRUCTURE_COLUMNS, structure_features
-from sselib.gaussian_process import CompositionGP
-from sselib.models import DEFAULT_OPTIONS, ModelOptions, make_model
+from sselib.models import DEFAULT_OPTIONS, ModelOptions
+from sselib.routed import RoutedModel
 from sselib.runfolder import write_whole
+from sselib.splits import row_groups
 
 INPUTS: tuple[str, ...] = ("formula", "structure")
 NOTEBOOK = "04_gbr_shap"
@@ -44,9 +43,7 @@ class ConductivityModel:
     name: str
     inputs: str
     training: pd.DataFrame
-    process: CompositionGP
-    forest: BaseEstimator
-    calibration: Calibration
+    estimator: RoutedModel
     background: np.ndarray  # features of a few training rows, shape (b, f)
     fallback: "ConductivityModel | None" = None
 
@@ -74,7 +71,7 @@ class ConductivityModel:
             for start in range(0, len(rows), _CHUNK):
                 chunk = rows[start : start + _CHUNK]
                 X = model._features([formulas[k] for k in chunk], [known[k] for k in chunk])
-                table.iloc[chunk] = model._predicted(X, confidence)
+                table.iloc[chunk] = model.estimator.predict_with_interval(X, confidence=confidence)
         return table
 
     def _shared_out(
@@ -90,15 +87,6 @@ class ConductivityModel:
         """Return what the members read, shape (m, features)."""
         X = formula_features(formulas).to_numpy(float)
         return np.hstack([X, structure_features(structures)]) if self.inputs == "structure" else X
-
-    def _predicted(self, X: np.ndarray, confidence: float) -> np.ndarray:
-        """Return mean and both ends of the interval, shape (m, 3), log10(S/cm)."""
-        of_process, spread = self.process.predict(X, return_spread=True)
-        y = (of_process + self.forest.predict(X)) / 2
-        ends = self.calibration.interval(
-            y, spread=spread, families=suggested_families(X), confidence=confidence
-        )
-        return np.column_stack([y, *ends])
 
     def explain(self, formulas: Sequence[str]) -> pd.DataFrame:
         """Return what each feature adds to the prediction, log10(S/cm), one row per formula.
@@ -117,14 +105,10 @@ class ConductivityModel:
             return table
         X = formula_features([formulas[k] for k in usable]).to_numpy(float)
         masker = shap.maskers.Independent(self.background, max_samples=_BACKGROUND)
-        explainer = shap.explainers.Permutation(self._mean, masker, seed=0)
+        explainer = shap.explainers.Permutation(self.estimator.predict, masker, seed=0)
         parts = explainer(X, max_evals=2 * X.shape[1] + 1, silent=True)
         table.iloc[usable] = np.column_stack([parts.base_values, parts.values])  # noqa: PD011
         return table
-
-    def _mean(self, X: np.ndarray) -> np.ndarray:
-        """Return the mean of both members for features X (m, f), shape (m,)."""
-        return (self.process.predict(X) + self.forest.predict(X)) / 2
 
 
 def _has_lithium(formula: str) -> bool:
@@ -137,13 +121,14 @@ def _has_lithium(formula: str) -> bool:
 def train_conductivity_model(
     table: pd.DataFrame, *, options: ModelOptions = DEFAULT_OPTIONS, seed: int = 0
 ) -> ConductivityModel:
-    """Train on every row of a curated table: the mean of a Gaussian process and of extra trees.
+    """Train on every row of a curated table: Gaussian process and forests, see `sselib.routed`.
 
-    Upper bounds train at their value. Intervals are calibrated on the held-out errors of the process; the
-    mean errs a little less, so that they are a little wide. ``options`` sizes the forest.
+    Upper bounds train at their value. Intervals inside the known families are calibrated on the held-out
+    errors of the process; the mean with the forest errs a little less, so that they are a little wide.
+    ``options`` sizes the forests.
     """
     X = formula_features(list(table[Entry.COMPOSITION])).to_numpy(float)
-    return _trained(table, X, name="blend/formula", inputs="formula", options=options, seed=seed)
+    return _trained(table, X, name="routed/formula", inputs="formula", options=options, seed=seed)
 
 
 def train_structure_model(
@@ -162,7 +147,7 @@ def train_structure_model(
     """
     own = features.set_index("id").loc[table[Entry.ID], list(STRUCTURE_COLUMNS)].to_numpy(float)
     X = np.hstack([formula_features(list(table[Entry.COMPOSITION])).to_numpy(float), own])
-    name = "blend/formula_environment"
+    name = "routed/formula_environment"
     model = _trained(table, X, name=name, inputs="structure", options=options, seed=seed)
     return replace(model, fallback=fallback)
 
@@ -171,16 +156,17 @@ def _trained(
     table: pd.DataFrame, X: np.ndarray, *, name: str, inputs: str, options: ModelOptions, seed: int
 ) -> ConductivityModel:
     """Fit and calibrate the members on features X (n, f)."""
-    y = table[Entry.LOG10_SIGMA].to_numpy(float)
-    process = CompositionGP().fit(X, y)
     chosen = np.random.default_rng(seed).choice(len(X), size=min(_BACKGROUND, len(X)), replace=False)
     return ConductivityModel(
         name=name,
         inputs=inputs,
         training=table[TRAINING_COLUMNS].reset_index(drop=True),
-        process=process,
-        forest=make_model("extra_trees", options=options, seed=seed).fit(X, y),
-        calibration=calibrate(process, X, y, exact=~table[Entry.CENSORED].to_numpy(bool)),
+        estimator=RoutedModel(n_trees=options.n_trees, random_state=seed).fit(
+            X,
+            table[Entry.LOG10_SIGMA].to_numpy(float),
+            families=row_groups("group_family", table).to_numpy(),
+            censored=table[Entry.CENSORED].to_numpy(bool),
+        ),
         background=X[chosen],
     )
 

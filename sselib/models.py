@@ -23,6 +23,7 @@ from sselib.errors import DataError, ParameterError, nearest
 from sselib.features.description import Group
 from sselib.features.structure import STRUCTURE_COLUMNS
 from sselib.gaussian_process import CompositionGP
+from sselib.routed import RoutedModel
 
 # Kim et al., Table 1: the outcome of their Bayesian search on 399 rows.
 KIM_TABLE_1: Mapping[str, float] = {
@@ -44,6 +45,7 @@ MODELS: tuple[str, ...] = (
     "xgb_aft",
     "extra_trees",
     "gp",
+    "routed",
     "mean",
     "median",
     "1nn",
@@ -132,8 +134,9 @@ def make_model(
     boosting round instead of eight (an eighth of the time), ``xgb_tuned`` those in ``options.tuned``;
     XGBoost learns a default direction for missing values. ``extra_trees`` fills them with the training
     median and adds a flag. ``xgb_aft`` is ``xgb_single`` with bounds in its likelihood, ``gp`` a Gaussian
-    process on compositions; it needs a feature set that begins with mole fractions ("formula",
-    "formula_structure"). ``mean``, ``median``, ``1nn`` and ``shuffled`` are the controls; the last is
+    process on compositions, ``routed`` the mean of it and a forest inside the known families and a coarser
+    forest outside; both need a feature set that begins with mole fractions ("formula" and those that begin
+    with it). ``mean``, ``median``, ``1nn`` and ``shuffled`` are the controls; the last is
     ``xgb_single`` trained on permuted labels. Raises `ParameterError` for another name.
     """
     if name in ("mean", "median"):
@@ -144,6 +147,8 @@ def make_model(
         return ShuffledLabels(make_model("xgb_single", options=options, seed=seed), random_state=seed)
     if name == "gp":
         return CompositionGP()
+    if name == "routed":
+        return RoutedModel(n_trees=options.n_trees, random_state=seed)
     if name == "xgb_aft":
         settings = {**KIM_TABLE_1, "num_parallel_tree": 1, "max_bin": options.max_bin}
         return BoundedBooster(settings=settings, random_state=seed)

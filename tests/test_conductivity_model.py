@@ -17,6 +17,7 @@ from sselib.conductivity_model import (
     train_structure_model,
 )
 from sselib.errors import ParameterError, RunError
+from sselib.families import family_from_composition
 from sselib.features.structure import STRUCTURE_COLUMNS
 from sselib.models import ModelOptions
 
@@ -34,7 +35,7 @@ def labelled() -> pd.DataFrame:
             Entry.LOG10_SIGMA: -9 + 6 * share + rng.normal(0, 0.1, 120),
             Entry.CENSORED: np.arange(120) % 10 == 0,
             Entry.TEMPERATURE_C: 25.0,
-            Curated.FAMILY: [f"family {cations[k % 6]}" for k in range(120)],
+            Curated.FAMILY: [str(family_from_composition(f)) for f in formulas],
             Curated.CHEMICAL_SYSTEM: [chemical_system(f) for f in formulas],
             Curated.DUPLICATE_GROUP: np.arange(120),
             Curated.N_MEASUREMENTS: 1,

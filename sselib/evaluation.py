@@ -394,6 +394,12 @@ def _frame(
     )
 
 
+def as_predictions(table: pd.DataFrame, split: Split, y_pred: np.ndarray) -> pd.DataFrame:
+    """Return predictions of a split's test rows with the columns of `Prediction` that follow from them."""
+    missing = np.full(len(split.test), np.nan)
+    return _frame(table, split, y_pred, missing, missing).assign(**{P.P_SUPERIONIC: np.nan})
+
+
 def kim_category(compositions: Sequence[str]) -> list[str]:
     """Return the four categories of Kim et al.'s Table 8, from composition alone.
 

@@ -20,7 +20,6 @@ from sselib.censored import BoundedBooster
 from sselib.columns import CONTROLS as CONTROLS
 from sselib.composition import l1_distances
 from sselib.errors import DataError, ParameterError, nearest
-from sselib.features.description import Group
 from sselib.features.structure import STRUCTURE_COLUMNS
 from sselib.gaussian_process import CompositionGP
 from sselib.routed import RoutedModel
@@ -55,7 +54,10 @@ MODELS: tuple[str, ...] = (
 CONTROL_FEATURES: Mapping[str, str] = {"mean": "none", "median": "none", "1nn": "composition"}
 
 _FEATURE_SETS: Mapping[str, tuple[tuple[str, ...], bool]] = {  # groups (empty: all), only Kim's own
-    "all": (tuple(g for g in Group if g not in (Group.FORMULA, Group.ENVIRONMENT)), False),
+    "all": (
+        ("stoichiometric", "elemental", "geometric", "pores", "lattice_invariant", "disorder", "symmetry"),
+        False,
+    ),
     "stoichiometric": (("stoichiometric", "elemental"), False),
     "geometric": (("geometric", "pores", "lattice_invariant", "disorder", "symmetry"), False),
     "kim_all": ((), True),
@@ -68,6 +70,9 @@ _FEATURE_SETS: Mapping[str, tuple[tuple[str, ...], bool]] = {  # groups (empty: 
         False,
     ),
     "formula_environment": (("formula",), False),  # with STRUCTURE_COLUMNS
+    "formula_environment_embedding": (("formula", "structure_embedding"), False),  # likewise
+    "formula_embedding": (("formula", "embedding"), False),
+    "formula_kind": (("formula", "measurement"), False),
 }
 FEATURE_SETS: tuple[str, ...] = tuple(name for name in _FEATURE_SETS if name != "composition")
 
@@ -190,6 +195,8 @@ def feature_columns(groups: pd.DataFrame, name: str) -> list[str]:
     ``formula`` the fixed columns of `sselib.features.formula`, ``formula_structure`` these with elemental
     statistics, cell, disorder and symmetry, without pores; ``formula_environment`` the formula's with
     those of `sselib.features.structure`, which the model that reads structures computes itself;
+    ``formula_embedding``, ``formula_environment_embedding`` and ``formula_kind`` add what
+    `sselib.ingredients` names;
     ``kim_...`` are exactly Kim et al.'s: element fractions; a, b, c, density and probe-occupiable volume.
     ``composition`` is the element fractions alone (for the 1-nearest-neighbour look-up), ``none`` is none.
     """
@@ -202,7 +209,7 @@ def feature_columns(groups: pd.DataFrame, name: str) -> list[str]:
         )
     kinds, only_kim = _FEATURE_SETS[name]
     wanted = groups["group"].isin(kinds) if kinds else pd.Series(True, index=groups.index)
-    if name == "formula_environment":
+    if name.startswith("formula_environment"):
         wanted = wanted | groups["feature"].isin(STRUCTURE_COLUMNS)
     if only_kim:
         wanted = wanted & groups["kim"].astype(bool)

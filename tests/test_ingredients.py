@@ -1,0 +1,81 @@
+"""Ingredients of the ablation: columns, and rows that must not leak into a split."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sselib.columns import Curated, Entry
+from sselib.composition import canonical, chemical_system
+from sselib.evaluation import Case, Settings
+from sselib.ingredients import (
+    composition_embedding,
+    evaluate_with_temperatures,
+    with_conductivity_kind,
+    with_element_embedding,
+)
+from sselib.models import ModelOptions, feature_columns
+
+
+def table(n: int = 60) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    cations = ["Zr", "Ti", "P", "Ge", "Al", "Si"]
+    formulas = [f"Li3{cations[k % 6]}S{x:.3f}O{4 - x:.3f}" for k, x in enumerate(rng.uniform(0.1, 3.9, n))]
+    return pd.DataFrame(
+        {
+            Entry.ID: [f"m:{k}" for k in range(n)],
+            Entry.COMPOSITION: [canonical(f) for f in formulas],
+            Entry.LOG10_SIGMA: rng.normal(-6, 1, n),
+            Entry.CENSORED: False,
+            Entry.CONDUCTIVITY_KIND: ["bulk", "total", None] * (n // 3),
+            Curated.FAMILY: "sulfide_other",
+            Curated.CHEMICAL_SYSTEM: [chemical_system(f) for f in formulas],
+        }
+    )
+
+
+def test_flags_of_bulk_and_total() -> None:
+    rows = table(6)
+    features, groups = with_conductivity_kind(
+        pd.DataFrame({"id": rows[Entry.ID]}), pd.DataFrame(columns=["feature", "group", "kim"]), rows
+    )
+    assert features[["measured_bulk", "measured_total"]].to_numpy().tolist() == [[1, 0], [0, 1], [0, 0]] * 2
+    assert groups["group"].tolist() == ["measurement"] * 2
+
+
+def test_rows_of_another_temperature_train_unless_they_belong_to_the_test_rows() -> None:
+    rows = table()
+    settings = Settings(options=ModelOptions(n_trees=10))
+    case = Case("made-up", "extra_trees", "formula", "group_chemsys")
+    new = pd.DataFrame(
+        {
+            Entry.ID: ["x"],
+            Entry.COMPOSITION: [canonical("Li3YCl6")],
+            Entry.DOI: [None],
+            Curated.FAMILY: ["halide"],
+            Entry.LOG10_SIGMA: [-3.0],
+        }
+    )
+    without = evaluate_with_temperatures(rows, new.iloc[:0], case=case, settings=settings)
+    far = evaluate_with_temperatures(rows, new, case=case, settings=settings)
+    assert without[["id", "y_true"]].equals(far[["id", "y_true"]])
+    assert (without["y_pred"] != far["y_pred"]).any()
+    own = new.assign(**{Entry.COMPOSITION: rows[Entry.COMPOSITION][:1], Entry.LOG10_SIGMA: 5.0})
+    leaked = evaluate_with_temperatures(rows, own, case=case, settings=settings)
+    same = rows[Curated.CHEMICAL_SYSTEM] == rows[Curated.CHEMICAL_SYSTEM][0]
+    of_system = leaked["id"].isin(rows.loc[same, Entry.ID]).to_numpy()
+    assert np.array_equal(leaked["y_pred"][of_system], without["y_pred"][of_system])
+
+
+@pytest.mark.mirror
+def test_embedding_of_a_composition_is_that_of_its_framework(mirror: object) -> None:
+    found = composition_embedding(["Li3PS4", "P2Li6S8", "Li2S", "Li4S"])
+    assert found.shape == (4, 32)
+    assert np.allclose(found[0], found[1])
+    assert np.allclose(found[2], found[3])
+    assert np.allclose(found[2, 16:], 0, atol=1e-3)  # sulfur alone has no spread
+    rows = table(6)
+    empty = pd.DataFrame(columns=["feature", "group", "kim"])
+    features, groups = with_element_embedding(pd.DataFrame({"id": rows[Entry.ID]}), empty, rows)
+    formula = pd.DataFrame({"feature": ["mole_fraction_Li"], "group": ["formula"], "kim": [False]})
+    assert len(feature_columns(pd.concat([formula, groups]), "formula_embedding")) == 33
+    assert features.notna().all(axis=None)

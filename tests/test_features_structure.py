@@ -76,6 +76,13 @@ def test_surroundings_of_rock_salt_and_antifluorite() -> None:
     )  # middle of the edge of two tetrahedra
 
 
+def test_a_relaxation_in_p1_leaves_the_symmetry() -> None:
+    moved = rock_salt()
+    moved.perturb(0.02)
+    names = ["crystal_system_rank", "point_group_order"]
+    assert one(rock_salt())[names].tolist() == one(moved)[names].tolist() == [7, 48]
+
+
 def test_a_stretched_cell_has_wider_ways() -> None:
     names = ["hop_width_angstrom", "li_anion_distance_angstrom", "volume_per_atom_angstrom3"]
     assert (one(rock_salt(5.3))[names] > one(rock_salt(5.1))[names]).all()

@@ -8,12 +8,16 @@ from sselib.columns import Curated, Entry
 from sselib.composition import canonical, chemical_system
 from sselib.evaluation import Case, Settings
 from sselib.ingredients import (
+    STEPS,
+    TEMPERATURES,
+    ablation,
     composition_embedding,
     evaluate_with_temperatures,
+    temperature_twins,
     with_conductivity_kind,
     with_element_embedding,
 )
-from sselib.models import ModelOptions, feature_columns
+from sselib.models import MODELS, ModelOptions, feature_columns
 
 
 def table(n: int = 60) -> pd.DataFrame:
@@ -64,6 +68,33 @@ def test_rows_of_another_temperature_train_unless_they_belong_to_the_test_rows()
     same = rows[Curated.CHEMICAL_SYSTEM] == rows[Curated.CHEMICAL_SYSTEM][0]
     of_system = leaked["id"].isin(rows.loc[same, Entry.ID]).to_numpy()
     assert np.array_equal(leaked["y_pred"][of_system], without["y_pred"][of_system])
+
+
+def test_no_model_reads_no_source() -> None:
+    found = temperature_twins(
+        table(6), table(6), dataset="made-up", models=[], protocols=["kfold5"], settings=Settings()
+    )
+    assert found.empty
+
+
+def test_steps_name_models_and_feature_sets_that_exist() -> None:
+    groups = pd.DataFrame({"feature": ["a"], "group": ["formula"], "kim": [True]})
+    for name in {n for with_it, without_it, _ in STEPS for n in (with_it, without_it)}:
+        model, features = name.split("/")
+        assert model in (*MODELS, "blend")
+        assert features == TEMPERATURES or feature_columns(groups, features) == ["a"]
+
+
+def test_ablation_lists_each_step_that_was_run_with_its_interval() -> None:
+    def record(name: str, against: str) -> dict[str, object]:
+        metric = f"delta_mae_bound_vs_{against}"
+        return {"name": name, "metric": metric, "protocol": "group_doi", "value": -0.1, "ci_low": -0.2,
+                "ci_high": 0.0, "n": 9}  # fmt: skip
+
+    found = ablation(pd.DataFrame([record("gp/formula", "xgb_single/formula"), record("gp/formula", "mean")]))
+    assert len(found) == 1
+    assert found.loc[0, ["with_it", "without_it"]].tolist() == ["gp/formula", "xgb_single/formula"]
+    assert found.loc[0, "ingredient"] == "Gaussian process instead of boosting"
 
 
 @pytest.mark.mirror

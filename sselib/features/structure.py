@@ -1,8 +1,8 @@
 """Features of a structure that cost some milliseconds, for the conductivity model that reads structures.
 
 They change neither with the choice of cell (axis order, supercell, origin) nor with the symmetry that a
-file states: a structure relaxed in P1 gives what it gives in its space group. Occupancies count: a site
-filled by half counts half. Missing (NaN) where there is no structure, no mobile ion or no neighbour.
+file states: symmetry is found anew, with a tolerance that forgives a relaxation in P1. Occupancies count: a
+site filled by half counts half. Missing (NaN) where there is no structure, no mobile ion or no neighbour.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from pymatgen.core import Structure
 from pymatgen.optimization.neighbors import find_points_in_spheres
+from pymatgen.symmetry.analyzer import SpacegroupAnalyzer, SymmetryUndeterminedError
 
 from sselib.columns import Entry, StructureTable
 from sselib.composition import MODIFIED_PETTIFOR_ORDER
@@ -20,12 +21,15 @@ from sselib.features.description import Feature, Group
 from sselib.features.lattice import Cell, geometric_features, invariant_features
 from sselib.features.occupancy import DISORDER_FEATURES, disorder_features
 from sselib.features.stoichiometry import is_anion
+from sselib.features.symmetry import symmetry_features
 from sselib.structures import structure_from_json
 
 HOP_ANGSTROM = (1.0, 4.0)  # distances of two mobile-ion sites between which an ion may hop
 SHELL_ANGSTROM = 0.6  # an anion at most this much farther than the nearest is of the first shell
 REACH_ANGSTROM = 4.0  # how far from a site, or from the middle of a hop, neighbours are looked for
 _FILLED = 0.5  # occupancy from which on a site stands in the way of a hop
+_SYMPREC_ANGSTROM = 0.1  # positions that differ by less are equivalent
+_SYMMETRY = ("crystal_system_rank", "point_group_order")
 _CELL = ("density_g_cm3", "volume_per_atom_angstrom3", "volume_per_li_angstrom3", "packing_fraction")
 
 ENVIRONMENT_FEATURES: tuple[Feature, ...] = tuple(
@@ -42,7 +46,12 @@ ENVIRONMENT_FEATURES: tuple[Feature, ...] = tuple(
     )
 )
 _ENVIRONMENT = tuple(f.name for f in ENVIRONMENT_FEATURES)
-STRUCTURE_COLUMNS: tuple[str, ...] = (*_CELL, *(f.name for f in DISORDER_FEATURES), *_ENVIRONMENT)
+STRUCTURE_COLUMNS: tuple[str, ...] = (
+    *_CELL,
+    *_SYMMETRY,
+    *(f.name for f in DISORDER_FEATURES),
+    *_ENVIRONMENT,
+)
 
 
 @dataclass(frozen=True)
@@ -89,10 +98,19 @@ def _features(structure: Structure, mobile_ion: str) -> dict[str, float]:
         raise DataError("the structure has no sites: expected at least one atom")
     cell = Cell(structure.lattice, structure.lattice, structure.composition.element_composition)
     known = geometric_features(cell, mobile_ion=mobile_ion) | invariant_features(cell)
-    known |= disorder_features(structure, mobile_ion=mobile_ion)
+    known |= disorder_features(structure, mobile_ion=mobile_ion) | _symmetry(structure)
     return {name: known.get(name, np.nan) for name in STRUCTURE_COLUMNS} | _environment(
         _sites(structure, mobile_ion)
     )
+
+
+def _symmetry(structure: Structure) -> dict[str, float]:
+    """Return the features of the space group, none where spglib finds none."""
+    try:
+        analyzer = SpacegroupAnalyzer(structure, symprec=_SYMPREC_ANGSTROM)
+        return symmetry_features(analyzer.get_space_group_number())
+    except SymmetryUndeterminedError:
+        return {}
 
 
 def _sites(structure: Structure, mobile_ion: str) -> _Sites:

@@ -5,6 +5,7 @@ measured, and rows measured at other temperatures. Each is a feature set, or a t
 on the same rows as the model without it.
 """
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,12 +32,15 @@ from sselib.routed import RoutedModel
 from sselib.site_features import pooled, site_sets
 from sselib.sources import liion
 from sselib.splits import SAME_COMPOSITION_L1, protocol_splits, row_groups
+from sselib.stacking import blend
 from sselib.structures import structure_from_json
 
 PARENT = "formation_energy"
 LAYER = "V1"
 KINDS: tuple[str, ...] = ("bulk", "total")
 TEMPERATURES = "formula_temperatures"  # feature set of the twin that trains on other temperatures too
+
+BLENDED = ("gp/formula", "extra_trees/formula")  # whose mean is "blend/formula"
 
 # Model with the ingredient, model without it, and what the ingredient is.
 STEPS: tuple[tuple[str, str, str], ...] = (
@@ -197,24 +201,34 @@ def all_features(
     return with_conductivity_kind(*found, table) if "formula_kind" in asked else found
 
 
-def temperature_twins(
+def fitted_names(names: Sequence[str]) -> list[str]:
+    """Return the names ("model/features") that `sselib.evaluation.plan` takes: all but the twins."""
+    return [name for name in names if not name.endswith(f"/{TEMPERATURES}")]
+
+
+def with_variants(
+    predictions: pd.DataFrame,
     main: pd.DataFrame,
     labelled: pd.DataFrame,
     *,
-    dataset: str,
-    models: Sequence[str],
+    names: Sequence[str],
     protocols: Sequence[str],
     settings: Settings,
 ) -> pd.DataFrame:
-    """Return `evaluate_with_temperatures` of ``models`` under ``protocols``, with LiIon's other temperatures.
+    """Return predictions with the mean of `BLENDED`, where both ran, and the twins that ``names`` ask for.
 
-    ``main`` are the rows judged, ``labelled`` all curated rows. Without models no row, and nothing is read.
+    A twin ("extra_trees/formula_temperatures") is `evaluate_with_temperatures` under ``protocols``, with the
+    rows of LiIon that have no label at room temperature; nothing is read where none is asked for. ``main``
+    are the rows judged (data set of the first prediction), ``labelled`` all curated rows.
     """
-    if not models:
-        return pd.DataFrame(columns=[str(c) for c in P])
-    extra = room_temperature_rows(liion.load().entries, labelled)
-    cases = [Case(dataset, model, "formula", protocol) for model in models for protocol in protocols]
-    found = [evaluate_with_temperatures(main, extra, case=case, settings=settings) for case in cases]
+    found, dataset = [predictions], str(predictions[P.DATASET].iloc[0])
+    if set(BLENDED) <= set(predictions[P.MODEL] + "/" + predictions[P.FEATURES]):
+        found.append(blend(predictions, members=BLENDED))
+    models = [name.partition("/")[0] for name in names if name not in fitted_names(names)]
+    extra = room_temperature_rows(liion.load().entries, labelled) if models else None
+    for model, protocol in itertools.product(models, protocols):
+        case = Case(dataset, model, "formula", protocol)
+        found.append(evaluate_with_temperatures(main, extra, case=case, settings=settings))
     return pd.concat(found, ignore_index=True)
 
 

@@ -13,9 +13,10 @@ from sselib.ingredients import (
     ablation,
     composition_embedding,
     evaluate_with_temperatures,
-    temperature_twins,
+    fitted_names,
     with_conductivity_kind,
     with_element_embedding,
+    with_variants,
 )
 from sselib.models import MODELS, ModelOptions, feature_columns
 
@@ -70,11 +71,30 @@ def test_rows_of_another_temperature_train_unless_they_belong_to_the_test_rows()
     assert np.array_equal(leaked["y_pred"][of_system], without["y_pred"][of_system])
 
 
-def test_no_model_reads_no_source() -> None:
-    found = temperature_twins(
-        table(6), table(6), dataset="made-up", models=[], protocols=["kfold5"], settings=Settings()
+def test_the_blend_is_made_where_both_members_ran_and_no_source_is_read_unasked() -> None:
+    rows = pd.DataFrame(
+        {
+            "id": ["a", "b"] * 2,
+            "dataset": "made-up",
+            "model": ["gp", "gp", "extra_trees", "extra_trees"],
+            "features": "formula",
+            "protocol": "kfold5",
+            "repeat": 0,
+            "fold": 0,
+            "y_true": -5.0,
+            "censored": False,
+            "y_pred": [-4.0, -5.0, -6.0, -7.0],
+            "lower": np.nan,
+            "upper": np.nan,
+            "p_superionic": np.nan,
+        }
     )
-    assert found.empty
+    asked = {"names": ["gp/formula"], "protocols": ["kfold5"], "settings": Settings()}
+    found = with_variants(rows, table(6), table(6), **asked)
+    assert found[found["model"] == "blend"]["y_pred"].tolist() == [-5.0, -6.0]
+    alone = with_variants(rows[:2], table(6), table(6), **asked)
+    assert len(alone) == 2
+    assert fitted_names(["gp/formula", f"gp/{TEMPERATURES}"]) == ["gp/formula"]
 
 
 def test_steps_name_models_and_feature_sets_that_exist() -> None:

@@ -1,11 +1,17 @@
 """The model with two routes: which rows go where, and what its intervals rest on."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
+from sklearn.model_selection import GroupKFold
 
+from sselib.columns import Entry
 from sselib.conformal import suggested_families
+from sselib.families import normalise_family
 from sselib.features.formula import formula_features
 from sselib.routed import RoutedModel
+from sselib.sources import obelix
 
 
 def garnets_and_halides() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -59,3 +65,26 @@ def test_a_bound_trains_and_does_not_calibrate() -> None:
     assert len(told.calibration_.far_errors) == 70
     assert len(untold.calibration_.far_errors) == 80
     assert np.array_equal(told.predict(X), untold.predict(X))
+
+
+@pytest.mark.slow
+@pytest.mark.mirror
+def test_intervals_hold_in_every_larger_family_that_was_left_out(mirror: object) -> None:
+    entries = obelix.load().entries
+    families = np.array(
+        [str(normalise_family(*pair)) for pair in zip(entries[Entry.FAMILY_RAW], entries[Entry.COMPOSITION])]
+    )
+    X = formula_features(list(entries[Entry.COMPOSITION])).to_numpy(float)
+    y, censored = entries[Entry.LOG10_SIGMA].to_numpy(float), entries[Entry.CENSORED].to_numpy(bool)
+    inside = np.zeros(len(y), bool)
+    for train, test in GroupKFold(5).split(X, groups=families):
+        model = RoutedModel(n_trees=20).fit(
+            X[train], y[train], families=families[train], censored=censored[train]
+        )
+        _, lower, upper = model.predict_with_interval(X[test], confidence=0.9).T
+        inside[test] = (lower <= y[test]) & (y[test] <= upper)
+    coverage = {
+        f: inside[(families == f) & ~censored].mean() for f, n in Counter(families).items() if n >= 20
+    }
+    assert len(coverage) >= 8
+    assert min(coverage.values()) >= 0.75, coverage

@@ -36,12 +36,13 @@ from sselib.models import (
     make_model,
 )
 from sselib.progress import progress
+from sselib.routed import RoutedModel
 from sselib.runfolder import write_whole
 from sselib.splits import Split, protocol_splits, row_groups
 from sselib.tuning import tune
 
 N_INTERVAL_FOLDS = 5
-OWN_INTERVALS: tuple[str, ...] = ("gp",)  # models whose intervals need no inner folds
+OWN_INTERVALS: tuple[str, ...] = ("gp", "routed")  # models whose intervals need no inner folds
 _HALOGENS = ["F", "Cl", "Br", "I"]
 
 # Kim et al., Table 9: composition, experimental and predicted log10(S/cm) of their GBR.
@@ -105,12 +106,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class _Arrays:
-    """Features (n, f), labels (n,) in log10(S/cm), bounds and near-duplicate groups (n,) of one case."""
+    """Features (n, f), labels in log10(S/cm), bounds, near-duplicate groups, families of one case, (n,)."""
 
     X: np.ndarray
     y: np.ndarray
     censored: np.ndarray
     groups: np.ndarray
+    families: np.ndarray | None
 
 
 def datasets(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -227,6 +229,7 @@ def _arrays(table: pd.DataFrame, features: pd.DataFrame, columns: list[str]) -> 
         y=table[Entry.LOG10_SIGMA].to_numpy(float),
         censored=table[Entry.CENSORED].to_numpy(bool),
         groups=row_groups("duplicates", table).to_numpy(),
+        families=row_groups("group_family", table).to_numpy() if Curated.FAMILY in table else None,
     )
 
 
@@ -244,7 +247,9 @@ def _fingerprint(
         "sklearn": sklearn.__version__,
     }
     digest = hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode())
-    digest.update("\n".join([*table[Entry.ID], *table[Entry.CENSORED].astype(str), *arrays.groups]).encode())
+    families = [] if arrays.families is None else arrays.families
+    texts = [*table[Entry.ID], *table[Entry.CENSORED].astype(str), *arrays.groups, *families]
+    digest.update("\n".join(texts).encode())
     for array in (arrays.X, arrays.y, *(a for s in splits for a in (s.train, s.test))):
         digest.update(np.ascontiguousarray(array).tobytes() + b"|")
     return digest.hexdigest()[:12]
@@ -296,21 +301,34 @@ def _predict(
 def _fit_and_predict(
     model: BaseEstimator, arrays: _Arrays, train: np.ndarray, test: np.ndarray
 ) -> np.ndarray:
-    """Return predictions of the test rows, shape (m,); a model that knows bounds is told of them."""
-    told = {"censored": arrays.censored[train]} if isinstance(model, BoundedBooster) else {}
+    """Return predictions of the test rows, shape (m,); a model that knows bounds or families is told."""
+    told = {"censored": arrays.censored[train]} if isinstance(model, BoundedBooster | RoutedModel) else {}
+    if isinstance(model, RoutedModel):
+        told["families"] = _of(arrays.families, train)
     model.fit(arrays.X[train], arrays.y[train], **told)
     return np.asarray(model.predict(arrays.X[test]), float)
 
 
 def _own_interval(
-    model: CompositionGP, arrays: _Arrays, train: np.ndarray, test: np.ndarray, *, nominal: float
+    model: CompositionGP | RoutedModel,
+    arrays: _Arrays,
+    train: np.ndarray,
+    test: np.ndarray,
+    *,
+    nominal: float,
 ) -> np.ndarray:
-    """Return both ends of the interval of a fitted process that `sselib.conformal` calibrates, (2, m)."""
-    X, y = arrays.X[train], arrays.y[train]
-    calibration = calibrate(model, X, y, exact=~arrays.censored[train])
+    """Return both ends of the interval of a fitted model that `sselib.conformal` calibrates, (2, m)."""
+    if isinstance(model, RoutedModel):
+        return model.predict_with_interval(arrays.X[test], confidence=nominal)[:, 1:].T
+    exact, families = ~arrays.censored[train], _of(arrays.families, train)
+    calibration = calibrate(model, arrays.X[train], arrays.y[train], exact=exact, families=families)
     mean, spread = model.predict(arrays.X[test], return_spread=True)
-    families = suggested_families(arrays.X[test])
-    return np.array(calibration.interval(mean, spread=spread, families=families, confidence=nominal))
+    suggested = suggested_families(arrays.X[test])
+    return np.array(calibration.interval(mean, spread=spread, families=suggested, confidence=nominal))
+
+
+def _of(values: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
+    return None if values is None else values[rows]
 
 
 def _wants_interval(case: Case, settings: Settings) -> bool:
@@ -374,6 +392,12 @@ def _frame(
             P.UPPER: upper,
         }
     )
+
+
+def as_predictions(table: pd.DataFrame, split: Split, y_pred: np.ndarray) -> pd.DataFrame:
+    """Return predictions of a split's test rows with the columns of `Prediction` that follow from them."""
+    missing = np.full(len(split.test), np.nan)
+    return _frame(table, split, y_pred, missing, missing).assign(**{P.P_SUPERIONIC: np.nan})
 
 
 def kim_category(compositions: Sequence[str]) -> list[str]:

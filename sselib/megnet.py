@@ -196,6 +196,10 @@ class MegnetModel(torch.nn.Module):
             )
         return torch.nn.functional.one_hot(torch.full((n_graphs,), fidelity), n_fidelities).float()
 
+    def element_embedding(self) -> np.ndarray:
+        """Return V0 of the pure elements, shape (95, 16); the row is the atomic number, row 0 is unused."""
+        return self._embed_atoms(torch.eye(N_ATOMIC_NUMBERS)).numpy()
+
     def _embed_atoms(self, species: torch.Tensor) -> torch.Tensor:
         if self._elements is not None:
             return species @ self._elements

@@ -20,8 +20,9 @@ from sselib.censored import BoundedBooster
 from sselib.columns import CONTROLS as CONTROLS
 from sselib.composition import l1_distances
 from sselib.errors import DataError, ParameterError, nearest
-from sselib.features.description import Group
+from sselib.features.structure import STRUCTURE_COLUMNS
 from sselib.gaussian_process import CompositionGP
+from sselib.routed import RoutedModel
 
 # Kim et al., Table 1: the outcome of their Bayesian search on 399 rows.
 KIM_TABLE_1: Mapping[str, float] = {
@@ -43,6 +44,7 @@ MODELS: tuple[str, ...] = (
     "xgb_aft",
     "extra_trees",
     "gp",
+    "routed",
     "mean",
     "median",
     "1nn",
@@ -52,7 +54,10 @@ MODELS: tuple[str, ...] = (
 CONTROL_FEATURES: Mapping[str, str] = {"mean": "none", "median": "none", "1nn": "composition"}
 
 _FEATURE_SETS: Mapping[str, tuple[tuple[str, ...], bool]] = {  # groups (empty: all), only Kim's own
-    "all": (tuple(g for g in Group if g is not Group.FORMULA), False),
+    "all": (
+        ("stoichiometric", "elemental", "geometric", "pores", "lattice_invariant", "disorder", "symmetry"),
+        False,
+    ),
     "stoichiometric": (("stoichiometric", "elemental"), False),
     "geometric": (("geometric", "pores", "lattice_invariant", "disorder", "symmetry"), False),
     "kim_all": ((), True),
@@ -64,6 +69,10 @@ _FEATURE_SETS: Mapping[str, tuple[tuple[str, ...], bool]] = {  # groups (empty: 
         ("formula", "elemental", "geometric", "lattice_invariant", "disorder", "symmetry"),
         False,
     ),
+    "formula_environment": (("formula",), False),  # with STRUCTURE_COLUMNS
+    "formula_environment_embedding": (("formula", "structure_embedding"), False),  # likewise
+    "formula_embedding": (("formula", "embedding"), False),
+    "formula_kind": (("formula", "measurement"), False),
 }
 FEATURE_SETS: tuple[str, ...] = tuple(name for name in _FEATURE_SETS if name != "composition")
 
@@ -130,8 +139,9 @@ def make_model(
     boosting round instead of eight (an eighth of the time), ``xgb_tuned`` those in ``options.tuned``;
     XGBoost learns a default direction for missing values. ``extra_trees`` fills them with the training
     median and adds a flag. ``xgb_aft`` is ``xgb_single`` with bounds in its likelihood, ``gp`` a Gaussian
-    process on compositions; it needs a feature set that begins with mole fractions ("formula",
-    "formula_structure"). ``mean``, ``median``, ``1nn`` and ``shuffled`` are the controls; the last is
+    process on compositions, ``routed`` the mean of it and a forest inside the known families and a coarser
+    forest outside; both need a feature set that begins with mole fractions ("formula" and those that begin
+    with it). ``mean``, ``median``, ``1nn`` and ``shuffled`` are the controls; the last is
     ``xgb_single`` trained on permuted labels. Raises `ParameterError` for another name.
     """
     if name in ("mean", "median"):
@@ -142,6 +152,8 @@ def make_model(
         return ShuffledLabels(make_model("xgb_single", options=options, seed=seed), random_state=seed)
     if name == "gp":
         return CompositionGP()
+    if name == "routed":
+        return RoutedModel(n_trees=options.n_trees, random_state=seed)
     if name == "xgb_aft":
         settings = {**KIM_TABLE_1, "num_parallel_tree": 1, "max_bin": options.max_bin}
         return BoundedBooster(settings=settings, random_state=seed)
@@ -181,7 +193,10 @@ def feature_columns(groups: pd.DataFrame, name: str) -> list[str]:
     ``groups`` has the columns ``feature``, ``group`` and ``kim``. ``stoichiometric`` is element fractions
     and elemental statistics, ``geometric`` everything read off the cell and the structure, ``all`` both;
     ``formula`` the fixed columns of `sselib.features.formula`, ``formula_structure`` these with elemental
-    statistics, cell, disorder and symmetry, without pores;
+    statistics, cell, disorder and symmetry, without pores; ``formula_environment`` the formula's with
+    those of `sselib.features.structure`, which the model that reads structures computes itself;
+    ``formula_embedding``, ``formula_environment_embedding`` and ``formula_kind`` add what
+    `sselib.ingredients` names;
     ``kim_...`` are exactly Kim et al.'s: element fractions; a, b, c, density and probe-occupiable volume.
     ``composition`` is the element fractions alone (for the 1-nearest-neighbour look-up), ``none`` is none.
     """
@@ -194,6 +209,8 @@ def feature_columns(groups: pd.DataFrame, name: str) -> list[str]:
         )
     kinds, only_kim = _FEATURE_SETS[name]
     wanted = groups["group"].isin(kinds) if kinds else pd.Series(True, index=groups.index)
+    if name.startswith("formula_environment"):
+        wanted = wanted | groups["feature"].isin(STRUCTURE_COLUMNS)
     if only_kim:
         wanted = wanted & groups["kim"].astype(bool)
     if not wanted.any():

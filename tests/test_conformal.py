@@ -20,6 +20,8 @@ def made_up(n: int, *, seed: int, families: tuple[str, ...] = ("garnet", "halide
         far_errors=rng.normal(0, 3, n),
         far_families=names,
         known=frozenset(families),
+        lowest=-30.0,
+        highest=30.0,
     )
 
 
@@ -39,7 +41,29 @@ def test_outside_the_known_families_whole_families_decide() -> None:
         np.zeros(2), spread=np.ones(2), families=np.array(["garnet", "never seen"]), confidence=0.9
     )
     assert (upper - lower)[1] > 2 * (upper - lower)[0]
-    assert calibration.outside_half_width(0.9) == pytest.approx(1.645 * 3, rel=0.15)
+    assert calibration.outside_offsets(0.9) == pytest.approx([-1.645 * 3, 1.645 * 3], rel=0.15)
+
+
+def test_the_family_that_errs_most_decides_outside_at_each_end() -> None:
+    rng = np.random.default_rng(0)
+    names = np.repeat([f"family {k}" for k in range(8)], 50)
+    errors = rng.normal(0, 1, 400)
+    errors[:50] -= 5  # one family is predicted far too high, another too low
+    errors[50:100] += 3
+    one = made_up(10, seed=0)
+    known = frozenset(names)
+    found = Calibration(**{**vars(one), "far_errors": errors, "far_families": names, "known": known})
+    assert found.outside_offsets(0.9) == pytest.approx([-6.7, 4.7], abs=0.6)
+    narrow, wide = found.outside_offsets(0.5), found.outside_offsets(0.9)
+    assert wide[1] - wide[0] > 2 * (narrow[1] - narrow[0])
+
+
+def test_no_interval_reaches_far_beyond_the_labels() -> None:
+    short = Calibration(**{**vars(made_up(200, seed=0)), "lowest": -1.0, "highest": 1.0})
+    y, families = np.array([0.0, 5.0]), np.array(["garnet", "never seen"])
+    lower, upper = short.interval(y, spread=np.full(2, 9.0), families=families, confidence=0.9)
+    assert lower[0] == -2.0
+    assert upper.tolist() == [2.0, 5.0]  # but the prediction itself lies inside
 
 
 def test_a_worse_family_has_wider_intervals_that_hold_within_it() -> None:
@@ -61,7 +85,19 @@ def test_bounds_do_not_calibrate_and_families_come_from_the_columns() -> None:
     X = formula_features(formulas).to_numpy(float)
     exact = np.arange(40) % 4 > 0
     y = np.where(np.arange(40) < 20, -4.0, -5.0)
-    found = calibrate(CompositionGP(max_iterations=2).fit(X, y), X, y, exact=exact)
+    model = CompositionGP(max_iterations=2).fit(X, y)
+    found = calibrate(model, X, y, exact=exact)
     assert len(found.errors) == 2 * exact.sum()
     assert len(found.far_errors) == exact.sum()
     assert set(suggested_families(X)) == {"thio_lisicon", "garnet"} == set(found.known)
+
+
+def test_a_family_is_known_by_its_labels_not_by_what_siblings_suggest() -> None:
+    formulas = [f"Li{3 + x / 20:.2f}PS4" for x in range(20)]
+    X, y = formula_features(formulas).to_numpy(float), np.linspace(-5, -4, 20)
+    model, exact = CompositionGP(max_iterations=2).fit(X, y), np.ones(20, bool)
+    siblings = calibrate(model, X, y, exact=exact, families=np.repeat("sulfide_other", 20))
+    own = calibrate(model, X, y, exact=exact, families=np.repeat("thio_lisicon", 20))
+    suggested = suggested_families(X)
+    assert siblings.outside(suggested).all()
+    assert not own.outside(suggested).any()

@@ -15,6 +15,10 @@ class Group(StrEnum):
     DISORDER = "disorder"
     SYMMETRY = "symmetry"
     FORMULA = "formula"  # fixed columns of any formula, see sselib.features.formula
+    ENVIRONMENT = "environment"  # surroundings of the mobile ion, see sselib.features.structure
+    EMBEDDING = "embedding"  # of elements, from MEGNet, averaged over a composition
+    STRUCTURE_EMBEDDING = "structure_embedding"  # of sites, from MEGNet, averaged over a structure
+    MEASUREMENT = "measurement"  # what was measured: bulk or total
 
 
 @dataclass(frozen=True)

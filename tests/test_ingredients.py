@@ -1,0 +1,132 @@
+"""Ingredients of the ablation: columns, and rows that must not leak into a split."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sselib.columns import Curated, Entry
+from sselib.composition import canonical, chemical_system
+from sselib.evaluation import Case, Settings
+from sselib.ingredients import (
+    STEPS,
+    TEMPERATURES,
+    ablation,
+    composition_embedding,
+    evaluate_with_temperatures,
+    fitted_names,
+    with_conductivity_kind,
+    with_element_embedding,
+    with_variants,
+)
+from sselib.models import MODELS, ModelOptions, feature_columns
+
+
+def table(n: int = 60) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    cations = ["Zr", "Ti", "P", "Ge", "Al", "Si"]
+    formulas = [f"Li3{cations[k % 6]}S{x:.3f}O{4 - x:.3f}" for k, x in enumerate(rng.uniform(0.1, 3.9, n))]
+    return pd.DataFrame(
+        {
+            Entry.ID: [f"m:{k}" for k in range(n)],
+            Entry.COMPOSITION: [canonical(f) for f in formulas],
+            Entry.LOG10_SIGMA: rng.normal(-6, 1, n),
+            Entry.CENSORED: False,
+            Entry.CONDUCTIVITY_KIND: ["bulk", "total", None] * (n // 3),
+            Curated.FAMILY: "sulfide_other",
+            Curated.CHEMICAL_SYSTEM: [chemical_system(f) for f in formulas],
+        }
+    )
+
+
+def test_flags_of_bulk_and_total() -> None:
+    rows = table(6)
+    features, groups = with_conductivity_kind(
+        pd.DataFrame({"id": rows[Entry.ID]}), pd.DataFrame(columns=["feature", "group", "kim"]), rows
+    )
+    assert features[["measured_bulk", "measured_total"]].to_numpy().tolist() == [[1, 0], [0, 1], [0, 0]] * 2
+    assert groups["group"].tolist() == ["measurement"] * 2
+
+
+def test_rows_of_another_temperature_train_unless_they_belong_to_the_test_rows() -> None:
+    rows = table()
+    settings = Settings(options=ModelOptions(n_trees=10))
+    case = Case("made-up", "extra_trees", "formula", "group_chemsys")
+    new = pd.DataFrame(
+        {
+            Entry.ID: ["x"],
+            Entry.COMPOSITION: [canonical("Li3YCl6")],
+            Entry.DOI: [None],
+            Curated.FAMILY: ["halide"],
+            Entry.LOG10_SIGMA: [-3.0],
+        }
+    )
+    without = evaluate_with_temperatures(rows, new.iloc[:0], case=case, settings=settings)
+    far = evaluate_with_temperatures(rows, new, case=case, settings=settings)
+    assert without[["id", "y_true"]].equals(far[["id", "y_true"]])
+    assert (without["y_pred"] != far["y_pred"]).any()
+    own = new.assign(**{Entry.COMPOSITION: rows[Entry.COMPOSITION][:1], Entry.LOG10_SIGMA: 5.0})
+    leaked = evaluate_with_temperatures(rows, own, case=case, settings=settings)
+    same = rows[Curated.CHEMICAL_SYSTEM] == rows[Curated.CHEMICAL_SYSTEM][0]
+    of_system = leaked["id"].isin(rows.loc[same, Entry.ID]).to_numpy()
+    assert np.array_equal(leaked["y_pred"][of_system], without["y_pred"][of_system])
+
+
+def test_the_blend_is_made_where_both_members_ran_and_no_source_is_read_unasked() -> None:
+    rows = pd.DataFrame(
+        {
+            "id": ["a", "b"] * 2,
+            "dataset": "made-up",
+            "model": ["gp", "gp", "extra_trees", "extra_trees"],
+            "features": "formula",
+            "protocol": "kfold5",
+            "repeat": 0,
+            "fold": 0,
+            "y_true": -5.0,
+            "censored": False,
+            "y_pred": [-4.0, -5.0, -6.0, -7.0],
+            "lower": np.nan,
+            "upper": np.nan,
+            "p_superionic": np.nan,
+        }
+    )
+    asked = {"names": ["gp/formula"], "protocols": ["kfold5"], "settings": Settings()}
+    found = with_variants(rows, table(6), table(6), **asked)
+    assert found[found["model"] == "blend"]["y_pred"].tolist() == [-5.0, -6.0]
+    alone = with_variants(rows[:2], table(6), table(6), **asked)
+    assert len(alone) == 2
+    assert fitted_names(["gp/formula", f"gp/{TEMPERATURES}"]) == ["gp/formula"]
+
+
+def test_steps_name_models_and_feature_sets_that_exist() -> None:
+    groups = pd.DataFrame({"feature": ["a"], "group": ["formula"], "kim": [True]})
+    for name in {n for with_it, without_it, _ in STEPS for n in (with_it, without_it)}:
+        model, features = name.split("/")
+        assert model in (*MODELS, "blend")
+        assert features == TEMPERATURES or feature_columns(groups, features) == ["a"]
+
+
+def test_ablation_lists_each_step_that_was_run_with_its_interval() -> None:
+    def record(name: str, against: str) -> dict[str, object]:
+        metric = f"delta_mae_bound_vs_{against}"
+        return {"name": name, "metric": metric, "protocol": "group_doi", "value": -0.1, "ci_low": -0.2,
+                "ci_high": 0.0, "n": 9}  # fmt: skip
+
+    found = ablation(pd.DataFrame([record("gp/formula", "xgb_single/formula"), record("gp/formula", "mean")]))
+    assert len(found) == 1
+    assert found.loc[0, ["with_it", "without_it"]].tolist() == ["gp/formula", "xgb_single/formula"]
+    assert found.loc[0, "ingredient"] == "Gaussian process instead of boosting"
+
+
+@pytest.mark.mirror
+def test_embedding_of_a_composition_is_that_of_its_framework(mirror: object) -> None:
+    found = composition_embedding(["Li3PS4", "P2Li6S8", "Li2S", "Li4S"])
+    assert found.shape == (4, 32)
+    assert np.allclose(found[0], found[1])
+    assert np.allclose(found[2], found[3])
+    assert np.allclose(found[2, 16:], 0, atol=1e-3)  # sulfur alone has no spread
+    rows = table(6)
+    empty = pd.DataFrame(columns=["feature", "group", "kim"])
+    features, groups = with_element_embedding(pd.DataFrame({"id": rows[Entry.ID]}), empty, rows)
+    formula = pd.DataFrame({"feature": ["mole_fraction_Li"], "group": ["formula"], "kim": [False]})
+    assert len(feature_columns(pd.concat([formula, groups]), "formula_embedding")) == 33
+    assert features.notna().all(axis=None)

@@ -1,0 +1,90 @@
+"""The model with two routes: which rows go where, and what its intervals rest on."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from sklearn.model_selection import GroupKFold
+
+from sselib.columns import Entry
+from sselib.conformal import suggested_families
+from sselib.families import normalise_family
+from sselib.features.formula import formula_features
+from sselib.routed import RoutedModel
+from sselib.sources import obelix
+
+
+def garnets_and_halides() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return features, labels and families of garnets that conduct and halides that do not."""
+    rng = np.random.default_rng(0)
+    formulas = [f"Li{7 - x:.3f}La3Zr{2 - x:.3f}Ta{x:.3f}O12" for x in rng.uniform(0.05, 0.9, 40)]
+    formulas += [f"Li{3 - x:.3f}Y{1 - x:.3f}Zr{x:.3f}Cl6" for x in rng.uniform(0.05, 0.6, 40)]
+    X = formula_features(formulas).to_numpy(float)
+    y = np.r_[rng.normal(-4, 0.2, 40), rng.normal(-7, 0.2, 40)]
+    return X, y, suggested_families(X)
+
+
+@pytest.fixture(scope="module")
+def fitted() -> RoutedModel:
+    X, y, families = garnets_and_halides()
+    return RoutedModel(n_trees=40).fit(X, y, families=families)
+
+
+def test_known_families_take_the_mean_and_others_the_coarse_forest(fitted: RoutedModel) -> None:
+    X = formula_features(["Li6.5La3Zr1.5Ta0.5O12", "LiTi2(PO4)3"]).to_numpy(float)
+    found = fitted.predict(X)
+    mean = (fitted.process_.predict(X) + fitted.fine_.predict(X)) / 2
+    assert found[0] == pytest.approx(mean[0])
+    assert found[1] == pytest.approx(fitted.coarse_.predict(X)[1])
+    assert found[1] != pytest.approx(mean[1])
+
+
+def test_a_row_gets_what_it_gets_alone(fitted: RoutedModel) -> None:
+    X = formula_features(["Li6.5La3Zr1.5Ta0.5O12", "LiTi2(PO4)3", "Li3YCl6"]).to_numpy(float)
+    alone = np.vstack([fitted.predict_with_interval(x[None], confidence=0.9) for x in X])
+    assert np.allclose(fitted.predict_with_interval(X, confidence=0.9), alone)
+
+
+def test_an_interval_holds_its_prediction_and_is_widest_outside(fitted: RoutedModel) -> None:
+    X = formula_features(["Li6.5La3Zr1.5Ta0.5O12", "Li3YCl6", "LiTi2(PO4)3"]).to_numpy(float)
+    y, lower, upper = fitted.predict_with_interval(X, confidence=0.9).T
+    assert (lower <= y).all()
+    assert (y <= upper).all()
+    width = upper - lower
+    assert width[2] > 2 * width[:2].max()
+
+
+def test_a_bound_trains_and_does_not_calibrate() -> None:
+    X, y, families = garnets_and_halides()
+    wild = y.copy()
+    wild[40:50] = -15.0  # bounds far below their siblings
+    bound = np.isin(np.arange(80), np.arange(40, 50))
+    told, untold = (
+        RoutedModel(n_trees=10).fit(X, wild, families=families, censored=c) for c in (bound, None)
+    )
+    assert len(told.calibration_.far_errors) == 70
+    assert len(untold.calibration_.far_errors) == 80
+    assert np.array_equal(told.predict(X), untold.predict(X))
+
+
+@pytest.mark.slow
+@pytest.mark.mirror
+def test_intervals_hold_in_every_larger_family_that_was_left_out(mirror: object) -> None:
+    entries = obelix.load().entries
+    families = np.array(
+        [str(normalise_family(*pair)) for pair in zip(entries[Entry.FAMILY_RAW], entries[Entry.COMPOSITION])]
+    )
+    X = formula_features(list(entries[Entry.COMPOSITION])).to_numpy(float)
+    y, censored = entries[Entry.LOG10_SIGMA].to_numpy(float), entries[Entry.CENSORED].to_numpy(bool)
+    inside = np.zeros(len(y), bool)
+    for train, test in GroupKFold(5).split(X, groups=families):
+        model = RoutedModel(n_trees=20).fit(
+            X[train], y[train], families=families[train], censored=censored[train]
+        )
+        _, lower, upper = model.predict_with_interval(X[test], confidence=0.9).T
+        inside[test] = (lower <= y[test]) & (y[test] <= upper)
+    coverage = {
+        f: inside[(families == f) & ~censored].mean() for f, n in Counter(families).items() if n >= 20
+    }
+    assert len(coverage) >= 8
+    assert min(coverage.values()) >= 0.75, coverage

@@ -117,6 +117,8 @@ def words(feature: str) -> str:
     """Return a feature's name as words: ``mole_fraction_Li`` is "Li content"."""
     if feature.startswith("mole_fraction_"):
         return f"{feature.removeprefix('mole_fraction_')} content"
+    if feature.startswith("suggests_"):
+        return f"family {feature.removeprefix('suggests_').replace('_', ' ')}"
     for unit in ("_angstrom", "_u", "_ev"):
         feature = feature.removesuffix(unit)
     return feature.replace("_", " ")

@@ -13,9 +13,17 @@ from sselib.columns import Entry
 from sselib.filters import FilterSettings, filter_details
 from sselib.plots.screening import waterfall
 
+_FORMULA_ENDS = ("sigma_formula_lower", "sigma_formula_upper")
+
 # What a page lists: words with unit, column, format, and the columns of an interval or of a spread.
 SCORES: Sequence[tuple[str, str, str, tuple[str, ...]]] = (
     ("log10(σ / S cm⁻¹) at room temperature", "log10_sigma", ".2f", ("lower", "upper")),
+    (
+        "the same from the formula alone",
+        "sigma_formula",
+        ".2f",
+        ("sigma_formula_lower", "sigma_formula_upper"),
+    ),
     ("P(superionic), σ ≥ 10⁻⁴ S cm⁻¹", "p_superionic", ".3f", ("p_superionic_sd",)),
     ("the same from the formula alone", "p_formula", ".3f", ("p_formula_sd",)),
     ("distance to the training structures (standard deviations)", "d_training", ".2f", ()),

@@ -1,10 +1,11 @@
-"""The trained model that predicts the room-temperature conductivity of a formula, with its interval.
+"""The trained models that predict the room-temperature conductivity, with its interval.
 
-Notebook 04 trains and saves it; `load_conductivity_model` gives it back in a second.
+One reads formulas alone, one the structure too. Notebook 04 trains and saves them;
+`load_conductivity_model` gives them back in a second.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import joblib
@@ -20,6 +21,7 @@ from sselib.composition import parse_formula
 from sselib.conformal import Calibration, calibrate, suggested_families
 from sselib.errors import DataError, FormulaError, ParameterError, RunError
 from sselib.features.formula import formula_features
+from sselib.features.structure import STRUCTURE_COLUMNS, structure_features
 from sselib.gaussian_process import CompositionGP
 from sselib.models import DEFAULT_OPTIONS, ModelOptions, make_model
 from sselib.runfolder import write_whole
@@ -27,13 +29,17 @@ from sselib.runfolder import write_whole
 INPUTS: tuple[str, ...] = ("formula", "structure")
 NOTEBOOK = "04_gbr_shap"
 TRAINING_COLUMNS = [Entry.ID, Entry.FORMULA, Entry.LOG10_SIGMA, Entry.CENSORED, Curated.FAMILY]
+_COLUMNS = ["log10_sigma", "lower", "upper"]
 _CHUNK = 4000  # formulas featurised at a time
 _BACKGROUND = 8  # training materials that stand for "this feature is not known" in `explain`
 
 
 @dataclass(frozen=True)
 class ConductivityModel:
-    """A trained model; ``training`` has one row per training material (see `TRAINING_COLUMNS`)."""
+    """A trained model; ``training`` has one row per training material (see `TRAINING_COLUMNS`).
+
+    One whose ``inputs`` are "structure" leaves rows without a structure to ``fallback``, a formula model.
+    """
 
     name: str
     inputs: str
@@ -42,6 +48,7 @@ class ConductivityModel:
     forest: BaseEstimator
     calibration: Calibration
     background: np.ndarray  # features of a few training rows, shape (b, f)
+    fallback: "ConductivityModel | None" = None
 
     def predict(
         self,
@@ -58,18 +65,40 @@ class ConductivityModel:
         """
         if not 0 < confidence < 1:
             raise ParameterError(f"confidence {confidence} is no probability: expected between 0 and 1")
-        table = pd.DataFrame(np.nan, index=range(len(formulas)), columns=["log10_sigma", "lower", "upper"])
+        known = list(structures) if structures is not None else [None] * len(formulas)
+        if len(known) != len(formulas):
+            raise ParameterError(f"{len(known)} structures for {len(formulas)} formulas: expected one each")
+        table = pd.DataFrame(np.nan, index=range(len(formulas)), columns=_COLUMNS)
         usable = [k for k, f in enumerate(formulas) if _has_lithium(f)]
-        for start in range(0, len(usable), _CHUNK):
-            rows = usable[start : start + _CHUNK]
-            X = formula_features([formulas[k] for k in rows]).to_numpy(float)
-            of_process, spread = self.process.predict(X, return_spread=True)
-            y = (of_process + self.forest.predict(X)) / 2
-            ends = self.calibration.interval(
-                y, spread=spread, families=suggested_families(X), confidence=confidence
-            )
-            table.iloc[rows] = np.column_stack([y, *ends])
+        for model, rows in self._shared_out(usable, known):
+            for start in range(0, len(rows), _CHUNK):
+                chunk = rows[start : start + _CHUNK]
+                X = model._features([formulas[k] for k in chunk], [known[k] for k in chunk])
+                table.iloc[chunk] = model._predicted(X, confidence)
         return table
+
+    def _shared_out(
+        self, rows: list[int], structures: list[Structure | None]
+    ) -> list[tuple["ConductivityModel", list[int]]]:
+        """Return which model predicts which rows."""
+        if self.fallback is None:
+            return [(self, rows)]
+        with_structure = [k for k in rows if structures[k] is not None]
+        return [(self, with_structure), (self.fallback, [k for k in rows if structures[k] is None])]
+
+    def _features(self, formulas: list[str], structures: list[Structure | None]) -> np.ndarray:
+        """Return what the members read, shape (m, features)."""
+        X = formula_features(formulas).to_numpy(float)
+        return np.hstack([X, structure_features(structures)]) if self.inputs == "structure" else X
+
+    def _predicted(self, X: np.ndarray, confidence: float) -> np.ndarray:
+        """Return mean and both ends of the interval, shape (m, 3), log10(S/cm)."""
+        of_process, spread = self.process.predict(X, return_spread=True)
+        y = (of_process + self.forest.predict(X)) / 2
+        ends = self.calibration.interval(
+            y, spread=spread, families=suggested_families(X), confidence=confidence
+        )
+        return np.column_stack([y, *ends])
 
     def explain(self, formulas: Sequence[str]) -> pd.DataFrame:
         """Return what each feature adds to the prediction, log10(S/cm), one row per formula.
@@ -77,7 +106,10 @@ class ConductivityModel:
         Permutation SHAP values against a few training materials, about a second per formula; ``base`` and
         the features of a row add up to its prediction. NaN where `predict` gives NaN. Fractions and what
         derives from them are varied apart from each other: read the values as the model's, not nature's.
+        A model that reads structures explains what the formula alone says.
         """
+        if self.fallback is not None:
+            return self.fallback.explain(formulas)
         usable = [k for k, f in enumerate(formulas) if _has_lithium(f)]
         columns = ["base", *formula_features(["Li"]).columns]
         table = pd.DataFrame(np.nan, index=range(len(formulas)), columns=columns)
@@ -111,12 +143,40 @@ def train_conductivity_model(
     mean errs a little less, so that they are a little wide. ``options`` sizes the forest.
     """
     X = formula_features(list(table[Entry.COMPOSITION])).to_numpy(float)
+    return _trained(table, X, name="blend/formula", inputs="formula", options=options, seed=seed)
+
+
+def train_structure_model(
+    table: pd.DataFrame,
+    features: pd.DataFrame,
+    *,
+    fallback: ConductivityModel,
+    options: ModelOptions = DEFAULT_OPTIONS,
+    seed: int = 0,
+) -> ConductivityModel:
+    """Train the model that reads structures too, as `train_conductivity_model` does the other.
+
+    ``features`` has ``id`` and `STRUCTURE_COLUMNS` (see `sselib.features.structure.with_environment`).
+    Every row of ``table`` trains; where a feature is missing it takes its median. ``fallback`` predicts
+    formulas without a structure.
+    """
+    own = features.set_index("id").loc[table[Entry.ID], list(STRUCTURE_COLUMNS)].to_numpy(float)
+    X = np.hstack([formula_features(list(table[Entry.COMPOSITION])).to_numpy(float), own])
+    name = "blend/formula_environment"
+    model = _trained(table, X, name=name, inputs="structure", options=options, seed=seed)
+    return replace(model, fallback=fallback)
+
+
+def _trained(
+    table: pd.DataFrame, X: np.ndarray, *, name: str, inputs: str, options: ModelOptions, seed: int
+) -> ConductivityModel:
+    """Fit and calibrate the members on features X (n, f)."""
     y = table[Entry.LOG10_SIGMA].to_numpy(float)
     process = CompositionGP().fit(X, y)
     chosen = np.random.default_rng(seed).choice(len(X), size=min(_BACKGROUND, len(X)), replace=False)
     return ConductivityModel(
-        name="blend/formula",
-        inputs="formula",
+        name=name,
+        inputs=inputs,
         training=table[TRAINING_COLUMNS].reset_index(drop=True),
         process=process,
         forest=make_model("extra_trees", options=options, seed=seed).fit(X, y),

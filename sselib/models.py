@@ -21,6 +21,7 @@ from sselib.columns import CONTROLS as CONTROLS
 from sselib.composition import l1_distances
 from sselib.errors import DataError, ParameterError, nearest
 from sselib.features.description import Group
+from sselib.features.structure import STRUCTURE_COLUMNS
 from sselib.gaussian_process import CompositionGP
 
 # Kim et al., Table 1: the outcome of their Bayesian search on 399 rows.
@@ -52,7 +53,7 @@ MODELS: tuple[str, ...] = (
 CONTROL_FEATURES: Mapping[str, str] = {"mean": "none", "median": "none", "1nn": "composition"}
 
 _FEATURE_SETS: Mapping[str, tuple[tuple[str, ...], bool]] = {  # groups (empty: all), only Kim's own
-    "all": (tuple(g for g in Group if g is not Group.FORMULA), False),
+    "all": (tuple(g for g in Group if g not in (Group.FORMULA, Group.ENVIRONMENT)), False),
     "stoichiometric": (("stoichiometric", "elemental"), False),
     "geometric": (("geometric", "pores", "lattice_invariant", "disorder", "symmetry"), False),
     "kim_all": ((), True),
@@ -64,6 +65,7 @@ _FEATURE_SETS: Mapping[str, tuple[tuple[str, ...], bool]] = {  # groups (empty: 
         ("formula", "elemental", "geometric", "lattice_invariant", "disorder", "symmetry"),
         False,
     ),
+    "formula_environment": (("formula",), False),  # with STRUCTURE_COLUMNS
 }
 FEATURE_SETS: tuple[str, ...] = tuple(name for name in _FEATURE_SETS if name != "composition")
 
@@ -181,7 +183,8 @@ def feature_columns(groups: pd.DataFrame, name: str) -> list[str]:
     ``groups`` has the columns ``feature``, ``group`` and ``kim``. ``stoichiometric`` is element fractions
     and elemental statistics, ``geometric`` everything read off the cell and the structure, ``all`` both;
     ``formula`` the fixed columns of `sselib.features.formula`, ``formula_structure`` these with elemental
-    statistics, cell, disorder and symmetry, without pores;
+    statistics, cell, disorder and symmetry, without pores; ``formula_environment`` the formula's with
+    those of `sselib.features.structure`, which the model that reads structures computes itself;
     ``kim_...`` are exactly Kim et al.'s: element fractions; a, b, c, density and probe-occupiable volume.
     ``composition`` is the element fractions alone (for the 1-nearest-neighbour look-up), ``none`` is none.
     """
@@ -194,6 +197,8 @@ def feature_columns(groups: pd.DataFrame, name: str) -> list[str]:
         )
     kinds, only_kim = _FEATURE_SETS[name]
     wanted = groups["group"].isin(kinds) if kinds else pd.Series(True, index=groups.index)
+    if name == "formula_environment":
+        wanted = wanted | groups["feature"].isin(STRUCTURE_COLUMNS)
     if only_kim:
         wanted = wanted & groups["kim"].astype(bool)
     if not wanted.any():

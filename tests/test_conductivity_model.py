@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from pymatgen.core import Lattice, Structure
 
 from sselib.columns import Curated, Entry
 from sselib.composition import canonical, chemical_system
@@ -13,8 +14,10 @@ from sselib.conductivity_model import (
     load_conductivity_model,
     save_conductivity_model,
     train_conductivity_model,
+    train_structure_model,
 )
 from sselib.errors import ParameterError, RunError
+from sselib.features.structure import STRUCTURE_COLUMNS
 from sselib.models import ModelOptions
 
 
@@ -94,3 +97,57 @@ def test_no_model_in_the_run_says_what_to_do(tmp_path: Path) -> None:
 def test_confidence_is_a_probability(model: ConductivityModel) -> None:
     with pytest.raises(ParameterError, match="between 0 and 1"):
         model.predict(["Li3PS4"], confidence=90)
+
+
+def rock_salt(a: float = 5.13) -> Structure:
+    return Structure.from_spacegroup("Fm-3m", Lattice.cubic(a), ["Li", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+
+
+@pytest.fixture(scope="module")
+def with_structures(model: ConductivityModel) -> ConductivityModel:
+    """Return a model of rows, half of them with a cell, whose conductivity grows with the cell too."""
+    volume = np.random.default_rng(1).uniform(14, 26, 120)
+    table = labelled().assign(log10_sigma=lambda t: t[Entry.LOG10_SIGMA] + (volume - 20) / 3)
+    features = pd.DataFrame(np.nan, index=range(120), columns=list(STRUCTURE_COLUMNS))
+    features["volume_per_atom_angstrom3"] = np.where(np.arange(120) % 2, volume, np.nan)
+    features["id"] = table[Entry.ID]
+    return train_structure_model(table, features, fallback=model, options=ModelOptions(n_trees=30))
+
+
+def test_a_row_without_structure_is_left_to_the_formula_model(
+    model: ConductivityModel, with_structures: ConductivityModel
+) -> None:
+    formulas, structures = ["Li3PS4", "LiCl", "?"], [None, rock_salt(), rock_salt()]
+    found = with_structures.predict(formulas, structures=structures)
+    alone = model.predict(formulas)
+    pd.testing.assert_frame_equal(found.iloc[[0]], alone.iloc[[0]])
+    assert found.iloc[1].notna().all()
+    assert found["log10_sigma"][1] != alone["log10_sigma"][1]
+    assert found.iloc[2].isna().all()
+    pd.testing.assert_frame_equal(with_structures.predict(formulas), alone)
+    assert np.allclose(with_structures.explain(["Li3PS4"]), model.explain(["Li3PS4"]))
+
+
+def test_the_structure_moves_the_prediction_and_the_size_of_its_cell_does_not(
+    with_structures: ConductivityModel,
+) -> None:
+    dense, loose = rock_salt(4.9), rock_salt(5.8)
+    both = with_structures.predict(["Li3PS2O2"] * 2, structures=[dense, loose])
+    assert both["log10_sigma"][1] > both["log10_sigma"][0] + 0.3
+    larger = loose.make_supercell([2, 1, 1], in_place=False)
+    again = with_structures.predict(["Li6P2S4O4"], structures=[larger])
+    assert np.allclose(again.iloc[0], both.iloc[1], atol=1e-6)
+    with pytest.raises(ParameterError, match="1 structures for 2 formulas"):
+        with_structures.predict(["LiCl"] * 2, structures=[dense])
+
+
+def test_the_model_that_reads_structures_is_saved_beside_the_other(
+    with_structures: ConductivityModel, tmp_path: Path
+) -> None:
+    save_conductivity_model(with_structures, folder=tmp_path / "04_gbr_shap" / "models")
+    again = load_conductivity_model(tmp_path, inputs="structure")
+    for structures in ([rock_salt()], [None]):
+        pd.testing.assert_frame_equal(
+            again.predict(["LiCl"], structures=structures),
+            with_structures.predict(["LiCl"], structures=structures),
+        )

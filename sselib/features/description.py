@@ -15,6 +15,7 @@ class Group(StrEnum):
     DISORDER = "disorder"
     SYMMETRY = "symmetry"
     FORMULA = "formula"  # fixed columns of any formula, see sselib.features.formula
+    ENVIRONMENT = "environment"  # surroundings of the mobile ion, see sselib.features.structure
 
 
 @dataclass(frozen=True)

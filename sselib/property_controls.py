@@ -120,10 +120,10 @@ def compare_properties(models: PropertyModels) -> pd.DataFrame:
         },
         index=found.index,
     )
-    measured = crystals.set_index("formula")[list(COMPARED)]
-    long = {"measured": measured.stack(), "predicted": predicted.stack(future_stack=True)}
-    table = pd.DataFrame(long).dropna(subset="measured").rename_axis(["formula", "property"]).reset_index()
-    return table[["property", "formula", "measured", "predicted"]]
+    keys, columns = ["property", "formula"], {"id_vars": "formula", "var_name": "property"}
+    measured = crystals[["formula", *COMPARED]].melt(**columns, value_name="measured").dropna()
+    found = predicted.rename_axis("formula").reset_index().melt(**columns, value_name="predicted")
+    return measured.merge(found, on=keys, validate="one_to_one")[[*keys, "measured", "predicted"]]
 
 
 def property_errors(table: pd.DataFrame, *, n_bootstrap: int = 1000, seed: int = 0) -> pd.DataFrame:

@@ -160,3 +160,32 @@ def structure_route(
     columns = ["p_superionic", "p_superionic_sd", "d_training"]
     both = pd.concat([scores[columns], conductivities[["log10_sigma", "lower", "upper"]]], axis=1)
     return rows.join(both.set_axis(there, axis=0).add_prefix("structure_"))
+
+
+def by_route(routes: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with a structure once per route: formula, ``models``, log10_sigma, its ends, measured.
+
+    ``routes`` has the columns of `structure_route` and of `sselib.published_candidates.predicted`. A route
+    without any conductivity (no model that reads structures) is left out.
+    """
+    rows = routes[routes["why_not"] == ""]
+    values = ["log10_sigma", "lower", "upper"]
+    tables = [
+        rows[["formula", "log10_measured"]].assign(
+            models=f"from the {name}", **{v: rows[prefix + v].to_numpy() for v in values}
+        )
+        for name, prefix in (("formula", ""), ("structure", "structure_"))
+    ]
+    return pd.concat([t for t in tables if t["log10_sigma"].notna().any()], ignore_index=True)
+
+
+def route_errors_sentence(rows: pd.DataFrame) -> str:
+    """Return the mean absolute errors of both routes on the measured rows, as the end of a sentence."""
+    found = rows.dropna(subset=["log10_measured", "structure_log10_sigma"])
+    if found.empty:
+        return "; the run has no conductivity model that reads structures"
+    errors = [
+        f"{(found[c] - found['log10_measured']).abs().mean():.2f} from the {name}"
+        for name, c in (("formula", "log10_sigma"), ("structure", "structure_log10_sigma"))
+    ]
+    return f"; mean absolute error of log10(S/cm), n = {len(found)}: {', '.join(errors)}"

@@ -8,6 +8,7 @@ filters: McHaffie et al., Digital Discovery 4, 1518 (2025), doi 10.1039/d5dd0005
 
 import hashlib
 import json
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 from pymatgen.core import Structure
 
 from sselib import materials_project
@@ -38,6 +40,7 @@ from sselib.structures import sha256_of_text, structure_from_json, structure_to_
 from sselib.superionic_model import SuperionicModel, load_superionic_model
 
 _HULL = "energy_above_hull_ev_atom"
+COSTS = "formula_costs.json"
 _SIGMA = ("log10_sigma", "lower", "upper")
 _DESCRIPTION = ("id", "formula", "source", "parent", "change", "probability", _HULL, "problem")
 
@@ -151,14 +154,35 @@ def score_formulas(
     a hash of its candidates and of the models, so an interrupted screening goes on where it stopped.
     """
     identity = [_identity(models), novelty_tolerance, confidence]
-    paths = []
+    paths, costs, before = [], [], time.process_time()
     for chunk in progress(_chunks(candidates, chunk_size), stage="scores by formula"):
         path = parts / f"formula-{_digest(chunk, identity)}.parquet"
         if not path.is_file():
             table = _formula_scores(chunk, models, training, novelty_tolerance, confidence)
+            _write_cost(path, n=len(chunk), cpu_s=time.process_time() - before)
             write_whole(path, lambda p, t=table: t.to_parquet(p, index=False))
         paths.append(path)
+        costs.append(json.loads(path.with_suffix(".json").read_text(encoding="utf-8")))
+        before = time.process_time()
+    write_whole(parts / COSTS, lambda p: p.write_text(json.dumps(costs), encoding="utf-8"))
     return _joined(paths)
+
+
+def _write_cost(part: Path, *, n: int, cpu_s: float) -> None:
+    """Write beside a part what it cost: processor time and the memory that the process holds after it."""
+    memory_mib = psutil.Process().memory_info().rss / 2**20
+    cost = {"candidates": n, "cpu_s": round(cpu_s, 3), "memory_mib": round(memory_mib, 1)}
+    write_whole(part.with_suffix(".json"), lambda p: p.write_text(json.dumps(cost), encoding="utf-8"))
+
+
+def formula_costs(parts: Path) -> pd.DataFrame:
+    """Return what the chunks of the last `score_formulas` cost when they were scored, in order.
+
+    Columns: candidates and cpu_s, both summed up to the end of the chunk (candidates made, scored and
+    written), and memory_mib, what the process held then.
+    """
+    costs = pd.DataFrame(json.loads((parts / COSTS).read_text(encoding="utf-8")))
+    return costs.assign(candidates=costs["candidates"].cumsum(), cpu_s=costs["cpu_s"].cumsum())
 
 
 def _chunks(items: Iterable[Candidate], size: int) -> Iterator[list[Candidate]]:

@@ -123,8 +123,17 @@ def test_parts_of_other_settings_are_not_taken_up(models, training, tmp_path):
     screening.score_formulas(CANDIDATES, models, training, parts=tmp_path)
     narrow = screening.score_formulas(CANDIDATES, models, training, parts=tmp_path, confidence=0.5)
     wide = screening.score_formulas(CANDIDATES, models, training, parts=tmp_path)
-    assert len(list(Path(tmp_path).iterdir())) == 2
+    assert len(list(Path(tmp_path).glob("*.parquet"))) == 2
     assert (narrow["upper"] - narrow["lower"]).mean() < (wide["upper"] - wide["lower"]).mean()
+
+
+def test_costs_are_those_of_the_scoring_and_stay_when_chunks_are_resumed(models, training, tmp_path):
+    screening.score_formulas(CANDIDATES, models, training, parts=tmp_path, chunk_size=2)
+    costs = screening.formula_costs(tmp_path)
+    assert costs["candidates"].tolist() == [2, 4, 6] and costs["memory_mib"].gt(10).all()
+    assert costs["cpu_s"].is_monotonic_increasing and costs["cpu_s"].iloc[0] > 0
+    screening.score_formulas(CANDIDATES, models, training, parts=tmp_path, chunk_size=2)
+    pd.testing.assert_frame_equal(screening.formula_costs(tmp_path), costs)
 
 
 def test_a_stream_is_read_chunk_by_chunk(models, training, tmp_path):
@@ -139,7 +148,7 @@ def test_a_stream_is_read_chunk_by_chunk(models, training, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         screening.score_formulas(stream(), models, training, parts=tmp_path, chunk_size=4)
-    assert len(list(Path(tmp_path).iterdir())) == 2  # both chunks that were complete are kept
+    assert len(list(Path(tmp_path).glob("*.parquet"))) == 2  # both chunks that were complete are kept
 
 
 def test_a_training_compound_is_known_and_its_own_nearest(tables, curated):

@@ -84,7 +84,12 @@ def structure_figure(
         scene={"xaxis": axis, "yaxis": axis, "zaxis": axis, "aspectmode": "data"},
         scene_camera={"projection": {"type": "orthographic"}, "eye": {"x": 1.25, "y": 0.7, "z": 0.45}},
         title={"text": title, "font": {"size": 14}},
-        legend={"title": {"text": "species (occupancy)"}, "orientation": "h", "y": 0, "font": {"size": 11}},
+        legend={
+            "title": {"text": "species (occupancy)", "side": "top"},
+            "orientation": "h",
+            "y": 0,
+            "font": {"size": 11},
+        },
         margin={"l": 0, "r": 0, "t": 40 if title else 5, "b": 60},
         height=480,
     )

@@ -198,9 +198,10 @@ def published_check(table: pd.DataFrame) -> go.Figure:
     figure.update_xaxes(title=SIGMA_LABEL + ", bars: 90 % interval", range=[-14, 1])
     figure.update_yaxes(tickvals=list(range(len(order))), ticktext=order, range=[-0.7, len(order) - 0.3])
     return figure.update_layout(
-        height=130 + 30 * len(order),
+        height=170 + 30 * len(order),
         title="Candidates of McHaffie et al., Table 2",
-        legend={"orientation": "h", "y": -0.1},
+        legend={"orientation": "h", "y": 1, "yanchor": "bottom"},
+        margin={"t": 90},
     )
 
 

@@ -102,9 +102,12 @@ def describe(
     reasons = [f"{' and '.join(up)} raise it" if len(up) > 1 else f"{up[0]} raises it"] if up else []
     reasons += [f"{down[0]} lowers it"] if down else []
     new = f"; outside the training range: {', '.join(words(f) for f in outside['feature'].head(3))}"
+    sigma, lower = float(row["log10_sigma"]), float(row["lower"])
+    from_formula = float(row.get("sigma_formula", sigma))
+    also = f" (from its structure; {from_formula:.1f} from the formula, which is explained here)"
     return (
-        f"{row['formula']} is predicted at {10 ** (float(row['log10_sigma']) + 3):.2g} mS/cm, "
-        f"log10(S/cm) {float(row['log10_sigma']):.1f} with a 90 % interval from {float(row['lower']):.1f} "
+        f"{row['formula']} is predicted at {10 ** (sigma + 3):.2g} mS/cm, log10(S/cm) {sigma:.1f}"
+        f"{also if abs(from_formula - sigma) >= 0.005 else ''} with a 90 % interval from {lower:.1f} "
         f"to {float(row['upper']):.1f}, superionic with probability {float(row['p_superionic']):.3f} "
         f"± {float(row['p_superionic_sd']):.3f}; "
         f"{', '.join(reasons)}. Nearest known: {first[Entry.FORMULA]}, measured {bound}"
@@ -117,6 +120,8 @@ def words(feature: str) -> str:
     """Return a feature's name as words: ``mole_fraction_Li`` is "Li content"."""
     if feature.startswith("mole_fraction_"):
         return f"{feature.removeprefix('mole_fraction_')} content"
+    if feature.startswith("suggests_"):
+        return f"family {feature.removeprefix('suggests_').replace('_', ' ')}"
     for unit in ("_angstrom", "_u", "_ev"):
         feature = feature.removesuffix(unit)
     return feature.replace("_", " ")

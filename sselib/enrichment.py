@@ -63,7 +63,7 @@ def top_hits(p: np.ndarray, labels: np.ndarray, weights: np.ndarray, *, k: int) 
 def _random(labels: np.ndarray, k: int) -> tuple[float, float, float]:
     """Return the mean hits of k rows drawn at random, and the 95 % interval of such a draw."""
     draw = hypergeom(len(labels), int(labels.sum()), k)
-    return float(draw.mean()), float(draw.ppf(0.025)), float(draw.ppf(0.975))
+    return k * float(labels.mean()), float(draw.ppf(0.025)), float(draw.ppf(0.975))
 
 
 def metric_records(table: pd.DataFrame, *, dataset: str, protocol: str, seed: int) -> list[dict[str, object]]:

@@ -44,6 +44,19 @@ class FilterSettings:
     excluded_elements: Sequence[str] = field(default_factory=tuple)
 
 
+@dataclass(frozen=True)
+class Rule:
+    """One filter: ``judge`` says per row whether it drops it (NA: cannot be judged, None: switched off).
+
+    ``column`` and ``setting`` are what it compares, ``relation`` how a value passes ("at least" ...).
+    """
+
+    judge: Callable[[pd.DataFrame, FilterSettings], "pd.Series | None"]
+    column: str = ""
+    setting: str = ""
+    relation: str = ""
+
+
 def read_filters(given: Mapping[str, object]) -> FilterSettings:
     """Return the settings of a parameter such as ``{"min_band_gap_ev": 1.0}``; the rest are the defaults.
 
@@ -93,7 +106,7 @@ def apply_filters(scores: pd.DataFrame, settings: FilterSettings) -> pd.DataFram
     dropped = np.full((len(scores), len(_RULES)), False)
     unknown = np.full_like(dropped, False)
     for j, rule in enumerate(_RULES.values()):
-        found = rule(scores, settings)
+        found = rule.judge(scores, settings)
         if found is not None:
             dropped[:, j] = found.fillna(False).to_numpy(bool)
             unknown[:, j] = found.isna().to_numpy()
@@ -103,6 +116,38 @@ def apply_filters(scores: pd.DataFrame, settings: FilterSettings) -> pd.DataFram
         not_judged=["; ".join(names[row]) for row in unknown],
         kept=~dropped.any(axis=1),
     )
+
+
+def filter_details(row: Mapping[str, object], settings: FilterSettings) -> pd.DataFrame:
+    """Return what each filter that is on says of one row of `apply_filters`.
+
+    Columns: filter; value and limit as text; verdict ("passes", "drops" or "not judged").
+    """
+    dropped, unknown = str(row["dropped_by"]).split("; "), str(row["not_judged"]).split("; ")
+    found = []
+    for name, rule in _RULES.items():
+        limit = getattr(settings, rule.setting) if rule.setting else None
+        is_on = limit is not None and limit is not False and limit not in ((), [])
+        if name in dropped or is_on:
+            verdict = "drops" if name in dropped else "not judged" if name in unknown else "passes"
+            found.append((name, _shown(row.get(rule.column)), _limit_text(rule, limit), verdict))
+    return pd.DataFrame(found, columns=["filter", "value", "limit", "verdict"])
+
+
+def _shown(value: object) -> str:
+    """Return a value as text: three digits, yes or no, a dash where there is none."""
+    if value is None or value is pd.NA or value != value or value == "":
+        return "–"
+    if isinstance(value, (bool, np.bool_)):
+        return "yes" if value else "no"
+    return value if isinstance(value, str) else f"{round(float(value), 4):.3g}"
+
+
+def _limit_text(rule: Rule, limit: object) -> str:
+    """Return the limit of a rule in words; a flag's limit is its relation alone."""
+    if limit is None or isinstance(limit, bool) or rule.relation == "no":
+        return rule.relation
+    return f"{rule.relation} {' '.join(limit) if not isinstance(limit, float | int) else f'{limit:g}'}"
 
 
 def filter_summary(filtered: pd.DataFrame) -> pd.DataFrame:
@@ -122,13 +167,10 @@ def filter_summary(filtered: pd.DataFrame) -> pd.DataFrame:
     return table[table[["drops", "not_judged"]].any(axis=1)].reset_index(drop=True)
 
 
-_Rule = Callable[[pd.DataFrame, FilterSettings], "pd.Series | None"]
-
-
-def _limit(column: str, setting: str, *, below: bool) -> _Rule:
+def _limit(column: str, setting: str, *, below: bool) -> Rule:
     """Return a rule that drops values below (or above) a limit; NaN stays unknown."""
 
-    def rule(scores: pd.DataFrame, settings: FilterSettings) -> pd.Series | None:
+    def judge(scores: pd.DataFrame, settings: FilterSettings) -> pd.Series | None:
         limit = getattr(settings, setting)
         if limit is None:
             return None
@@ -136,19 +178,19 @@ def _limit(column: str, setting: str, *, below: bool) -> _Rule:
         outside = values < limit if below else values > limit
         return outside.astype("boolean").where(values.notna(), pd.NA)
 
-    return rule
+    return Rule(judge, column, setting, "at least" if below else "at most")
 
 
-def _flag(column: str, setting: str) -> _Rule:
+def _flag(column: str, setting: str) -> Rule:
     """Return a rule that drops rows where the column is true, or a text that is not empty."""
 
-    def rule(scores: pd.DataFrame, settings: FilterSettings) -> pd.Series | None:
+    def judge(scores: pd.DataFrame, settings: FilterSettings) -> pd.Series | None:
         if not getattr(settings, setting):
             return None
         found = scores[column]
         return found.map(bool, na_action="ignore").astype("boolean")
 
-    return rule
+    return Rule(judge, column, setting, "no")
 
 
 def _excluded(scores: pd.DataFrame, settings: FilterSettings) -> pd.Series | None:
@@ -173,21 +215,21 @@ def _problem(scores: pd.DataFrame, settings: FilterSettings) -> pd.Series:
     return (scores["problem"] != "").astype("boolean")
 
 
-_RULES: Mapping[str, _Rule] = {
-    "cannot be read": _problem,
+_RULES: Mapping[str, Rule] = {
+    "cannot be read": Rule(_problem),
     "charge not balanced": _limit("imbalance_per_atom", "max_imbalance_per_atom", below=False),
     "intermetallic": _flag("is_intermetallic", "drop_intermetallics"),
     "known": _flag("is_known", "novelty_tolerance"),
     "band gap": _limit("band_gap_ev", "min_band_gap_ev", below=True),
     "radioactive": _flag("radioactive_elements", "drop_radioactive"),
     "toxic": _flag("toxic_elements", "drop_toxic"),
-    "unwanted element": _excluded,
+    "unwanted element": Rule(_excluded, setting="excluded_elements", relation="none of"),
     "P(superionic)": _limit("p_superionic", "min_p_superionic", below=True),
     "conductivity": _limit("log10_sigma", "min_log10_sigma", below=True),
     "far from training": _limit("d_training", "max_d_training", below=False),
     "close to training": _limit("d_composition", "min_d_composition", below=True),
     "cost": _limit("element_cost_usd_kg", "max_element_cost_usd_kg", below=False),
     "energy above hull": _limit("energy_above_hull_ev_atom", "max_energy_above_hull_ev_atom", below=False),
-    "not among the best by formula": _not_chosen,
+    "not among the best by formula": Rule(_not_chosen),
 }
 FILTERS: tuple[str, ...] = tuple(_RULES)

@@ -72,21 +72,30 @@ def _non_dominated(values: np.ndarray) -> np.ndarray:
 
 
 def rank_by_objectives(table: pd.DataFrame, objectives: Sequence[Objective]) -> pd.DataFrame:
-    """Return ``pareto_front`` (1 is best, 0 where a value is missing) and ``score`` (0 to 1) of each row.
+    """Return ``pareto_front`` (1 is best, 0 where a value is missing) and ``score`` (0 to 1) of each row."""
+    front = pareto_front_numbers(_to_maximise(table, objectives))
+    score = score_by_objectives(table, objectives)
+    return pd.DataFrame({"pareto_front": front, "score": score}, index=table.index)
 
-    The score is the weighted mean of each objective's rank among the rows (1 best, 0 worst, ties share
-    their mean), so units and outliers do not matter; a missing value counts as worst.
+
+def score_by_objectives(table: pd.DataFrame, objectives: Sequence[Objective]) -> np.ndarray:
+    """Return the score of each row, 0 to 1, shape (n,).
+
+    The weighted mean of each objective's rank among the rows (1 best, 0 worst, ties share their mean), so
+    that units and outliers do not matter; a missing value counts as worst.
     """
-    signs = np.array([1.0 if o.direction == MAXIMISE else -1.0 for o in objectives])
-    values = table[[o.column for o in objectives]].to_numpy(float) * signs
+    values = _to_maximise(table, objectives)
     weights = np.array([o.weight for o in objectives])
     ranks = pd.DataFrame(values).rank(method="average", na_option="top").to_numpy()
     scaled = (ranks - 1) / max(len(table) - 1, 1)
     scaled[np.isnan(values)] = 0.0
-    return pd.DataFrame(
-        {"pareto_front": pareto_front_numbers(values), "score": scaled @ weights / weights.sum()},
-        index=table.index,
-    )
+    return scaled @ weights / weights.sum()
+
+
+def _to_maximise(table: pd.DataFrame, objectives: Sequence[Objective]) -> np.ndarray:
+    """Return the objectives' columns, their signs such that larger is better, shape (n, k)."""
+    signs = np.array([1.0 if o.direction == MAXIMISE else -1.0 for o in objectives])
+    return table[[o.column for o in objectives]].to_numpy(float) * signs
 
 
 def with_values(objectives: Sequence[Objective], table: pd.DataFrame) -> list[Objective]:

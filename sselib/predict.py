@@ -43,6 +43,7 @@ _MIN_SHARED = 200  # formulas that are worth a second thread
 _SIGMA = ["log10_sigma", "lower", "upper"]
 _SUPERIONIC = ["p_superionic", "p_superionic_sd", "d_training"]
 _TRIAL = "Li6PS5Cl"  # what both models are tried on before the first input
+_ENSEMBLE = " + superionic ensemble"
 _NO_LITHIUM = "no lithium: the models are for Li+ conductors"
 
 
@@ -149,7 +150,10 @@ def _chunks(items: Iterator[T], size: int) -> Iterator[list[T]]:
 
 @dataclass(frozen=True)
 class Scorer:
-    """The models of a run, ready to score chunks of candidates."""
+    """The models of a run, ready to score chunks of candidates.
+
+    ``by_formula`` predicts the conductivity of a structure that ``conductivity`` cannot read.
+    """
 
     conductivity: ConductivityModel
     superionic: SuperionicModel | None
@@ -157,11 +161,12 @@ class Scorer:
     structures: bool
     confidence: float
     basis: dict[str, object]
+    by_formula: ConductivityModel | None = None
 
     @property
     def name(self) -> str:
         """What the column ``model`` says."""
-        return self.conductivity.name + (" + superionic ensemble" if self.superionic else "")
+        return self.conductivity.name + _ENSEMBLE * bool(self.superionic)
 
     def rows(self, chunk: Sequence[Candidate], first_rows: Sequence[int]) -> list[list[str]]:
         """Return one row of text per candidate, columns as in `Predicted`."""
@@ -184,10 +189,27 @@ class Scorer:
     def scores(self, good: Sequence[Candidate]) -> pd.DataFrame:
         """Return the scores of candidates that can be read and hold lithium."""
         sigma, reasons = robust(self._sigma, good, _SIGMA)
+        sigma, reasons, names = self._with_fallback(good, sigma, reasons)
         chances, more = robust(self._chances, good, _SUPERIONIC)
         where = judge(self.space, element_fractions([c.plain for c in good]).to_numpy())
         table = pd.concat([sigma, chances, where], axis=1)
-        return table.assign(reasons=[(*a, *b) for a, b in zip(reasons, more, strict=True)])
+        reasons = [(*a, *b) for a, b in zip(reasons, more, strict=True)]
+        return table.assign(reasons=reasons, model=names)
+
+    def _with_fallback(
+        self, good: Sequence[Candidate], sigma: pd.DataFrame, reasons: list[tuple[str, ...]]
+    ) -> tuple[pd.DataFrame, list[tuple[str, ...]], list[str]]:
+        """Return the conductivities with those that only the formula gives, their notes, and model names."""
+        names, reasons = [self.name] * len(good), list(reasons)
+        missing = np.flatnonzero(sigma["log10_sigma"].isna()) if self.by_formula else []
+        if len(missing):
+            found = self.by_formula.predict([good[k].plain for k in missing], confidence=self.confidence)
+            sigma = sigma.copy()
+            sigma.iloc[missing] = found[_SIGMA].to_numpy()
+            for k in missing:
+                names[k] = self.by_formula.name + _ENSEMBLE * bool(self.superionic)
+                reasons[k] = (*reasons[k], "the conductivity comes from the formula alone")
+        return sigma, reasons, names
 
     def _sigma(self, good: Sequence[Candidate]) -> pd.DataFrame:
         structures = [c.structure for c in good] if self.structures else None
@@ -215,7 +237,7 @@ class Scorer:
         elif not candidate.problem:
             notes.append(_NO_LITHIUM)
         note = "; ".join(dict.fromkeys(" ".join(note.split()) for note in notes if note))
-        return [candidate.id, candidate.formula, *values, nearest, self.name if scores else "", note]
+        return [candidate.id, candidate.formula, *values, nearest, scores["model"] if scores else "", note]
 
     def _score_notes(self, scores: dict[str, object]) -> list[str]:
         notes = list(scores["reasons"])
@@ -270,7 +292,7 @@ def load_scorer(
     """
     if not run.is_dir():
         raise RunError(f"there is no run folder {run}: make one with sse run 01 03 04 06 --out {run}")
-    conductivity = _load_conductivity(run, structures=structures, say=say)
+    conductivity, by_formula = _load_conductivity(run, structures=structures, say=say)
     try:
         superionic = load_superionic_model(run)
     except SSEError as error:
@@ -278,17 +300,21 @@ def load_scorer(
         say(f"p_superionic, p_superionic_sd and d_training stay empty: {error}")
     space = training_space(conductivity.training)
     say(f"in_domain: all elements in training, nearest composition within {space.threshold_l1:.3f} (L1)")
-    scorer = Scorer(conductivity, superionic, space, structures, confidence, {})
+    scorer = Scorer(conductivity, superionic, space, structures, confidence, {}, by_formula)
     return replace(scorer, basis=_tried(scorer, run))
 
 
-def _load_conductivity(run: Path, *, structures: bool, say: Callable[[str], None]) -> ConductivityModel:
+def _load_conductivity(
+    run: Path, *, structures: bool, say: Callable[[str], None]
+) -> tuple[ConductivityModel, ConductivityModel | None]:
+    """Return the model for these inputs and, for structures, the one for those that it cannot read."""
+    by_formula = load_conductivity_model(run, inputs="formula")
     if structures:
         try:
-            return load_conductivity_model(run, inputs="structure")
+            return load_conductivity_model(run, inputs="structure"), by_formula
         except RunError:
             say("the conductivity comes from the formula alone: this run has no model that reads structures")
-    return load_conductivity_model(run, inputs="formula")
+    return by_formula, None
 
 
 def _tried(scorer: Scorer, run: Path) -> dict[str, object]:

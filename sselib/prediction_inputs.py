@@ -14,6 +14,7 @@ from pymatgen.core import Composition, Structure
 from sselib.composition import canonical
 from sselib.errors import DataError, FormulaError
 from sselib.formula_input import read_formula
+from sselib.spreadsheet_input import as_text_table, is_spreadsheet
 from sselib.structure_input import CifLimits, CifReaders, content_key, list_cifs, read_bytes
 from sselib.table_input import FormulaRow, TableFormat, count_rows, read_table, sniff_table, spool
 
@@ -122,18 +123,23 @@ def open_inputs(
 ) -> FormulaInputs | StructureInputs:
     """Return the inputs at ``source``: a table, a CIF, a folder of CIFs or `STANDARD_INPUT`.
 
-    ``scratch`` is a folder that keeps standard input. Raises `DataError` or `SchemaError` for what is none
-    of these.
+    ``scratch`` is a folder that keeps standard input, and Excel and parquet tables as text. Raises
+    `DataError` or `SchemaError` for what is none of these.
     """
     path = spool(sys.stdin.buffer, scratch) if source == STANDARD_INPUT else source
     if path.is_dir():
         return _open_folder(path, limits, say)
     if path.suffix.lower() == ".cif":
         return StructureInputs([path], path.parent, limits, _file_basis(path))
+    basis = _file_basis(path)
+    if is_spreadsheet(path):
+        path, said = as_text_table(path, scratch, columns=[formula_column, id_column])
+        if said:
+            say(said)
     layout = sniff_table(path, formula_column=formula_column, id_column=id_column)
     if layout.encoding == "cp1252":
         say(f"{path.name} is not UTF-8: read as Windows-1252")
-    return FormulaInputs(path, layout, _file_basis(path) | {"layout": vars(layout)}, count_rows(path))
+    return FormulaInputs(path, layout, basis | {"layout": vars(layout)}, count_rows(path))
 
 
 def _open_folder(folder: Path, limits: CifLimits, say: Callable[[str], None]) -> StructureInputs:

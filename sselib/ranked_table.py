@@ -38,6 +38,8 @@ def sortable_table(table: pd.DataFrame, columns: Mapping[str, tuple[str, str]]) 
 
 
 def _cell(value: object, spec: str) -> Markup:
+    if isinstance(value, Markup):
+        return value
     if value is None or value is pd.NA or value != value or value == "":
         return Markup(_MISSING)
     return escape(format(value, spec)) if spec else escape(str(value))
@@ -101,10 +103,28 @@ RANKED_COLUMNS: Mapping[str, tuple[str, str]] = {
 }
 
 
-def ranked_html(rows: pd.DataFrame) -> HTML:
-    """Return the sortable HTML of the ranked rows of a screening; columns without any value are left out."""
+def ranked_html(rows: pd.DataFrame, *, n_pages: int = 0) -> HTML:
+    """Return the sortable HTML of the ranked rows of a screening; columns without any value are left out.
+
+    The formulas of the first ``n_pages`` rows lead to their pages (`page_name`) in the report.
+    """
     columns = {c: shown for c, shown in RANKED_COLUMNS.items() if c in rows and _has_values(rows[c])}
-    return HTML(sortable_table(rows, columns))
+    formulas = [
+        to_page(page_name(int(rank)), formula) if k < n_pages else formula
+        for k, (rank, formula) in enumerate(zip(rows["rank"], rows["formula"], strict=True))
+    ]
+    linked = rows.assign(formula=pd.Series(formulas, index=rows.index, dtype=object))
+    return HTML(sortable_table(linked, columns))
+
+
+def page_name(rank: int) -> str:
+    """Return the name of a candidate's page in the report, without its ending."""
+    return f"07_candidate_{rank:03d}"
+
+
+def to_page(name: str, text: str) -> Markup:
+    """Return a text that the report makes a link to its page ``name``, if it has one."""
+    return Markup('<span class="to-page" title="{}">{}</span>').format(name, text)
 
 
 def _has_values(column: pd.Series) -> bool:
@@ -144,4 +164,22 @@ PUBLISHED_COLUMNS: Mapping[str, tuple[str, str]] = {
     "d_composition": ("distance", ".2f"),
     "nearest_formula": ("nearest known", ""),
     "nearest_log10_sigma": ("its log σ", ".2f"),
+}
+
+# The published candidates by route: column -> (heading, format of its numbers).
+ROUTE_COLUMNS: Mapping[str, tuple[str, str]] = {
+    "formula": ("formula", ""),
+    "log10_measured": ("measured log σ", ".2f"),
+    "log10_sigma": ("from formula", ".2f"),
+    "structure_log10_sigma": ("from structure", ".2f"),
+    "structure_lower": ("lower", ".1f"),
+    "structure_upper": ("upper", ".1f"),
+    "p_superionic": ("P from formula", ".2f"),
+    "structure_p_superionic": ("P from structure", ".2f"),
+    "structure_p_superionic_sd": ("sd", ".2f"),
+    "structure_d_training": ("d training", ".2f"),
+    "host_formula": ("host", ""),
+    "host_id": ("its id", ""),
+    "error_l1": ("composition off by (L1)", ".3f"),
+    "why_not": ("no structure because", ""),
 }

@@ -13,6 +13,8 @@ from sselib.errors import DataError
 if TYPE_CHECKING:
     from chgnet.model import StructOptimizer
 
+DISORDERED = "not relaxed: disordered, and CHGNet needs one atom per site (order it with sselib.ordering)"
+
 
 def relaxed(structure: Structure, *, max_steps: int, fmax_ev_angstrom: float = 0.1) -> tuple[Structure, str]:
     """Return the structure with cell and positions relaxed, and a word about what was done.
@@ -23,7 +25,7 @@ def relaxed(structure: Structure, *, max_steps: int, fmax_ev_angstrom: float = 0
     if max_steps == 0:
         return structure, "not relaxed"
     if not structure.is_ordered:
-        return structure, "not relaxed: disordered"
+        return structure, DISORDERED
     found = _optimizer().relax(structure, fmax=fmax_ev_angstrom, steps=max_steps, verbose=False)
     steps = len(found["trajectory"].energies)
     end = "stopped" if steps > max_steps else "relaxed"

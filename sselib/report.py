@@ -1,4 +1,7 @@
-"""The report: a run folder as offline HTML, an index and one self-contained page per notebook."""
+"""The report: a run folder as offline HTML, an index and one self-contained page per notebook.
+
+Candidates of the screening have small pages of their own, which share one file with plotly.
+"""
 
 import base64
 import json
@@ -8,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import bleach
 import nbformat
@@ -26,9 +30,14 @@ from sselib.notebooks import Notebook, pending_cells, read_notebook, source_cell
 from sselib.runfolder import write_whole
 from sselib.runner import DONE, EXECUTED, INTERRUPTED, PARTIAL, RUNNING, SKIPPED, RunRecord, is_locked
 
+if TYPE_CHECKING:  # pymatgen takes seconds to import, and few pages need it
+    from sselib.candidate_pages import CandidatePage
+
 MAX_PAGE_BYTES = 15_000_000
 _BUDGET_BYTES = 9_000_000  # for figures and pictures of one page, beside plotly.js (4.8 MB)
 _TITLE = "Solid-state electrolyte discovery: report of a run"
+_SCREENING, _CANDIDATES = "07_screening", "07_candidate_*.html"
+_SHARED_PLOTLY = "plotly.min.js"  # beside the pages of the candidates, which all use it
 _PLOTLY = "application/vnd.plotly.v1+json"
 _PICTURES = ("image/svg+xml", "image/png", "image/jpeg")
 _MORE_TAGS = (
@@ -77,7 +86,7 @@ class Cell:
 
 
 def render(run: Path) -> list[Path]:
-    """Write ``RUN/report/index.html``, a page per notebook and ``metrics.csv``; return the pages.
+    """Write ``RUN/report/index.html``, a page per notebook and candidate, ``metrics.csv``; return the pages.
 
     Notebooks that failed or were interrupted are shown as far as they came. Raises `RunError` if the
     folder holds no executed notebook.
@@ -100,8 +109,62 @@ def render(run: Path) -> list[Path]:
         "rendered": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "style": Markup(_style()),
     }
+    _remove_candidate_pages(root / "report")
+    names = _write_candidates(root, shared) if any(e.name == _SCREENING for e in entries) else []
     pages = [_write(root, "index", _index(root, record, entries, shared))]
-    return pages + [_write(root, e.name, _page(e, record, shared)) for e in entries]
+    pages += [_write(root, e.name, _linked(_page(e, record, shared), names)) for e in entries]
+    return pages + [root / "report" / f"{name}.html" for name in names]
+
+
+def _remove_candidate_pages(folder: Path) -> None:
+    """Remove the pages of candidates that an earlier report of this run left."""
+    for path in folder.glob(_CANDIDATES):
+        path.unlink()
+
+
+def _write_candidates(root: Path, shared: dict[str, object]) -> list[str]:
+    """Write a page per candidate and the file with plotly that they share; return the names of the pages."""
+    from sselib.candidate_pages import candidate_pages
+
+    pages = list(candidate_pages(root))
+    if pages:
+        text = get_plotlyjs()
+        write_whole(root / "report" / _SHARED_PLOTLY, lambda p: p.write_text(text, encoding="utf-8"))
+    names = [page.name for page in pages]
+    for k, page in enumerate(pages):
+        _write(root, page.name, _candidate(page, names[:k][-1:], names[k + 1 :][:1], shared))
+    return names
+
+
+def _candidate(page: "CandidatePage", before: list[str], after: list[str], shared: dict[str, object]) -> str:
+    """Return the HTML of one candidate; ``before`` and ``after`` hold the names of its neighbours, if any."""
+    budget = _Budget(_BUDGET_BYTES)
+    return (
+        _environment()
+        .get_template("candidate.html.j2")
+        .render(
+            **shared,
+            title=f"{page.record['rank']}. {page.record['formula']}",
+            here=_SCREENING,
+            plotlyjs="",
+            plotly_file=_SHARED_PLOTLY,
+            page=page,
+            record=page.record,
+            before=before,
+            after=after,
+            waterfall=_figure(page.record["waterfall"], budget),
+            structure=_figure(page.figure, budget) if page.figure else "",
+        )
+    )
+
+
+def _linked(html: str, pages: list[str]) -> str:
+    """Return the HTML with links where the notebook names one of the report's pages (`to_page`)."""
+
+    def link(match: re.Match) -> str:
+        return f'<a href="{match[1]}.html">{match[2]}</a>' if match[1] in pages else match[2]
+
+    return re.sub(r'<span class="to-page" title="([\w-]+)">(.*?)</span>', link, html)
 
 
 def _write(root: Path, name: str, html: str) -> Path:

@@ -8,6 +8,7 @@ filters: McHaffie et al., Digital Discovery 4, 1518 (2025), doi 10.1039/d5dd0005
 
 import hashlib
 import json
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,36 +17,99 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 from pymatgen.core import Structure
 
 from sselib import materials_project
 from sselib.candidates import Candidate
 from sselib.columns import Entry, StructureTable
 from sselib.composition import element_fractions, l1_distances
-from sselib.conductivity_model import ConductivityModel
+from sselib.conductivity_model import ConductivityModel, load_conductivity_model
 from sselib.element_data import practical_facts
+from sselib.errors import RunError
 from sselib.families import family_from_composition
 from sselib.filters import is_intermetallic, is_known
-from sselib.material_properties import PropertyModels, material_properties
+from sselib.material_properties import PropertyModels, load_property_models, material_properties
 from sselib.oxidation import assign_oxidation_states
-from sselib.pareto import Objective, rank_by_objectives
+from sselib.pareto import Objective, score_by_objectives
+from sselib.predict import robust
 from sselib.progress import progress
 from sselib.relaxation import relaxed
 from sselib.runfolder import write_whole
 from sselib.structures import sha256_of_text, structure_from_json, structure_to_json
-from sselib.superionic_model import SuperionicModel
+from sselib.superionic_model import SuperionicModel, load_superionic_model
 
 _HULL = "energy_above_hull_ev_atom"
+COSTS = "formula_costs.json"
+_SIGMA = ("log10_sigma", "lower", "upper")
 _DESCRIPTION = ("id", "formula", "source", "parent", "change", "probability", _HULL, "problem")
 
 
 @dataclass(frozen=True)
 class ScreeningModels:
-    """What gives the scores: conductivity of a formula, probability of superionic, MEGNet properties."""
+    """What gives the scores: conductivity of a formula, probability of superionic, MEGNet properties.
+
+    ``structure_conductivity`` is None where the run has no conductivity model that reads structures.
+    """
 
     conductivity: ConductivityModel
     superionic: SuperionicModel
     properties: PropertyModels
+    structure_conductivity: ConductivityModel | None = None
+
+    def describe(self) -> str:
+        """Return in words which models there are and on how much they were trained."""
+        rows, members = self.conductivity.training, self.superionic
+        from_structure = (
+            f"and `{self.structure_conductivity.name}` for structures"
+            if self.structure_conductivity
+            else "for structures too (this run has no model that reads them)"
+        )
+        return (
+            f"Conductivity: `{self.conductivity.name}`, {len(rows)} materials, {from_structure}. "
+            f"Superionic: {len(members.networks)} networks on structures, {len(members.bags)} classifiers on "
+            f"composition, {len(members.training)} materials. MEGNet: "
+            f"{self.properties.why_missing or f'{len(self.properties.gaps)} band-gap models'}."
+        )
+
+
+def load_models(run: Path, *, n_gap_models: int) -> ScreeningModels:
+    """Return the models of a run folder (notebooks 04 and 06) and the published MEGNet models.
+
+    Raises `RunError` where 04 or 06 left none.
+    """
+    try:
+        from_structure = load_conductivity_model(run, inputs="structure")
+    except RunError:
+        from_structure = None
+    return ScreeningModels(
+        load_conductivity_model(run),
+        load_superionic_model(run),
+        load_property_models(n_gap_models=n_gap_models),
+        from_structure,
+    )
+
+
+def structure_conductivities(
+    structures: Sequence[Structure], models: ScreeningModels, *, confidence: float = 0.9
+) -> pd.DataFrame:
+    """Return log10_sigma, lower, upper in log10(S/cm) and sigma_model for structures, one row each.
+
+    Missing where the run has no conductivity model that reads structures, or it cannot read this one.
+    """
+    model = models.structure_conductivity
+    if model is None or not structures:
+        return pd.DataFrame(np.nan, range(len(structures)), [*_SIGMA, "sigma_model"]).astype(
+            {"sigma_model": object}
+        )
+    formulas = [s.composition.element_composition.formula.replace(" ", "") for s in structures]
+
+    def predicted(rows: Sequence[int]) -> pd.DataFrame:
+        given = [formulas[k] for k in rows], [structures[k] for k in rows]
+        return model.predict(given[0], structures=given[1], confidence=confidence)
+
+    found, _ = robust(predicted, range(len(formulas)), list(_SIGMA))
+    return found.assign(sigma_model=np.where(found["log10_sigma"].notna(), model.name, None))
 
 
 @dataclass(frozen=True)
@@ -80,8 +144,8 @@ def score_formulas(
     """Score every candidate from its formula and return the table, in the order of the candidates.
 
     Columns: id, formula, source, parent, change, probability, energy_above_hull_ev_atom (where a source
-    gives it), problem, has_structure; log10_sigma, lower,
-    upper in log10(S/cm) with the interval of ``confidence``; p_superionic, p_superionic_sd (of the bags);
+    gives it), problem, has_structure; log10_sigma, lower, upper in log10(S/cm) with the interval of
+    ``confidence``, and sigma_model; p_superionic, p_superionic_sd (of the bags);
     nearest_id, nearest_formula, nearest_log10_sigma and d_composition (L1, 0 to 2) of the nearest training
     composition; is_known, is_intermetallic, imbalance_per_atom, family; the columns of
     `sselib.element_data.practical_facts`. Rows with a problem have no scores.
@@ -90,14 +154,35 @@ def score_formulas(
     a hash of its candidates and of the models, so an interrupted screening goes on where it stopped.
     """
     identity = [_identity(models), novelty_tolerance, confidence]
-    paths = []
+    paths, costs, before = [], [], time.process_time()
     for chunk in progress(_chunks(candidates, chunk_size), stage="scores by formula"):
         path = parts / f"formula-{_digest(chunk, identity)}.parquet"
         if not path.is_file():
             table = _formula_scores(chunk, models, training, novelty_tolerance, confidence)
+            _write_cost(path, n=len(chunk), cpu_s=time.process_time() - before)
             write_whole(path, lambda p, t=table: t.to_parquet(p, index=False))
         paths.append(path)
+        costs.append(json.loads(path.with_suffix(".json").read_text(encoding="utf-8")))
+        before = time.process_time()
+    write_whole(parts / COSTS, lambda p: p.write_text(json.dumps(costs), encoding="utf-8"))
     return _joined(paths)
+
+
+def _write_cost(part: Path, *, n: int, cpu_s: float) -> None:
+    """Write beside a part what it cost: processor time and the memory that the process holds after it."""
+    memory_mib = psutil.Process().memory_info().rss / 2**20
+    cost = {"candidates": n, "cpu_s": round(cpu_s, 3), "memory_mib": round(memory_mib, 1)}
+    write_whole(part.with_suffix(".json"), lambda p: p.write_text(json.dumps(cost), encoding="utf-8"))
+
+
+def formula_costs(parts: Path) -> pd.DataFrame:
+    """Return what the chunks of the last `score_formulas` cost when they were scored, in order.
+
+    Columns: candidates and cpu_s, both summed up to the end of the chunk (candidates made, scored and
+    written), and memory_mib, what the process held then.
+    """
+    costs = pd.DataFrame(json.loads((parts / COSTS).read_text(encoding="utf-8")))
+    return costs.assign(candidates=costs["candidates"].cumsum(), cpu_s=costs["cpu_s"].cumsum())
 
 
 def _chunks(items: Iterable[Candidate], size: int) -> Iterator[list[Candidate]]:
@@ -111,9 +196,8 @@ def _identity(models: ScreeningModels) -> str:
     rows = [models.conductivity.training, models.superionic.training]
     digests = [hashlib.sha256(t.to_json().encode()).hexdigest() for t in rows]
     sizes = [len(models.superionic.bags), len(models.superionic.networks), len(models.properties.gaps)]
-    return json.dumps(
-        [models.conductivity.name, *digests, *sizes, Path(__file__).read_text(encoding="utf-8")]
-    )
+    names = [models.conductivity.name, getattr(models.structure_conductivity, "name", "")]
+    return json.dumps([*names, *digests, *sizes, Path(__file__).read_text(encoding="utf-8")])
 
 
 def _digest(chunk: Sequence[Candidate], identity: Sequence[object]) -> str:
@@ -145,6 +229,7 @@ def _formula_scores(
         return described
     conductivity = models.conductivity.predict(formulas, confidence=confidence)
     superionic = models.superionic.predict_formulas(formulas)[["p_superionic", "p_superionic_sd", "note"]]
+    conductivity = conductivity[list(_SIGMA)].assign(sigma_model=models.conductivity.name)
     scores = [conductivity, superionic, _novelty(formulas, training, novelty_tolerance), _chemistry(formulas)]
     table = pd.concat([*scores, practical_facts(formulas)], axis=1).set_axis(good, axis=0)
     return described.join(table)
@@ -191,7 +276,7 @@ def best_by_formula(
     known = [o for o in objectives if o.column in table and passed[o.column].notna().any()]
     if passed.empty or not known:
         return []
-    ranked = passed.assign(score=rank_by_objectives(passed, known)["score"])
+    ranked = passed.assign(score=score_by_objectives(passed, known))
     ranked = ranked.sort_values(["score", "id"], ascending=[False, True])
     taken: Counter[tuple[str, str]] = Counter()
     chosen: list[str] = []
@@ -211,29 +296,35 @@ def score_structures(
     parts: Path,
     chunk_size: int = 25,
     relax_steps: int = 0,
+    confidence: float = 0.9,
 ) -> pd.DataFrame:
     """Build and score the structures of the candidates named ``ids``; return one row for each.
 
     Columns: id; p_structure, p_structure_sd, d_training and structure_note (of the ensemble on structures);
-    those of `sselib.material_properties`; n_sites, is_disordered, relaxation, structure_json. A structure
-    that cannot be built has its reason in ``structure_note``. With ``relax_steps`` above 0 ordered
-    structures are relaxed with CHGNet by up to that many steps first. Chunks resume as in `score_formulas`.
+    sigma_structure, its _lower, _upper and _model (`structure_conductivities`); those of
+    `sselib.material_properties`; n_sites, is_disordered, relaxation, structure_json. A structure that cannot
+    be built has its reason in ``structure_note``. With ``relax_steps`` above 0 ordered structures are relaxed
+    with CHGNet by up to that many steps first. Chunks resume as in `score_formulas`.
     """
     wanted = set(ids)
     chosen = (c for c in candidates if c.id in wanted)
-    identity = [_identity(models), relax_steps]
+    identity = [_identity(models), relax_steps, confidence]
     paths = []
     for chunk in progress(_chunks(chosen, chunk_size), stage="scores by structure"):
         path = parts / f"structure-{_digest(chunk, identity)}.parquet"
         if not path.is_file():
-            table = _structure_scores(chunk, models, relax_steps)
+            table = _structure_scores(chunk, models, relax_steps, confidence)
             write_whole(path, lambda p, t=table: t.to_parquet(p, index=False))
         paths.append(path)
-    tables = [pd.read_parquet(path) for path in paths] or [_structure_scores([], models, relax_steps)]
+    tables = [pd.read_parquet(path) for path in paths] or [
+        _structure_scores([], models, relax_steps, confidence)
+    ]
     return pd.concat(tables, ignore_index=True)
 
 
-def _structure_scores(chunk: Sequence[Candidate], models: ScreeningModels, relax_steps: int) -> pd.DataFrame:
+def _structure_scores(
+    chunk: Sequence[Candidate], models: ScreeningModels, relax_steps: int, confidence: float
+) -> pd.DataFrame:
     built, notes, relaxation = {}, {}, {}
     for candidate in chunk:
         try:
@@ -242,6 +333,8 @@ def _structure_scores(chunk: Sequence[Candidate], models: ScreeningModels, relax
         except Exception as error:  # whatever an odd structure raises is its reason
             notes[candidate.id] = f"no structure: {' '.join(str(error).split())[:200]}"
     scores = _ensemble_scores(built, models.superionic).join(material_properties(built, models.properties))
+    sigma = structure_conductivities(list(built.values()), models, confidence=confidence)
+    scores = scores.join(sigma.rename(columns=_OF_STRUCTURE).set_axis(list(built), axis=0))
     scores["n_sites"] = [float(len(s)) for s in built.values()]
     scores["is_disordered"] = pd.Series(
         [not s.is_ordered for s in built.values()], scores.index, dtype="boolean"
@@ -253,6 +346,15 @@ def _structure_scores(chunk: Sequence[Candidate], models: ScreeningModels, relax
     return scores.rename_axis("id").reset_index()
 
 
+_OF_STRUCTURE = {
+    "log10_sigma": "sigma_structure",
+    "lower": "sigma_structure_lower",
+    "upper": "sigma_structure_upper",
+    "sigma_model": "sigma_structure_model",
+}
+_OF_FORMULA = {"log10_sigma": "sigma_formula", "lower": "sigma_formula_lower", "upper": "sigma_formula_upper"}
+
+
 def _ensemble_scores(structures: dict[str, Structure], model: SuperionicModel) -> pd.DataFrame:
     found = model.predict_structures(list(structures.values())).set_axis(list(structures), axis=0)
     if not model.networks:  # then d_training is a distance of compositions, which d_composition holds
@@ -262,19 +364,25 @@ def _ensemble_scores(structures: dict[str, Structure], model: SuperionicModel) -
 
 
 def combine(by_formula: pd.DataFrame, by_structure: pd.DataFrame) -> pd.DataFrame:
-    """Return one table: p_superionic from the structure where it was scored, else from the formula.
+    """Return one table: scores from the structure where it was scored, else from the formula.
 
-    ``scored_from`` says which; p_formula and p_formula_sd keep the first pass.
+    ``scored_from`` says which for p_superionic, ``sigma_model`` for log10_sigma, lower and upper;
+    p_formula, p_formula_sd and sigma_formula with its ends keep the first pass.
     """
-    table = by_formula.rename(columns={"p_superionic": "p_formula", "p_superionic_sd": "p_formula_sd"})
+    first = {"p_superionic": "p_formula", "p_superionic_sd": "p_formula_sd", **_OF_FORMULA}
     scores = by_structure.drop(columns="structure_json")
-    table = table.merge(scores, on="id", how="left", validate="one_to_one")
-    has = table["p_structure"].notna()
+    table = by_formula.rename(columns=first).merge(scores, on="id", how="left", validate="one_to_one")
+    has, has_sigma = table["p_structure"].notna(), table["sigma_structure"].notna()
+    sigma = {
+        name: table[_OF_STRUCTURE[name]].where(has_sigma, table[_OF_FORMULA.get(name, name)])
+        for name in _OF_STRUCTURE
+    }
     return table.assign(
         p_superionic=table["p_structure"].where(has, table["p_formula"]),
         p_superionic_sd=table["p_structure_sd"].where(has, table["p_formula_sd"]),
+        **sigma,
         scored_from=np.where(has, "structure", "formula"),
-    )
+    ).drop(columns=list(_OF_STRUCTURE.values()))
 
 
 def with_hull_energies(table: pd.DataFrame, ids: Sequence[str]) -> pd.DataFrame:

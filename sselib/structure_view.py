@@ -49,15 +49,20 @@ class Sector:
 
 
 def structure_figure(
-    structure: Structure, *, title: str = "", max_sites: int = 400, bonds: bool = True
+    structure: Structure,
+    *,
+    title: str = "",
+    max_sites: int = 400,
+    bonds: bool = True,
+    max_vertices: int = _MAX_VERTICES,
 ) -> go.Figure:
     """Draw a structure with its cell; partial and mixed occupancy as sectors of a sphere.
 
     A species of occupancy 0.25 fills a quarter of its sphere, and what is empty is pale. Sites on a face of
     the cell are drawn on the opposite face too. Hovering gives species, occupancy and fractional
     coordinates. ``bonds`` joins the sites of the framework (not Li, occupancy of at least 0.5) that are
-    closer than 1.2 times the sum of their atomic radii. Raises `DataError` if the structure is empty or has
-    more than ``max_sites`` sites.
+    closer than 1.2 times the sum of their atomic radii. ``max_vertices`` of all spheres together bounds the
+    size of the figure. Raises `DataError` if the structure is empty or has more than ``max_sites`` sites.
     """
     if not 0 < len(structure) <= max_sites:
         raise DataError(
@@ -71,7 +76,7 @@ def structure_figure(
     by_species: dict[str, list[Sector]] = {}
     for sector in sectors:
         by_species.setdefault(sector.species, []).append(sector)
-    resolution = _resolution(len({s.fractional for s in sectors}))
+    resolution = _resolution(len({s.fractional for s in sectors}), max_vertices)
     for name in sorted(by_species, key=lambda s: (s == VACANCY, s != "Li", s)):
         figure.add_trace(_spheres(name, by_species[name], resolution))
     axis = {"visible": False}
@@ -79,7 +84,12 @@ def structure_figure(
         scene={"xaxis": axis, "yaxis": axis, "zaxis": axis, "aspectmode": "data"},
         scene_camera={"projection": {"type": "orthographic"}, "eye": {"x": 1.25, "y": 0.7, "z": 0.45}},
         title={"text": title, "font": {"size": 14}},
-        legend={"title": {"text": "species (occupancy)"}, "orientation": "h", "y": 0, "font": {"size": 11}},
+        legend={
+            "title": {"text": "species (occupancy)", "side": "top"},
+            "orientation": "h",
+            "y": 0,
+            "font": {"size": 11},
+        },
         margin={"l": 0, "r": 0, "t": 40 if title else 5, "b": 60},
         height=480,
     )
@@ -111,9 +121,9 @@ def _filled(amounts: dict[str, float]) -> list[tuple[str, float, float]]:
     return list(zip(amounts, [0.0, *ends[:-1].tolist()], ends.tolist(), strict=True))
 
 
-def _resolution(n_spheres: int) -> int:
+def _resolution(n_spheres: int, max_vertices: int) -> int:
     """Return the number of meridians of a full sphere that keeps the figure small."""
-    return int(np.clip(np.sqrt(2 * _MAX_VERTICES / n_spheres) - 2, 9, 24))
+    return int(np.clip(np.sqrt(2 * max_vertices / n_spheres) - 2, 9, 24))
 
 
 def _spheres(name: str, sectors: list[Sector], resolution: int) -> go.Mesh3d:

@@ -76,7 +76,10 @@ def _require_text(start: bytes, name: str) -> None:
     if not start.strip():
         raise DataError(f"{name} is empty: {_EXPECTED}")
     if start.startswith(b"PK\x03\x04") or start.startswith(b"\xd0\xcf\x11\xe0"):
-        raise DataError(f"{name} is a spreadsheet or archive, not text: save the sheet as CSV (UTF-8)")
+        raise DataError(
+            f"{name} is a spreadsheet or archive, not text: let its name end in .xlsx if it is Excel's, "
+            "or save the sheet as CSV (UTF-8)"
+        )
     if b"\x00" in start and not start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise DataError(f"{name} is a binary file: {_EXPECTED}")
 

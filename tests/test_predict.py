@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from cif_text import p1_cif
 
 from sselib import cli, prediction_inputs
 from sselib import predict as module
@@ -31,22 +32,6 @@ TRAINING = pd.DataFrame(
         "family": "other",
     }
 )
-P1 = """data_x
-_cell_length_a {a}
-_cell_length_b 5
-_cell_length_c 5
-_cell_angle_alpha 90
-_cell_angle_beta 90
-_cell_angle_gamma 90
-loop_
-_atom_site_label
-_atom_site_type_symbol
-_atom_site_fract_x
-_atom_site_fract_y
-_atom_site_fract_z
-A1 {el} 0 0 0
-B1 Cl 0.5 0.5 0.5
-"""
 
 
 class Conductivity:
@@ -167,22 +152,44 @@ def test_a_folder_of_cifs_is_scored_with_its_structures(run: Path) -> None:
     folder = run.parent / "cifs"
     (folder / "sub").mkdir(parents=True)
     for name, el, a in (("b", "Li", 5), ("a", "Li", 6), ("sub/same", "Li", 5), ("na", "Na", 5)):
-        (folder / f"{name}.cif").write_text(P1.format(el=el, a=a))
+        (folder / f"{name}.cif").write_text(p1_cif(element=el, a_angstrom=a))
     (folder / "c.cif").write_text("broken")
     found = scored(folder, run)
     assert found["id"].tolist() == ["a.cif", "b.cif", "c.cif", "na.cif", "sub/same.cif"]
     assert found["formula"].tolist() == ["LiCl", "LiCl", "", "NaCl", "LiCl"]
-    assert found["log10_sigma"].tolist() == ["0.6500", "0.6250", "", "", "0.6250"]
+    assert found["log10_sigma"].tolist() == ["0.5960", "0.5800", "", "", "0.5800"]
     assert found["d_training"][0] == "2.0000" and "0 unit cells" in found["note"][2]
     assert "no lithium" in found["note"][3] and "same file content as row 2" in found["note"][4]
     one = scored(folder / "b.cif", run)
-    assert one.loc[0, "log10_sigma"] == "0.6250" and one.loc[0, "id"] == "b.cif"
+    assert one.loc[0, "log10_sigma"] == "0.5800" and one.loc[0, "id"] == "b.cif"
+
+
+def test_a_structure_that_its_model_cannot_read_is_scored_from_its_formula(run: Path, monkeypatch) -> None:
+    class OfStructures(Conductivity):
+        name = "reads structures"
+
+        def predict(self, formulas, *, structures=None, confidence=0.9) -> pd.DataFrame:
+            if any(90 < s.volume < 100 for s in structures):
+                raise ValueError("no hop")
+            return super().predict(formulas, structures=structures, confidence=confidence)
+
+    models = {"formula": Conductivity(), "structure": OfStructures()}
+    monkeypatch.setattr(module, "load_conductivity_model", lambda run, inputs: models[inputs])
+    folder = run.parent / "cifs"
+    folder.mkdir()
+    for name, a in (("a", 5), ("b", 6)):
+        (folder / f"{name}.cif").write_text(p1_cif(a_angstrom=a))
+    found = scored(folder, run)
+    assert found["log10_sigma"].tolist() == ["0.5800", "0.5000"]
+    assert found["model"].tolist() == [f"{n} + superionic ensemble" for n in ("reads structures", "stand-in")]
+    assert "no hop; the conductivity comes from the formula alone" in found["note"][1]
+    assert "formula alone" not in found["note"][0]
 
 
 def _folder_with_one_unreadable(folder: Path, n: int) -> Path:
     folder.mkdir()
     for k in range(n):
-        text = "data_\n_cell_length_a what" if k == n // 2 else P1.format(el="Li", a=5 + k / n)
+        text = "data_\n_cell_length_a what" if k == n // 2 else p1_cif(a_angstrom=5 + k / n)
         (folder / f"{k:05d}.cif").write_text(text)
     return folder
 

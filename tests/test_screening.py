@@ -27,7 +27,7 @@ from sselib.pareto import Objective
 from sselib.plots import screening as plots
 from sselib.published_candidates import measured_errors, predicted, published_candidates, without_relatives
 from sselib.ranked_table import RANKED_COLUMNS, cif_text, csv_bytes, downloads, ranked_html, zip_bytes
-from sselib.relaxation import relaxed
+from sselib.relaxation import DISORDERED, relaxed
 from sselib.schemas import STRUCTURES, validate
 from sselib.screening import ScreeningModels, Training
 from sselib.sources import reference
@@ -123,8 +123,17 @@ def test_parts_of_other_settings_are_not_taken_up(models, training, tmp_path):
     screening.score_formulas(CANDIDATES, models, training, parts=tmp_path)
     narrow = screening.score_formulas(CANDIDATES, models, training, parts=tmp_path, confidence=0.5)
     wide = screening.score_formulas(CANDIDATES, models, training, parts=tmp_path)
-    assert len(list(Path(tmp_path).iterdir())) == 2
+    assert len(list(Path(tmp_path).glob("*.parquet"))) == 2
     assert (narrow["upper"] - narrow["lower"]).mean() < (wide["upper"] - wide["lower"]).mean()
+
+
+def test_costs_are_those_of_the_scoring_and_stay_when_chunks_are_resumed(models, training, tmp_path):
+    screening.score_formulas(CANDIDATES, models, training, parts=tmp_path, chunk_size=2)
+    costs = screening.formula_costs(tmp_path)
+    assert costs["candidates"].tolist() == [2, 4, 6] and costs["memory_mib"].gt(10).all()
+    assert costs["cpu_s"].is_monotonic_increasing and costs["cpu_s"].iloc[0] > 0
+    screening.score_formulas(CANDIDATES, models, training, parts=tmp_path, chunk_size=2)
+    pd.testing.assert_frame_equal(screening.formula_costs(tmp_path), costs)
 
 
 def test_a_stream_is_read_chunk_by_chunk(models, training, tmp_path):
@@ -139,7 +148,7 @@ def test_a_stream_is_read_chunk_by_chunk(models, training, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         screening.score_formulas(stream(), models, training, parts=tmp_path, chunk_size=4)
-    assert len(list(Path(tmp_path).iterdir())) == 2  # both chunks that were complete are kept
+    assert len(list(Path(tmp_path).glob("*.parquet"))) == 2  # both chunks that were complete are kept
 
 
 def test_a_training_compound_is_known_and_its_own_nearest(tables, curated):
@@ -171,6 +180,35 @@ def test_combined_rows_say_where_their_score_comes_from(tables):
     ]
     assert both["id"].tolist() == tables[0]["id"].tolist()
     assert "structure_json" not in both
+
+
+class FromStructure:
+    """Stand-in for a conductivity model that reads structures: a share of the volume, and no bromine."""
+
+    name = "stand-in/structure"
+
+    def predict(self, formulas, *, structures, confidence):
+        if any("Br" in f for f in formulas):
+            raise FloatingPointError("bromine")
+        y = np.array([s.volume / len(s) / 10 for s in structures])
+        return pd.DataFrame({"log10_sigma": y, "lower": y - confidence, "upper": y + confidence})
+
+
+def test_a_model_that_reads_structures_is_used_where_it_can_read_them(models, tables, tmp_path):
+    with_structure = replace(models, structure_conductivity=FromStructure())
+    found = screening.score_structures(CANDIDATES, ["x:1", "x:4", "x:5"], with_structure, parts=tmp_path)
+    both = screening.combine(tables[0], found).set_index("id")
+    one, other = both.loc["x:1"], both.loc["x:2"]
+    assert one["sigma_model"] == "stand-in/structure" and other["sigma_model"] == models.conductivity.name
+    assert one["upper"] - one["lower"] == pytest.approx(1.8) and one["log10_sigma"] != one["sigma_formula"]
+    assert other["log10_sigma"] == other["sigma_formula"]
+    assert both.loc["x:5", "sigma_model"] == models.conductivity.name  # its structure could not be built
+    structures = [rock_salt(), rock_salt().replace_species({"Cl": "Br"}, in_place=False)]
+    direct = screening.structure_conductivities(structures, with_structure)
+    assert direct["log10_sigma"].notna().tolist() == [True, False]
+    assert direct["sigma_model"].dropna().tolist() == ["stand-in/structure"]
+    assert screening.structure_conductivities(structures, models).isna().all(axis=None)
+    assert "stand-in/structure" in with_structure.describe() and "no model that reads" in models.describe()
 
 
 def test_structure_table_fits_its_schema_and_the_formulas(tables):
@@ -225,7 +263,7 @@ def test_chgnet_relaxes_a_compressed_salt_and_leaves_disorder_alone():
     assert found.volume > tight.volume and "CHGNet" in what
     mixed = rock_salt()
     mixed.replace(0, {"Li": 0.5, "Na": 0.5})
-    assert relaxed(mixed, max_steps=40) == (mixed, "not relaxed: disordered")
+    assert relaxed(mixed, max_steps=40) == (mixed, DISORDERED) and "one atom per site" in DISORDERED
     assert relaxed(tight, max_steps=0)[0] is tight
 
 
@@ -258,7 +296,9 @@ def test_a_bound_is_called_a_bound(models, training, tables):
         {"feature": ["mole_fraction_Li", "other"], "value": [0.5, np.nan], "shap": [-1.0, 0.0]}
     )
     text = describe(row, parts, near, pd.DataFrame({"feature": []}))
-    assert "measured at most" in text and "Li content lowers it" in text
+    assert "measured at most" in text and "Li content lowers it" in text and "structure" not in text
+    from_structure = describe(row | {"sigma_formula": row["log10_sigma"] - 1}, parts, near, near.iloc[:0])
+    assert f"from its structure; {row['log10_sigma'] - 1:.1f} from the formula" in from_structure
     assert words("framework_mean_atomic_mass_u") == "framework mean atomic mass"
 
 

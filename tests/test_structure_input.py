@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+from cif_text import p1_cif
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,22 +13,7 @@ from sselib import structure_input
 from sselib.errors import DataError
 from sselib.structure_input import CifLimits, CifReaders, CifReading, list_cifs, read_bytes, read_structure
 
-P1 = """data_LiCl
-_cell_length_a 4
-_cell_length_b 4
-_cell_length_c 4
-_cell_angle_alpha 90
-_cell_angle_beta 90
-_cell_angle_gamma 90
-loop_
-_atom_site_label
-_atom_site_type_symbol
-_atom_site_fract_x
-_atom_site_fract_y
-_atom_site_fract_z
-Li1 Li 0 0 0
-Cl1 Cl 0.5 0.5 0.5
-"""
+P1 = p1_cif()
 LIMITS = CifLimits(max_bytes=100_000, max_sites=50, timeout_s=20)
 
 

@@ -1,14 +1,18 @@
 """Figures of notebook 07: probabilities, distances, Pareto fronts, the published candidates, enrichment."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from sselib.candidate_explanation import Explanation, words
 from sselib.figures import PALETTE, SIGMA_LABEL
 from sselib.plots.models import CONTROL_LABELS, interval_points
 
 _P_LABEL = "P(superionic), σ ≥ 10<sup>−4</sup> S cm<sup>−1</sup>"
+MAX_POINTS = 20_000  # of a scatter plot, which stays near 2 MB with them
 LABELS: dict[str, str] = {
     "p_superionic": _P_LABEL,
     "p_superionic_sd": "standard deviation of P(superionic) over the ensemble",
@@ -52,8 +56,13 @@ def probability_histogram(table: pd.DataFrame) -> go.Figure:
 
 
 def probability_against_distance(table: pd.DataFrame, *, distance: str) -> go.Figure:
-    """Draw probability against distance to the training data, coloured by its spread (Fig. 7b)."""
+    """Draw probability against distance to the training data, coloured by its spread (Fig. 7b).
+
+    Of more than `MAX_POINTS` rows a random part is drawn, and the title says so.
+    """
     rows = table.dropna(subset=[distance, "p_superionic"])
+    if len(rows) > MAX_POINTS:
+        rows = rows.sample(MAX_POINTS, random_state=0)
     marker = {
         "color": rows["p_superionic_sd"],
         "colorscale": "Viridis",
@@ -74,7 +83,50 @@ def probability_against_distance(table: pd.DataFrame, *, distance: str) -> go.Fi
     figure.add_hline(0.5, line_dash="dot", line_color="#444")
     figure.update_xaxes(title=LABELS[distance], rangemode="tozero")
     figure.update_yaxes(title=_P_LABEL, range=[-0.02, 1.02])
-    return figure.update_layout(height=440, title="Probability and distance to the training data")
+    part = f" ({len(rows)} of {len(table)} drawn)" if len(rows) == MAX_POINTS < len(table) else ""
+    return figure.update_layout(height=440, title=f"Probability and distance to the training data{part}")
+
+
+def cost_against_size(table: pd.DataFrame) -> go.Figure:
+    """Draw processor time and memory against the number of candidates scored, side by side.
+
+    ``table`` has the columns candidates, cpu_s (both summed up) and memory_mib.
+    """
+    figure = make_subplots(cols=2, horizontal_spacing=0.14)
+    for column, name in enumerate(("cpu_s", "memory_mib"), start=1):
+        line = {"color": PALETTE[column - 1]}
+        points = go.Scatter(x=table["candidates"], y=table[name], mode="lines+markers", line=line)
+        figure.add_trace(points, row=1, col=column)
+    figure.update_xaxes(title="candidates scored from their formula", rangemode="tozero")
+    figure.update_yaxes(title="processor time / s", rangemode="tozero", col=1)
+    figure.update_yaxes(title="memory of the process / MiB", rangemode="tozero", col=2)
+    return figure.update_layout(height=360, showlegend=False, title="Cost of the first pass against its size")
+
+
+def measured_and_predicted(table: pd.DataFrame, labels: Mapping[str, str]) -> go.Figure:
+    """Draw predicted against measured values, one panel per property of ``labels`` (its axis title).
+
+    ``table`` has the columns property, formula, measured and predicted; the line is equality.
+    """
+    figure = make_subplots(rows=1, cols=len(labels), horizontal_spacing=0.07)
+    for k, (name, label) in enumerate(labels.items(), start=1):
+        rows = table[table["property"] == name]
+        both = rows[["measured", "predicted"]].to_numpy(float)
+        ends = [np.nanmin(both), np.nanmax(both)]
+        line = {"color": "#999", "dash": "dot"}
+        figure.add_trace(go.Scatter(x=ends, y=ends, mode="lines", line=line, hoverinfo="skip"), row=1, col=k)
+        points = go.Scatter(
+            x=rows["measured"],
+            y=rows["predicted"],
+            mode="markers",
+            text=rows["formula"],
+            marker={"color": PALETTE[0], "size": 8},
+            hovertemplate="%{text}: measured %{x:.2f}, MEGNet %{y:.2f}<extra></extra>",
+        )
+        figure.add_trace(points, row=1, col=k)
+        figure.update_xaxes(title={"text": label, "font": {"size": 11}}, row=1, col=k)
+    figure.update_yaxes(title="MEGNet", col=1)
+    return figure.update_layout(height=340, showlegend=False, title="MEGNet against measured values")
 
 
 def pareto_scatter(table: pd.DataFrame, *, x: str, y: str, log_x: bool = False) -> go.Figure:
@@ -114,7 +166,7 @@ def published_check(table: pd.DataFrame) -> go.Figure:
     order = list(dict.fromkeys(table["formula"]))[::-1]
     figure = go.Figure()
     for k, (name, rows) in enumerate(table.groupby("models", sort=False)):
-        offset = 0.15 - 0.3 * k
+        offset = 0.25 - 0.25 * k
         figure.add_trace(
             go.Scatter(
                 x=rows["log10_sigma"],
@@ -146,9 +198,10 @@ def published_check(table: pd.DataFrame) -> go.Figure:
     figure.update_xaxes(title=SIGMA_LABEL + ", bars: 90 % interval", range=[-14, 1])
     figure.update_yaxes(tickvals=list(range(len(order))), ticktext=order, range=[-0.7, len(order) - 0.3])
     return figure.update_layout(
-        height=130 + 30 * len(order),
-        title="Candidates of McHaffie et al., Table 2, from the formula alone",
-        legend={"orientation": "h", "y": -0.1},
+        height=170 + 30 * len(order),
+        title="Candidates of McHaffie et al., Table 2",
+        legend={"orientation": "h", "y": 1, "yanchor": "bottom"},
+        margin={"t": 90},
     )
 
 

@@ -1,0 +1,191 @@
+"""Disordered structures for the published candidates whose structure type is known, from labelled hosts.
+
+A host is a labelled structure of the same type (`data/mchaffie_table2.yaml`): its sites keep their places,
+the elements of the wanted composition are spread over the sites of their kind, and lithium is brought to
+its amount as in `sselib.doping`. The cell stays the host's.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import yaml
+from pymatgen.core import PeriodicSite, Structure
+
+from sselib.columns import Entry
+from sselib.composition import element_fractions, l1_distances, parse_formula
+from sselib.doping import with_lithium
+from sselib.errors import DataError
+from sselib.paths import project_root
+from sselib.substitution import MOBILE_ION, Host, hosts_from_table
+
+
+@dataclass(frozen=True)
+class StructureType:
+    """``sites``: the kind of site of each element but lithium; ``anions`` of ``anion`` per formula unit."""
+
+    space_group: int
+    anion: str
+    anions: float
+    sites: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class BuiltStructure:
+    """A structure for a formula, with its host, or None and the reason in ``note``.
+
+    ``error_l1``: distance of the mole fractions of the structure and of the formula, 0 to 2; not 0 where
+    the formula has more atoms of a kind than there are sites.
+    """
+
+    formula: str
+    structure: Structure | None
+    host_id: str = ""
+    host_formula: str = ""
+    error_l1: float = float("nan")
+    note: str = ""
+
+
+def published_structures(table: pd.DataFrame, structures: pd.DataFrame) -> list[BuiltStructure]:
+    """Return a structure, or the reason for none, for each candidate of Table 2 in its order.
+
+    ``table`` and ``structures`` are those of notebook 01. The host is the nearest in composition among the
+    labelled structures of the type; its label is not used.
+    """
+    text = (project_root() / "data" / "mchaffie_table2.yaml").read_text(encoding="utf-8")
+    content = yaml.safe_load(text)
+    types = {name: StructureType(**fields) for name, fields in content["types"].items()}
+    groups = table.set_index(Entry.ID)[Entry.SPACE_GROUP_NUMBER]
+    hosts = list(hosts_from_table(table, structures))
+    return [_built(entry, types, hosts, groups) for entry in content["candidates"]]
+
+
+def _built(
+    entry: Mapping[str, object], types: Mapping[str, StructureType], hosts: list[Host], groups: pd.Series
+) -> BuiltStructure:
+    formula = str(entry["formula"])
+    if "type" not in entry:
+        reason = entry.get("no_structure", "no labelled structure of its type is at hand")
+        return BuiltStructure(formula, None, note=str(reason))
+    kind = types[str(entry["type"])]
+    fitting = [h for h in hosts if groups.get(h.id) == kind.space_group and _is_of_type(h, kind)]
+    if not fitting:
+        return BuiltStructure(formula, None, note=f"this run has no labelled structure of {entry['type']}")
+    host = nearest_host(formula, fitting)
+    try:
+        crystal = with_sites_of(host.structure(), formula, kind)
+    except DataError as error:
+        return BuiltStructure(formula, None, host.id, host.formula, note=str(error))
+    fractions = element_fractions([crystal.composition.formula, formula]).to_numpy()
+    off = float(l1_distances(fractions[:1], fractions[1:]).item())
+    return BuiltStructure(formula, crystal, host.id, host.formula, off, f"from {host.formula} ({host.id})")
+
+
+def _is_of_type(host: Host, kind: StructureType) -> bool:
+    elements = set(parse_formula(host.formula).get_el_amt_dict()) - {MOBILE_ION}
+    needed = {kind.sites[el] for el in elements if el in kind.sites}
+    return elements <= set(kind.sites) and needed == set(kind.sites.values())
+
+
+def nearest_host(formula: str, hosts: Iterable[Host]) -> Host:
+    """Return the host nearest in composition (L1), of equally near ones the first by id."""
+    ordered = sorted(hosts, key=lambda h: h.id)
+    fractions = element_fractions([formula, *(h.formula for h in ordered)]).to_numpy()
+    return ordered[int(l1_distances(fractions[:1], fractions[1:]).round(9).argmin())]
+
+
+def with_sites_of(host: Structure, formula: str, kind: StructureType) -> Structure:
+    """Return the host's sites filled with the elements of a formula, each on sites of its kind.
+
+    A kind of site is filled in proportion to the host's occupancy; more atoms than fit are left out. Raises
+    `DataError` for an element without a kind of site, and where lithium finds no room.
+    """
+    wanted = parse_formula(formula).get_el_amt_dict()
+    strangers = sorted(set(wanted) - set(kind.sites) - {MOBILE_ION})
+    if strangers:
+        raise DataError(f"{', '.join(strangers)} has no site in this structure type")
+    there = host.composition.element_composition.get_el_amt_dict()
+    units = sum(there.get(el, 0.0) for el in _same_kind(kind.anion, kind)) / kind.anions
+    filled = [_filled(site, wanted, there, units, kind) for site in host]
+    return with_lithium([s for s in filled if s is not None], wanted[MOBILE_ION] * units)
+
+
+def _same_kind(element: str, kind: StructureType) -> list[str]:
+    return [el for el, site in kind.sites.items() if site == kind.sites[element]]
+
+
+def _filled(
+    site: PeriodicSite,
+    wanted: Mapping[str, float],
+    there: Mapping[str, float],
+    units: float,
+    kind: StructureType,
+) -> PeriodicSite | None:
+    """Return a site with the wanted elements in place of those of the host, None where nothing is left."""
+    found: dict[str, float] = {}
+    for specie, occupancy in site.species.element_composition.items():
+        if specie.symbol == MOBILE_ION:
+            found[MOBILE_ION] = found.get(MOBILE_ION, 0.0) + float(occupancy)
+            continue
+        group = _same_kind(specie.symbol, kind)
+        share = float(occupancy) * units / sum(there.get(el, 0.0) for el in group)
+        for el in group:
+            if wanted.get(el):
+                found[el] = found.get(el, 0.0) + share * wanted[el]
+    total = sum(found.values())
+    fitted = {el: x / max(total, 1.0) for el, x in found.items()}
+    return PeriodicSite(fitted, site.frac_coords, site.lattice) if fitted else None
+
+
+def structure_route(
+    built: Sequence[BuiltStructure], scores: pd.DataFrame, conductivities: pd.DataFrame
+) -> pd.DataFrame:
+    """Return one row per candidate with what was built and what the models say of the structure.
+
+    ``scores`` and ``conductivities`` have one row per built structure, in order: p_superionic,
+    p_superionic_sd and d_training; log10_sigma, lower and upper. Columns: formula, host_id, host_formula,
+    error_l1, why_not, and the scores with the prefix ``structure_``.
+    """
+    rows = pd.DataFrame(
+        {
+            "formula": [b.formula for b in built],
+            "host_id": [b.host_id for b in built],
+            "host_formula": [b.host_formula for b in built],
+            "error_l1": [b.error_l1 for b in built],
+            "why_not": ["" if b.structure else b.note for b in built],
+        }
+    )
+    there = np.flatnonzero([b.structure is not None for b in built])
+    columns = ["p_superionic", "p_superionic_sd", "d_training"]
+    both = pd.concat([scores[columns], conductivities[["log10_sigma", "lower", "upper"]]], axis=1)
+    return rows.join(both.set_axis(there, axis=0).add_prefix("structure_"))
+
+
+def by_route(routes: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with a structure once per route: formula, ``models``, log10_sigma, its ends, measured.
+
+    ``routes`` has the columns of `structure_route` and of `sselib.published_candidates.predicted`. A route
+    without any conductivity (no model that reads structures) is left out.
+    """
+    rows = routes[routes["why_not"] == ""]
+    values = ["log10_sigma", "lower", "upper"]
+    tables = [
+        rows[["formula", "log10_measured"]].assign(
+            models=f"from the {name}", **{v: rows[prefix + v].to_numpy() for v in values}
+        )
+        for name, prefix in (("formula", ""), ("structure", "structure_"))
+    ]
+    return pd.concat([t for t in tables if t["log10_sigma"].notna().any()], ignore_index=True)
+
+
+def route_errors_sentence(rows: pd.DataFrame) -> str:
+    """Return the mean absolute errors of both routes on the measured rows, as the end of a sentence."""
+    found = rows.dropna(subset=["log10_measured", "structure_log10_sigma"])
+    if found.empty:
+        return "; the run has no conductivity model that reads structures"
+    errors = [
+        f"{(found[c] - found['log10_measured']).abs().mean():.2f} from the {name}"
+        for name, c in (("formula", "log10_sigma"), ("structure", "structure_log10_sigma"))
+    ]
+    return f"; mean absolute error of log10(S/cm), n = {len(found)}: {', '.join(errors)}"

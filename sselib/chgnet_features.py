@@ -231,9 +231,7 @@ def _angle_kinds(atoms: _Rows, bonds: _Rows, angles: _Rows, g: _Graph) -> Sequen
     return bonds.kind[g.first], bonds.kind[g.second], angles.kind, atoms.kind[g.vertex]
 
 
-def _angle_inputs(
-    atoms: _Rows, bonds: _Rows, angles: _Rows, g: _Graph, one_of: np.ndarray
-) -> torch.Tensor:
+def _angle_inputs(atoms: _Rows, bonds: _Rows, angles: _Rows, g: _Graph, one_of: np.ndarray) -> torch.Tensor:
     kinds = _angle_kinds(atoms, bonds, angles, g)
     rows = (bonds, bonds, angles, atoms)
     return torch.cat([r.values[k[one_of]] for r, k in zip(rows, kinds, strict=True)], dim=1)

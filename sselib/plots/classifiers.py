@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 from sklearn.metrics import precision_recall_curve
 
 from sselib.classification import THRESHOLD, reliability
@@ -36,6 +37,69 @@ def score_by_protocol(records: pd.DataFrame, *, metric: str = "auc_pr") -> go.Fi
         height=500,
         legend={"orientation": "h", "y": -0.2},
         title="AUC-PR by protocol (bars: 95 % interval)",
+    )
+
+
+def representation_grid(table: pd.DataFrame, *, metric: str = "auc_pr") -> go.Figure:
+    """Draw a metric by layer, one column of panels per protocol, one colour per parent and representation.
+
+    ``table`` is of `sselib.representation_grid.grid_table`; whiskers are 95 % intervals, diamonds AtomSets,
+    dashed lines the controls.
+    """
+    rows = table[table["metric"] == metric]
+    protocols = [p for p in PROTOCOL_LABELS if p in set(rows["protocol"])]
+    titles = [PROTOCOL_LABELS[p].replace("<br>", " ") for p in protocols]
+    figure = make_subplots(rows=1, cols=max(1, len(protocols)), shared_yaxes=True, subplot_titles=titles)
+    own = rows[rows["parent"] != ""]
+    layers = sorted(own["layer"].unique())
+    groups = list(dict.fromkeys(zip(own["model"], own["parent"], own["representation"], strict=True)))
+    colours = list(dict.fromkeys(g[1:] for g in groups))
+    for column, protocol in enumerate(protocols, start=1):
+        here = rows[rows["protocol"] == protocol]
+        for k, group in enumerate(groups):
+            part = here[(here[["model", "parent", "representation"]] == group).all(axis=1)]
+            x = part["layer"].map(layers.index) + (k - (len(groups) - 1) / 2) * 0.7 / len(groups)
+            colour = PALETTE[colours.index(group[1:]) % len(PALETTE)]
+            figure.add_trace(_whiskers(part, x, group, colour, shown=column == 1), row=1, col=column)
+        for _, control in here[here["parent"] == ""].iterrows():
+            figure.add_hline(
+                control["value"],
+                line_dash="dash",
+                line_color="#888",
+                annotation_text=CONTROL_LABELS.get(control["model"], control["model"]),
+                annotation_position="top left",
+                annotation_font_size=10,
+                row=1,
+                col=column,
+            )
+    figure.update_xaxes(tickvals=list(range(len(layers))), ticktext=layers, title="layer of the parent")
+    title = {"auc_pr": "AUC-PR", "mcc": "MCC at probability 0.5"}[metric]
+    figure.update_yaxes(title=title, row=1, col=1)
+    return figure.update_layout(
+        height=480,
+        legend={"orientation": "h", "y": -0.2},
+        title=f"{title} by layer, parent and representation (bars: 95 % interval)",
+    )
+
+
+def _whiskers(
+    part: pd.DataFrame, x: pd.Series, group: tuple[str, str, str], colour: str, *, shown: bool
+) -> go.Scatter:
+    model, parent, representation = group
+    return go.Scatter(
+        x=x,
+        y=part["value"],
+        error_y={
+            "array": part["ci_high"] - part["value"],
+            "arrayminus": part["value"] - part["ci_low"],
+            "thickness": 1,
+            "width": 2,
+        },
+        mode="markers",
+        marker={"color": colour, "size": 7, "symbol": "diamond-open" if model == "atomsets" else "circle"},
+        name=f"{parent} {representation}" + (" AtomSets" if model == "atomsets" else ""),
+        legendgroup=" ".join(group),
+        showlegend=shown,
     )
 
 

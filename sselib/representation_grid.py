@@ -8,23 +8,37 @@ cases are trained with AtomSets as well. Every case predicts the same rows as th
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 from pymatgen.core import Structure
 
-from sselib.classifiers import ClassifierSettings, Inputs, class_predictions
+from sselib.classification import classification_records
+from sselib.classifiers import CONTROLS, ClassifierSettings, Inputs, class_predictions, class_splits
+from sselib.clusters import Clusters
 from sselib.columns import ClassPrediction as C
 from sselib.columns import Entry
 from sselib.errors import DataError, ParameterError
 from sselib.representations import Representation
 from sselib.site_features import layer_columns, layer_names, pooled, site_sets
-from sselib.splits import Split
 
 if TYPE_CHECKING:  # torch is an extra: this module must import without it
     from sselib.atomsets import SiteSet
 
-MODELS: tuple[str, ...] = ("logistic", "atomsets")
+PROTOCOLS: tuple[str, ...] = ("kfold5", "loco")
+COLUMNS: tuple[str, ...] = (
+    "model",
+    "parent",
+    "representation",
+    "layer",
+    "protocol",
+    "metric",
+    "value",
+    "ci_low",
+    "ci_high",
+    "n",
+)
 REPRESENTATIONS: tuple[str, ...] = tuple(kind.value for kind in Representation)
 
 
@@ -112,38 +126,80 @@ def _of_layer(sites: "SiteSet", case: Case) -> "SiteSet":
     return replace(sites, features=sites.features[:, layer_columns(case.parent)[case.layer]])
 
 
-def grid_predictions(
-    grid: GridInputs,
-    splits: Sequence[Split],
+@dataclass(frozen=True)
+class Comparison:
+    """``table`` of `grid_table`, empty where nothing was compared; ``rejects``: id, reason; ``why_not``."""
+
+    table: pd.DataFrame
+    rejects: pd.DataFrame
+    why_not: str = ""
+
+    def sentence(self) -> str:
+        """Say what the comparison found, one line per protocol."""
+        if self.table.empty:
+            return f"Nothing was compared: {self.why_not}."
+        lines = [grid_sentence(self.table, protocol=p) for p in dict.fromkeys(self.table["protocol"])]
+        return "\n".join(f"- {line}" for line in lines)
+
+    def wide(self, metric: str) -> pd.DataFrame:
+        """Return one row per case and one column per protocol: value and 95 % interval as text."""
+        rows = self.table[self.table["metric"] == metric] if len(self.table) else self.table
+        if rows.empty:
+            return pd.DataFrame()
+        text = [f"{v:.2f} [{a:.2f}, {b:.2f}]" for v, a, b in rows[["value", "ci_low", "ci_high"]].to_numpy()]
+        index = ["model", "parent", "representation", "layer"]
+        return rows.assign(text=text).pivot_table(
+            index=index, columns="protocol", values="text", aggfunc="first", sort=False
+        )
+
+
+def compare_representations(
+    inputs: Inputs,
+    structures: Mapping[str, Structure],
     *,
-    networks: Sequence[Case],
+    parents: Sequence[str],
+    representations: Sequence[str],
+    network_layers: Sequence[str] = (),
+    clusters: Mapping[int, Clusters],
     dataset: str,
     settings: ClassifierSettings,
-    parts: object = None,
-) -> pd.DataFrame:
-    """Return `ClassPrediction` rows: logistic regression on every case, AtomSets on ``networks``, controls.
+    parts: Path | None = None,
+    n_bootstrap: int = 1000,
+) -> Comparison:
+    """Return AUC-PR and MCC under ``kfold5`` and ``loco`` of every layer of every parent and representation.
 
-    ``splits`` are of the rows of ``grid.inputs``. ``parts`` is a folder for checkpoints, or None.
+    Logistic regression on pooled site features judges every case, AtomSets those of ``network_layers`` too;
+    the controls predict the same rows. ``clusters`` by seed of the map, of the rows of ``inputs``. Without
+    site features in ``inputs`` nothing is compared.
     """
-    models = [f"logistic/{case.name}" for case in grid.cases] + [f"atomsets/{c.name}" for c in networks]
-    return class_predictions(
+    cases = grid_cases(parents, representations)
+    if not cases or not inputs.sets:
+        why = "no representation is named" if inputs.sets else "there is no parent model"
+        return Comparison(pd.DataFrame(columns=list(COLUMNS)), pd.DataFrame(columns=["id", "reason"]), why)
+    grid = grid_inputs(inputs, structures, cases)
+    kept = inputs.table[Entry.ID].isin(grid.inputs.table[Entry.ID]).to_numpy()
+    own = {seed: Clusters(c.labels[kept], c.coordinates[kept]) for seed, c in clusters.items()}
+    splits = class_splits(PROTOCOLS, grid.inputs, clusters=own, seed=settings.seed)
+    models = [f"logistic/{case.name}" for case in cases]
+    models += [f"atomsets/{case.name}" for case in cases if case.layer in network_layers]
+    found = class_predictions(
         grid.inputs, splits, models=models, dataset=dataset, settings=settings, parts=parts
     )
+    records = classification_records(found, controls=CONTROLS, n_bootstrap=n_bootstrap, seed=settings.seed)
+    return Comparison(grid_table(records, cases), grid.rejects)
 
 
 def grid_table(records: Sequence[Mapping[str, object]], cases: Sequence[Case]) -> pd.DataFrame:
     """Return one row per model, case, protocol and metric with value, interval and the parts of the case.
 
-    Columns: model, parent, representation, layer, protocol, metric, value, ci_low, ci_high, n. Controls have
-    an empty parent, representation and layer.
+    The columns are `COLUMNS`. Controls have an empty parent, representation and layer.
     """
     by_name = {case.name: case for case in cases}
     rows = pd.DataFrame(records)
     rows = rows[rows["metric"].isin(["auc_pr", "mcc"])]
     for part in ("parent", "representation", "layer"):
         rows[part] = [getattr(by_name.get(f), part, "") for f in rows[C.FEATURES]]
-    names = ["model", "parent", "representation", "layer", "protocol", "metric"]
-    return rows[[*names, "value", "ci_low", "ci_high", "n"]].reset_index(drop=True)
+    return rows[list(COLUMNS)].reset_index(drop=True)
 
 
 def grid_sentence(table: pd.DataFrame, *, protocol: str, metric: str = "auc_pr") -> str:
@@ -162,7 +218,7 @@ def grid_sentence(table: pd.DataFrame, *, protocol: str, metric: str = "auc_pr")
     )
     return (
         f"`{protocol}`: best {best['parent']} {best['layer']} on {best['representation']}, "
-        f"{best['value']:.2f} [{best['ci_low']:.2f}, {best['ci_high']:.2f}], best control `{control['model']}` "
-        f"{control['value']:.2f}; the interval of {len(above)} of {len(own)} cases lies above it. "
-        f"Means {parts}."
+        f"{best['value']:.2f} [{best['ci_low']:.2f}, {best['ci_high']:.2f}], best control "
+        f"`{control['model']}` {control['value']:.2f}; the interval of {len(above)} of {len(own)} "
+        f"cases lies above it. Means {parts}."
     )

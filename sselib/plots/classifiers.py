@@ -13,6 +13,8 @@ from sselib.classifiers import CONTROLS, SUPERIONIC_LOG10_SIGMA
 from sselib.figures import PALETTE, SIGMA_LABEL
 from sselib.plots.models import CONTROL_LABELS, PROTOCOL_LABELS, interval_points
 
+_METRIC_TITLES = {"auc_pr": "AUC-PR", "mcc": "MCC at probability 0.5"}
+
 
 def score_by_protocol(records: pd.DataFrame, *, metric: str = "auc_pr") -> go.Figure:
     """Draw a metric with its 95 % interval, one column per protocol; controls are grey dashes.
@@ -57,7 +59,7 @@ def representation_grid(table: pd.DataFrame, *, metric: str = "auc_pr") -> go.Fi
     for column, protocol in enumerate(protocols, start=1):
         here = rows[rows["protocol"] == protocol]
         for k, group in enumerate(groups):
-            part = here[(here[["model", "parent", "representation"]] == group).all(axis=1)]
+            part = here.set_index(["model", "parent", "representation"]).loc[[group]]
             x = part["layer"].map(layers.index) + (k - (len(groups) - 1) / 2) * 0.7 / len(groups)
             colour = PALETTE[colours.index(group[1:]) % len(PALETTE)]
             figure.add_trace(_whiskers(part, x, group, colour, shown=column == 1), row=1, col=column)
@@ -73,7 +75,7 @@ def representation_grid(table: pd.DataFrame, *, metric: str = "auc_pr") -> go.Fi
                 col=column,
             )
     figure.update_xaxes(tickvals=list(range(len(layers))), ticktext=layers, title="layer of the parent")
-    title = {"auc_pr": "AUC-PR", "mcc": "MCC at probability 0.5"}[metric]
+    title = _METRIC_TITLES[metric]
     figure.update_yaxes(title=title, row=1, col=1)
     return figure.update_layout(
         height=480,
@@ -101,6 +103,48 @@ def _whiskers(
         legendgroup=" ".join(group),
         showlegend=shown,
     )
+
+
+def score_by_cluster(folds: pd.DataFrame, *, names: Sequence[str], metric: str = "auc_pr") -> go.Figure:
+    """Draw the score of each held-out cluster of one clustering, as in Fig. 4 of McHaffie et al.
+
+    ``folds`` are `sselib.classification.fold_scores` with a column ``name``; clusters of one class are left
+    out, controls are grey dashes.
+    """
+    rows = folds[folds[metric].notna()]
+    clusters = rows.drop_duplicates("fold").sort_values("fold")
+    labels = [f"{c}<br>{p} of {n}" for c, p, n in clusters[["fold", "positives", "n"]].to_numpy()]
+    place = {c: k for k, c in enumerate(clusters["fold"])}
+    figure = go.Figure()
+    for k, name in enumerate(names):
+        part = rows[rows["name"] == name].assign(value=lambda t: t[metric], ci_low=np.nan, ci_high=np.nan)
+        x = part["fold"].map(place) + (k - (len(names) - 1) / 2) * 0.8 / max(1, len(names))
+        model = name.split("/")[0]
+        label = CONTROL_LABELS.get(model, name)
+        figure.add_trace(interval_points(part, x, model=model, label=label, k=k))
+    figure.update_xaxes(
+        tickvals=list(place.values()),
+        ticktext=labels,
+        title="held-out cluster, superionic of all rows",
+        showgrid=False,
+    )
+    title = _METRIC_TITLES[metric]
+    figure.update_yaxes(title=title, range=[0 if metric == "auc_pr" else -1, 1.02])
+    return figure.update_layout(
+        height=460, legend={"orientation": "h", "y": -0.3}, title=f"{title} of each held-out cluster"
+    )
+
+
+def clusters_above_controls(folds: pd.DataFrame, *, names: Sequence[str], metric: str = "auc_pr") -> str:
+    """Say in how many held-out clusters each model is above every control."""
+    rows = folds[folds[metric].notna()]
+    wide = rows[rows["name"].isin(names)].pivot_table(index="fold", columns="name", values=metric)
+    controls = [n for n in wide if n.split("/")[0] in CONTROLS]
+    if wide.empty or not controls:
+        return "`loco` is not part of this run."
+    best = wide[controls].max(axis=1)
+    counts = ", ".join(f"`{n}` {int((wide[n] > best).sum())}" for n in wide if n not in controls)
+    return f"Above every control in so many of {len(wide)} clusters with both classes: {counts}."
 
 
 def cluster_map(points: pd.DataFrame) -> go.Figure:

@@ -217,20 +217,27 @@ def paper_records(
     *,
     dataset: str,
     model: tuple[str, str],
+    folds: pd.DataFrame | None = None,
     n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> list[dict]:
     """Return records of ``loco_paper``: means over clusters of scores that were chosen on the clusters.
 
     ``chosen`` and ``control`` have one row per cluster with auc_pr and mcc, in the same order; ``chosen``
-    has n too. The interval resamples clusters. No rows give no record.
+    has cluster and n too. ``folds`` are `fold_scores` of the usual controls on the same clusters: they leave
+    nothing to choose, so they are the same as under ``loco``. The interval resamples clusters. No rows give
+    no record.
     """
     if chosen.empty:
         return []
     weights = resample_counts(len(chosen), n_bootstrap=n_bootstrap, seed=seed)
     common = {"dataset": dataset, "protocol": "loco_paper", "unit": "1", "seed": seed}
     records = []
-    for (name, features), table in ((model, chosen), ((SELECTION_CONTROL, "none"), control)):
+    tables = [(model, chosen), ((SELECTION_CONTROL, "none"), control)]
+    if folds is not None:
+        scored = folds[folds[C.FOLD].isin(chosen["cluster"])].groupby([C.MODEL, C.FEATURES], sort=False)
+        tables += [(key, part) for key, part in scored]
+    for (name, features), table in tables:
         for metric in ("auc_pr", "mcc"):
             values = table[metric].to_numpy() @ weights / weights.sum(axis=0)
             found = _record(metric, [values], n=int(chosen["n"].sum()))

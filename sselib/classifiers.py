@@ -43,6 +43,7 @@ CONTROLS: tuple[str, ...] = ("mean", "1nn", "shuffled")
 BLEND = "blend/atomsets+xgb"
 FRESH = "fresh_tenth"  # protocol: a random tenth
 CHOSEN = "blend/chosen"  # see sselib.chosen_blend
+CENTRED = "blend/centred"  # the same members, but the limit lies at the mean logit of the rows to be judged
 ALL_ROWS = "_all_rows"  # ending of feature names whose models also train on rows without a structure
 # Which classifier of which features; `blend/atomsets+xgb` is the mean of its two members' probabilities.
 CLASSIFIERS: tuple[str, ...] = (
@@ -59,6 +60,7 @@ CLASSIFIERS: tuple[str, ...] = (
     "atomsets/chgnet_v1",
     BLEND,
     CHOSEN,
+    CENTRED,
 )
 BLENDED: tuple[str, str] = ("atomsets/v0123_occupancy", "xgb/all")
 LAYERS_OF: Mapping[str, tuple[str, ...]] = {
@@ -92,6 +94,7 @@ _LOGISTIC_C: Mapping[str, float] = {
     "pooled_v1": 0.01,
     "pooled_chgnet_v1": 0.01,
 }  # inverse strength of the L2 penalty
+_LOGISTIC_C_POOLED = 0.01  # of any other pooled site features
 _INNER_FOLDS = 6  # one of them says when AtomSets stops
 
 
@@ -108,12 +111,14 @@ class SiteInputs:
 class Unpaired:
     """Labelled rows without a structure: they train models on ``..._all_rows``, and are never tested.
 
-    ``matrices`` has the same columns as that of `Inputs`.
+    ``matrices`` has the same columns as that of `Inputs`; ``nearest`` (n,) is the position of the row of
+    `Inputs` whose composition is nearest (element mover's distance).
     """
 
     table: pd.DataFrame
     y: np.ndarray
     matrices: Mapping[str, np.ndarray]
+    nearest: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -284,7 +289,9 @@ def _unpaired(
         return None
     rows = rows.assign(**{MATERIAL_GROUP: rows[Entry.ID].map(material)})
     matrices = _all_rows_matrices(tabular.loc[list(rows[Entry.ID])], groups)
-    return Unpaired(rows, rows[Curated.SUPERIONIC].to_numpy(int), matrices)
+    compositions = [element_fractions(list(t[Entry.COMPOSITION])).to_numpy() for t in (rows, table)]
+    nearest_row = elmd_distances(*compositions).argmin(axis=1)
+    return Unpaired(rows, rows[Curated.SUPERIONIC].to_numpy(int), matrices, nearest_row)
 
 
 def unpaired_rows(inputs: Inputs, split: Split) -> np.ndarray:
@@ -303,10 +310,9 @@ def unpaired_rows(inputs: Inputs, split: Split) -> np.ndarray:
     held, other = inputs.table.iloc[held_out], inputs.unpaired.table
     if split.protocol.startswith("group_"):
         return np.flatnonzero(~_shares_group(split.protocol, other, held))
-    first = element_fractions(list(other[Entry.COMPOSITION])).to_numpy()
     if split.protocol == "loco":
-        second = element_fractions(list(inputs.table[Entry.COMPOSITION])).to_numpy()
-        return np.flatnonzero(~np.isin(elmd_distances(first, second).argmin(axis=1), held_out))
+        return np.flatnonzero(~np.isin(inputs.unpaired.nearest, held_out))
+    first = element_fractions(list(other[Entry.COMPOSITION])).to_numpy()
     second = element_fractions(list(held[Entry.COMPOSITION])).to_numpy()
     far = l1_distances(first, second).min(axis=1) > SAME_COMPOSITION_L1
     if split.protocol != "obelix_official":
@@ -419,7 +425,9 @@ def make_classifier(name: str, *, seed: int) -> BaseEstimator:
         return make_pipeline(
             SimpleImputer(strategy="median", keep_empty_features=True),
             StandardScaler(),
-            LogisticRegression(C=_LOGISTIC_C[features], class_weight="balanced", max_iter=2000),
+            LogisticRegression(
+                C=_LOGISTIC_C.get(features, _LOGISTIC_C_POOLED), class_weight="balanced", max_iter=2000
+            ),
         )
     raise ParameterError(f"model {name!r} is unknown: expected one of {', '.join(CLASSIFIERS)}")
 
@@ -438,7 +446,7 @@ def class_predictions(
     Fits run ``n_jobs`` at a time, in one thread each. With a folder ``parts`` each finished model is
     kept under a hash of data, splits and settings, so that an interrupted run goes on where it stopped.
     """
-    wanted = [m for m in models if m not in (BLEND, CHOSEN)]
+    wanted = [m for m in models if m not in (BLEND, CHOSEN, CENTRED)]
     if BLEND in models:
         wanted = list(dict.fromkeys([*wanted, *BLENDED]))
     found = {}
@@ -447,12 +455,26 @@ def class_predictions(
         found[name] = _kept(path, lambda name=name: _probabilities(name, inputs, splits, settings))
     if BLEND in models:
         found[BLEND] = [(a + b) / 2 for a, b in zip(*(found[m] for m in BLENDED), strict=True)]
-    if CHOSEN in models:
+    if CHOSEN in models or CENTRED in models:
         path = parts / f"{_fingerprint(CHOSEN, inputs, splits, settings)}.npz" if parts else None
         found[CHOSEN] = _kept(path, lambda: _chosen(inputs, splits, settings, path))
+        found[CENTRED] = [centred(p) for p in found[CHOSEN]]
     shown = [m for m in found if m in models or m in _CONTROL_CASES]
     frames = [_frame(inputs, s, p, m) for m in shown for s, p in zip(splits, found[m], strict=True)]
     return pd.concat(frames, ignore_index=True).assign(**{C.DATASET: dataset})[[str(c) for c in C]]
+
+
+def centred(probabilities: np.ndarray) -> np.ndarray:
+    """Return probabilities whose logits have mean 0: superionic is what lies above the mean of its batch.
+
+    In a family that no model has seen, ranks hold better than the level of the probabilities. The level is
+    therefore taken from the batch to be judged itself, all rows of a test set at once; no label is used, but
+    a single row cannot be judged in this way, and a batch without a superionic row is called wrong.
+    """
+    edge = 1e-6
+    p = np.clip(probabilities, edge, 1 - edge)
+    logits = np.log(p / (1 - p))
+    return 1 / (1 + np.exp(logits.mean() - logits))
 
 
 def _kept(path: Path | None, compute: Callable[[], list[np.ndarray]]) -> list[np.ndarray]:

@@ -97,6 +97,16 @@ def layer_names(parent: str) -> tuple[str, ...]:
     return (*LAYERS[:4], "V4", "occupancy") if parent == CHGNET else LAYERS
 
 
+def layer_columns(parent: str) -> dict[str, slice]:
+    """Return where each layer lies in a set of all `layer_names`, in their order."""
+    widths = [64] * 5 + [3] if parent == CHGNET else [16, 32, 32, 32, 3]
+    ends = np.cumsum(widths).tolist()
+    return {
+        name: slice(end - width, end)
+        for name, end, width in zip(layer_names(parent), ends, widths, strict=True)
+    }
+
+
 def _checked(layers: Sequence[str], parent: str) -> tuple[str, ...]:
     names = layer_names(parent)
     unknown = [layer for layer in layers if layer not in names]
@@ -131,9 +141,10 @@ def _weights_sha256(parent: str) -> str:
 def _megnet_layers(structure: Structure, model: "MegnetModel") -> dict[str, np.ndarray]:
     from sselib.megnet import crystal_graphs
 
-    graphs = crystal_graphs([structure], cutoff_angstrom=model.settings.cutoff_angstrom)
+    primitive = primitive_cell(structure)
+    graphs = crystal_graphs([primitive], cutoff_angstrom=model.settings.cutoff_angstrom)
     values = [layer.numpy() for layer in model.site_features(graphs)]
-    return dict(zip(LAYERS, [*values, occupancies(structure)], strict=True))
+    return dict(zip(LAYERS, [*values, occupancies(primitive)], strict=True))
 
 
 def _chgnet_layers(structure: Structure) -> dict[str, np.ndarray]:

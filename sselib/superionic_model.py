@@ -467,6 +467,33 @@ def as_predictions(held_out: pd.DataFrame, *, dataset: str) -> pd.DataFrame:
     return found.rename(columns={"route": "features"})[[str(c) for c in ClassPrediction]]
 
 
+def control_predictions(
+    labelled: pd.DataFrame, held_out: pd.DataFrame, *, dataset: str, seed: int = 0
+) -> pd.DataFrame:
+    """Return the controls for the rows of `FittedEnsemble.held_out`, with the columns of `ClassPrediction`.
+
+    Mean, nearest composition and shuffled labels learn from every labelled row outside a row's fold, as the
+    bags do; ``features`` is the route beside which a control stands.
+    """
+    rows = labelled[labelled[Curated.SUPERIONIC].notna()].set_index(Entry.ID, drop=False)
+    fold = held_out[held_out["route"] == "formula"].set_index("id")["fold"].reindex(rows.index).to_numpy()
+    y, compositions = rows[Curated.SUPERIONIC].to_numpy(int), list(rows[Entry.COMPOSITION])
+    fractions, matrix = element_fractions(compositions).to_numpy(), formula_matrix(compositions)
+    mixed = np.random.default_rng(seed).permutation(y)
+    parts = []
+    for model, X, labels in (("mean", fractions, y), ("1nn", fractions, y), ("shuffled", matrix, mixed)):
+        p = np.empty(len(y))
+        for k in np.unique(fold):
+            fitted = make_classifier(f"{model}/elements", seed=seed).fit(X[fold != k], labels[fold != k])
+            p[fold == k] = probability_of(fitted, X[fold == k])
+        of_row = rows.assign(p=p).loc[held_out["id"]]
+        found = held_out.assign(
+            p_superionic=of_row["p"].to_numpy(), log10_sigma=of_row[Entry.LOG10_SIGMA].to_numpy(float)
+        )
+        parts.append(as_predictions(found, dataset=dataset).assign(model=model))
+    return pd.concat(parts, ignore_index=True)
+
+
 def training_table(labelled: pd.DataFrame, *, with_structure: Sequence[str]) -> pd.DataFrame:
     """Return id, formula, composition, superionic and has_structure of curated rows with a decided label."""
     rows = labelled[labelled[Curated.SUPERIONIC].notna()]

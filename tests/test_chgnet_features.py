@@ -27,7 +27,7 @@ LICL = Structure(
 
 def test_ordered_crystals_have_the_features_of_chgnet_itself() -> None:
     own = load_chgnet().predict_structure(PEROVSKITE, return_atom_feas=True)["atom_fea"]
-    assert np.allclose(chgnet_layers(PEROVSKITE)["V3"], own, atol=1e-5)
+    assert np.allclose(chgnet_layers(PEROVSKITE)["V3"], own, atol=1e-4)  # up to 13, in float32
 
 
 def test_features_follow_the_order_of_sites_and_ignore_rotation() -> None:

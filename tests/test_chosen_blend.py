@@ -50,7 +50,10 @@ def some_inputs(*, n: int = 72, n_unpaired: int = 24, seed: int = 0) -> Inputs:
     matrices = {"lattice_all_rows": X, "elements_all_rows": noise, "composition": X, "all": X}
     own = {name: values[:n] for name, values in matrices.items()}
     other = Unpaired(
-        table[n:].reset_index(drop=True), y[n:], {name: values[n:] for name, values in matrices.items()}
+        table[n:].reset_index(drop=True),
+        y[n:],
+        {name: values[n:] for name, values in matrices.items()},
+        nearest=np.arange(n_unpaired) % n,
     )
     return Inputs(
         table[:n], y[:n], own | {"none": np.zeros((n, 1))}, {}, np.arange(n), other if n_unpaired else None
@@ -117,6 +120,29 @@ def test_rows_without_a_structure_never_share_what_the_protocol_holds_out() -> N
     assert (inputs.unpaired.table["official_split"].iloc[official] == "train").all()
     same = unpaired_rows(inputs, Split("loco", 0, 0, np.arange(0), np.arange(len(inputs.y))))
     assert len(same) == 0  # every row is nearest to a held-out one
+
+
+def test_centring_moves_the_limit_to_the_mean_logit_and_keeps_the_order() -> None:
+    p = np.array([0.02, 0.05, 0.03, 0.3, 0.4])
+    found = classifiers.centred(p)
+    assert (np.argsort(found) == np.argsort(p)).all()
+    assert (found >= 0.5).tolist() == [False, False, False, True, True]
+    odds, moved = p / (1 - p), found / (1 - found)
+    assert np.allclose(odds / moved, (odds / moved)[0])  # one shift of the logit for all
+    assert np.isclose(np.log(moved).mean(), 0)
+    assert np.isfinite(classifiers.centred(np.array([0.0, 1.0, 1.0]))).all()
+
+
+def test_the_centred_blend_has_the_ranks_of_the_chosen_one_in_every_fold() -> None:
+    inputs = some_inputs(n_unpaired=0)
+    splits = class_splits(["loco"], inputs, clusters=clusters(inputs), seed=0)
+    names = [CHOSEN, classifiers.CENTRED]
+    table = class_predictions(inputs, splits, models=names, dataset="x", settings=SETTINGS)
+    wide = table.pivot_table(index=["fold", "id"], columns="features", values="p_superionic")
+    for _, rows in wide.groupby("fold"):
+        assert (rows["chosen"].rank() == rows["centred"].rank()).all()
+    only = class_predictions(inputs, splits, models=names[1:], dataset="x", settings=SETTINGS)
+    assert set(only[only["model"] == "blend"]["features"]) == {"centred"}
 
 
 def test_the_fresh_tenth_is_a_tenth_and_always_the_same() -> None:

@@ -12,6 +12,7 @@ from sselib.classification import (
     classification_records,
     fold_scores,
     mcc,
+    paper_records,
     reliability,
 )
 from sselib.errors import DataError
@@ -148,3 +149,16 @@ def test_reliability_of_a_calibrated_model_lies_on_the_diagonal() -> None:
     found = reliability(table, n_bins=4)
     assert found["n"].tolist() == [5000] * 4
     assert np.allclose(found["p_superionic"], found["share_superionic"], atol=0.03)
+
+
+def test_controls_of_the_paper_protocol_are_the_mean_over_the_same_clusters() -> None:
+    chosen = pd.DataFrame({"cluster": [1, 3], "n": [10, 6], "auc_pr": [0.9, 0.7], "mcc": [0.6, 0.4]})
+    folds = pd.DataFrame(
+        {"model": "mean", "features": "none", "fold": [1, 2, 3], "auc_pr": [0.2, 0.9, 0.4], "mcc": 0.0}
+    )
+    records = paper_records(
+        chosen, chosen, dataset="x", model=("atomsets", "v1"), folds=folds, n_bootstrap=20
+    )
+    value = {(r["model"], r["metric"]): r["value"] for r in records}
+    assert value["mean", "auc_pr"] == pytest.approx(0.3)  # cluster 2 was not chosen on
+    assert value["atomsets", "auc_pr"] == pytest.approx(0.8) and len(records) == 6

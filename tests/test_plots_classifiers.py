@@ -4,7 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sselib.plots.classifiers import cluster_map, precision_recall, reliability_curve, score_by_protocol
+from sselib.plots.classifiers import (
+    cluster_map,
+    clusters_above_controls,
+    precision_recall,
+    reliability_curve,
+    score_by_cluster,
+    score_by_protocol,
+)
 
 
 @pytest.fixture
@@ -56,3 +63,21 @@ def test_cluster_map_fills_superionic_rows_and_names_shares() -> None:
     noise, cluster = cluster_map(points).data
     assert cluster.name == "cluster 0: 2 rows, 50% superionic" and noise.name.startswith("in no cluster")
     assert list(cluster.marker.symbol) == ["circle", "circle-open"]
+
+
+def test_clusters_of_one_class_are_left_out_and_a_draw_with_a_control_is_no_gain() -> None:
+    folds = pd.DataFrame(
+        {
+            "fold": [0, 1, 2] * 2,
+            "n": [10, 12, 5] * 2,
+            "positives": [3, 4, 0] * 2,
+            "name": ["xgb/all"] * 3 + ["mean/none"] * 3,
+            "auc_pr": [0.9, 0.4, np.nan, 0.3, 0.4, np.nan],
+        }
+    )
+    figure = score_by_cluster(folds, names=["xgb/all", "mean/none"])
+    assert list(figure.layout.xaxis.ticktext) == ["0<br>3 of 10", "1<br>4 of 12"]
+    assert [len(t.y) for t in figure.data] == [2, 2] and figure.data[1].marker.symbol == "line-ew-open"
+    said = clusters_above_controls(folds, names=["xgb/all", "mean/none"])
+    assert "of 2 clusters" in said and "`xgb/all` 1" in said
+    assert "not part" in clusters_above_controls(folds.iloc[:0], names=["xgb/all"])

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from sselib.atomsets import fit_atomsets  # noqa: E402
 from sselib.errors import DataError  # noqa: E402
 from sselib.pretraining import fetch_is_metal, pretrain, pretrained_starts, read_is_metal  # noqa: E402
 from sselib.site_features import site_sets  # noqa: E402
+from sselib.sources import reference  # noqa: E402
+from sselib.structures import structure_from_json  # noqa: E402
 
 
 def crystal(k: int) -> Structure:
@@ -85,3 +88,33 @@ def test_pretrained_weights_start_another_training(tmp_path: Path, monkeypatch: 
     start = first.model.state_dict()[weight]
     moved = [torch.norm(m.model.state_dict()[weight] - start) for m in (tuned, other)]
     assert 0 < moved[0] < moved[1]
+
+
+@pytest.mark.mirror
+def test_the_published_parent_pretrains_on_a_file_and_its_weights_arrive(
+    mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way of the paper profile, on a small file of reference structures; the label is a stand-in."""
+    known = reference.load()
+    structures = [structure_from_json(text) for text in known.structures["structure_json"]]
+    path = tmp_path / "matbench_mp_is_metal.json.gz"
+    content = {
+        "columns": ["structure", "is_metal"],
+        "data": [[s.as_dict(), "O" not in s.composition.chemical_system] for s in structures],
+    }
+    with gzip.open(path, "wt", encoding="utf-8") as file:
+        json.dump(content, file)
+    monkeypatch.setattr(pretraining, "fetch_is_metal", lambda: path)
+    settings = replace(SETTINGS, max_epochs=5)
+    starts, said = pretrained_starts(
+        [settings], n_rows=40, parent="formation_energy", representation="CAMN", layers=["V1"]
+    )
+    assert said == f"Pretrained on 40 of {len(structures)} structures (metal or not)."
+    own = site_sets(dict(enumerate(structures)), parent="formation_energy", layers=["V1"])
+    sets, y = list(own.sets.values()), np.arange(len(own.sets)) % 2
+    still = replace(settings, learning_rate=1e-12, weight_decay=0.0, max_epochs=1)
+    options = {"inner": np.arange(len(y)) % 5 < 2, "settings": still, "seed": 0}
+    fitted = fit_atomsets(sets, y, start=starts[0], **options)
+    assert np.allclose(fitted.probability(sets), starts[0].probability(sets), atol=1e-6)
+    fresh = fit_atomsets(sets, y, **options)
+    assert np.abs(fresh.probability(sets) - fitted.probability(sets)).max() > 1e-3  # five epochs moved it

@@ -44,7 +44,7 @@ def parent(monkeypatch: pytest.MonkeyPatch) -> CountingParent:
 def test_layers_stand_side_by_side_and_equal_sites_are_merged(parent: CountingParent, tmp_path: Path) -> None:
     found = site_sets({"a": LICL}, parent="any", layers=["V0", "V2", "occupancy"], cache_dir=tmp_path)
     assert found.sets["a"].features.tolist() == [[3, 9, 1, 1, 1], [17, 51, 0, 1, 1]]
-    assert found.sets["a"].multiplicity.tolist() == [4, 4]
+    assert found.sets["a"].multiplicity.tolist() == [1, 1]  # of the primitive cell
 
 
 def test_occupancies_tell_a_vacancy_from_a_mixture() -> None:

@@ -19,6 +19,7 @@ from sselib.superionic_model import (  # noqa: E402
     EnsembleSettings,
     SiteSettings,
     SuperionicModel,
+    control_predictions,
     fit_bags,
     fit_calibration,
     fit_networks,
@@ -189,6 +190,17 @@ def test_the_ensemble_is_calibrated_on_held_out_groups(parent: None) -> None:
     assert (pair[::2] == pair[1::2]).all()  # near-duplicates share a fold
     assert np.mean((formulas["p_superionic"] > 0.5) == formulas["superionic"]) > 0.9
     assert len(found.model.networks) == 1 and found.model.training["has_structure"].sum() == len(crystals)
+    controls = control_predictions(table, found.held_out, dataset="x")
+    counts = controls.groupby(["model", "features"]).size()
+    assert counts["mean", "formula"] == n and counts["1nn", "structure"] == len(crystals)
+    mean = controls[(controls["model"] == "mean") & (controls["features"] == "formula")].set_index("id")
+    held = found.held_out[found.held_out["route"] == "formula"].set_index("id")["superionic"]
+    folds = formulas.set_index("id")["fold"]
+    for fold in set(folds):
+        share = held[folds != fold].mean()  # of the rows outside the fold
+        assert np.allclose(mean.loc[folds.index[folds == fold], "p_superionic"], share)
+    shuffled = controls[controls["model"] == "shuffled"]
+    assert np.mean((shuffled["p_superionic"] > 0.5) == shuffled["superionic"]) < 0.8
     alone = fit_superionic_model(table, {}, sites=None, settings=settings)
     assert alone.model.networks == () and set(alone.held_out["route"]) == {"formula"}
 

@@ -5,12 +5,15 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 from sklearn.metrics import precision_recall_curve
 
 from sselib.classification import THRESHOLD, reliability
 from sselib.classifiers import CONTROLS, SUPERIONIC_LOG10_SIGMA
 from sselib.figures import PALETTE, SIGMA_LABEL
 from sselib.plots.models import CONTROL_LABELS, PROTOCOL_LABELS, interval_points
+
+_METRIC_TITLES = {"auc_pr": "AUC-PR", "mcc": "MCC at probability 0.5"}
 
 
 def score_by_protocol(records: pd.DataFrame, *, metric: str = "auc_pr") -> go.Figure:
@@ -37,6 +40,111 @@ def score_by_protocol(records: pd.DataFrame, *, metric: str = "auc_pr") -> go.Fi
         legend={"orientation": "h", "y": -0.2},
         title="AUC-PR by protocol (bars: 95 % interval)",
     )
+
+
+def representation_grid(table: pd.DataFrame, *, metric: str = "auc_pr") -> go.Figure:
+    """Draw a metric by layer, one column of panels per protocol, one colour per parent and representation.
+
+    ``table`` is of `sselib.representation_grid.grid_table`; whiskers are 95 % intervals, diamonds AtomSets,
+    dashed lines the controls.
+    """
+    rows = table[table["metric"] == metric]
+    protocols = [p for p in PROTOCOL_LABELS if p in set(rows["protocol"])]
+    titles = [PROTOCOL_LABELS[p].replace("<br>", " ") for p in protocols]
+    figure = make_subplots(rows=1, cols=max(1, len(protocols)), shared_yaxes=True, subplot_titles=titles)
+    own = rows[rows["parent"] != ""]
+    layers = sorted(own["layer"].unique())
+    groups = list(dict.fromkeys(zip(own["model"], own["parent"], own["representation"], strict=True)))
+    colours = list(dict.fromkeys(g[1:] for g in groups))
+    for column, protocol in enumerate(protocols, start=1):
+        here = rows[rows["protocol"] == protocol]
+        for k, group in enumerate(groups):
+            part = here.set_index(["model", "parent", "representation"]).loc[[group]]
+            x = part["layer"].map(layers.index) + (k - (len(groups) - 1) / 2) * 0.7 / len(groups)
+            colour = PALETTE[colours.index(group[1:]) % len(PALETTE)]
+            figure.add_trace(_whiskers(part, x, group, colour, shown=column == 1), row=1, col=column)
+        for _, control in here[here["parent"] == ""].iterrows():
+            figure.add_hline(
+                control["value"],
+                line_dash="dash",
+                line_color="#888",
+                annotation_text=CONTROL_LABELS.get(control["model"], control["model"]),
+                annotation_position="top left",
+                annotation_font_size=10,
+                row=1,
+                col=column,
+            )
+    figure.update_xaxes(tickvals=list(range(len(layers))), ticktext=layers, title="layer of the parent")
+    title = _METRIC_TITLES[metric]
+    figure.update_yaxes(title=title, row=1, col=1)
+    return figure.update_layout(
+        height=480,
+        legend={"orientation": "h", "y": -0.2},
+        title=f"{title} by layer, parent and representation (bars: 95 % interval)",
+    )
+
+
+def _whiskers(
+    part: pd.DataFrame, x: pd.Series, group: tuple[str, str, str], colour: str, *, shown: bool
+) -> go.Scatter:
+    model, parent, representation = group
+    return go.Scatter(
+        x=x,
+        y=part["value"],
+        error_y={
+            "array": part["ci_high"] - part["value"],
+            "arrayminus": part["value"] - part["ci_low"],
+            "thickness": 1,
+            "width": 2,
+        },
+        mode="markers",
+        marker={"color": colour, "size": 7, "symbol": "diamond-open" if model == "atomsets" else "circle"},
+        name=f"{parent} {representation}" + (" AtomSets" if model == "atomsets" else ""),
+        legendgroup=" ".join(group),
+        showlegend=shown,
+    )
+
+
+def score_by_cluster(folds: pd.DataFrame, *, names: Sequence[str], metric: str = "auc_pr") -> go.Figure:
+    """Draw the score of each held-out cluster of one clustering, as in Fig. 4 of McHaffie et al.
+
+    ``folds`` are `sselib.classification.fold_scores` with a column ``name``; clusters of one class are left
+    out, controls are grey dashes.
+    """
+    rows = folds[folds[metric].notna()]
+    clusters = rows.drop_duplicates("fold").sort_values("fold")
+    labels = [f"{c}<br>{p} of {n}" for c, p, n in clusters[["fold", "positives", "n"]].to_numpy()]
+    place = {c: k for k, c in enumerate(clusters["fold"])}
+    figure = go.Figure()
+    for k, name in enumerate(names):
+        part = rows[rows["name"] == name].assign(value=lambda t: t[metric], ci_low=np.nan, ci_high=np.nan)
+        x = part["fold"].map(place) + (k - (len(names) - 1) / 2) * 0.8 / max(1, len(names))
+        model = name.split("/")[0]
+        label = CONTROL_LABELS.get(model, name)
+        figure.add_trace(interval_points(part, x, model=model, label=label, k=k))
+    figure.update_xaxes(
+        tickvals=list(place.values()),
+        ticktext=labels,
+        title="held-out cluster, superionic of all rows",
+        showgrid=False,
+    )
+    title = _METRIC_TITLES[metric]
+    figure.update_yaxes(title=title, range=[0 if metric == "auc_pr" else -1, 1.02])
+    return figure.update_layout(
+        height=460, legend={"orientation": "h", "y": -0.3}, title=f"{title} of each held-out cluster"
+    )
+
+
+def clusters_above_controls(folds: pd.DataFrame, *, names: Sequence[str], metric: str = "auc_pr") -> str:
+    """Say in how many held-out clusters each model is above every control."""
+    rows = folds[folds[metric].notna()]
+    wide = rows[rows["name"].isin(names)].pivot_table(index="fold", columns="name", values=metric)
+    controls = [n for n in wide if n.split("/")[0] in CONTROLS]
+    if wide.empty or not controls:
+        return "`loco` is not part of this run."
+    best = wide[controls].max(axis=1)
+    counts = ", ".join(f"`{n}` {int((wide[n] > best).sum())}" for n in wide if n not in controls)
+    return f"Above every control in so many of {len(wide)} clusters with both classes: {counts}."
 
 
 def cluster_map(points: pd.DataFrame) -> go.Figure:

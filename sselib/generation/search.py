@@ -13,6 +13,7 @@ from math import ceil
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import Calculator
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
@@ -35,7 +36,8 @@ from sselib.generation.relaxation import (
     UNCONVERGED,
     Relaxation,
     RelaxationSettings,
-    relax,
+    Verdict,
+    relax_together,
 )
 from sselib.generation.seeds import Seed, random_seed
 
@@ -51,6 +53,7 @@ DEFAULT_WEIGHTS: dict[str, float] = {
 SCREENED = "screened"  # relaxed for a few steps, not yet decided upon
 SCREENED_OUT = "screened out: others of its kind were lower after the first steps"
 OPTIMISE, NPT = "optimise", "npt"
+TOGETHER = 8  # candidates relaxed side by side
 N_ATTEMPTS = 10  # tries of an operator before a fresh seed takes its place
 BEST_SHARE = 0.3  # of the population, whose mean volume the seeds take
 
@@ -316,10 +319,15 @@ def _joined(first: Candidate, second: Candidate) -> Candidate:
 def _relax_all(
     plans: Sequence[Plan], settings: SearchSettings, n_jobs: int, *, steps: int, offset: int = 0
 ) -> Iterator[Candidate]:
-    """Yield the plans relaxed for at most ``steps`` steps, in their order."""
-    tasks = [(plan, settings, steps, offset) for plan in plans]
+    """Yield the plans relaxed for at most ``steps`` steps, in their order.
+
+    They are taken `TOGETHER` at a time, so that a search that ends at one of them wastes little.
+    """
+    groups = [plans[i : i + TOGETHER] for i in range(0, len(plans), TOGETHER)]
+    tasks = [(group, settings, steps, offset) for group in groups]
     if n_jobs == 1 or len(tasks) < 2:
-        yield from (_relaxed(*task) for task in tasks)
+        for task in tasks:
+            yield from _relaxed(*task)
     else:
         yield from _relaxed_in_parallel(tasks, n_jobs)
 
@@ -328,35 +336,45 @@ def _relaxed_in_parallel(tasks: Sequence[tuple], n_jobs: int) -> Iterator[Candid
     """Yield the results in order; joblib's warning is kept back when a search ends before its last task."""
     results = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(_relaxed)(*t) for t in tasks)
     try:
-        for result in results:  # noqa: UP028  `yield from` would close them before the filter is set
-            yield result
+        for group in results:
+            yield from group
     finally:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*tasks (have been|which were)", category=UserWarning)
             results.close()
 
 
-def _relaxed(plan: Plan, settings: SearchSettings, steps: int, offset: int) -> Candidate:
-    """Relax one plan; runs in a worker process where there are several.
+def _relaxed(plans: Sequence[Plan], settings: SearchSettings, steps: int, offset: int) -> list[Candidate]:
+    """Relax some plans together; runs in a worker process where there are several.
 
     ``offset``: steps done before, which the rule for giving up counts.
     """
     calculator = make_calculator(settings.potential, settings.potential_options)
-    rule = plan.rule
-    verdict = (lambda n, h, a: rule(n + offset, h, a) if n else "") if rule is not None else None
-    shortened = replace(settings.relaxation, max_steps=steps)
     if settings.protocol == NPT:
-        pressure_bar = settings.relaxation.pressure_gpa * BAR_PER_GPA
-        kim = replace(KIM_RELAXATION, pressure_bar=pressure_bar, seed=plan.number)
-        return _candidate(plan, relax_by_npt(plan.atoms, calculator=calculator, settings=kim))
-    result = relax(plan.atoms, calculator=calculator, settings=shortened, verdict=verdict)
-    candidate = _candidate(plan, result)
-    if candidate.status == UNCONVERGED and steps < settings.relaxation.max_steps - offset:
-        return replace(candidate, status=SCREENED)
-    return candidate
+        return [_relaxed_by_npt(p, calculator, settings) for p in plans]
+    results = relax_together(
+        [p.atoms for p in plans],
+        calculator=calculator,
+        settings=replace(settings.relaxation, max_steps=steps),
+        verdicts=[_verdict(p.rule, offset) for p in plans],
+    )
+    screening = steps < settings.relaxation.max_steps - offset
+    return [_candidate(p, r, screening=screening) for p, r in zip(plans, results, strict=True)]
 
 
-def _candidate(plan: Plan, result: Relaxation) -> Candidate:
+def _verdict(rule: GiveUpRule | None, offset: int) -> Verdict | None:
+    if rule is None:
+        return None
+    return lambda steps, enthalpy, atoms: rule(steps + offset, enthalpy, atoms) if steps else ""
+
+
+def _relaxed_by_npt(plan: Plan, calculator: Calculator, settings: SearchSettings) -> Candidate:
+    pressure_bar = settings.relaxation.pressure_gpa * BAR_PER_GPA
+    kim = replace(KIM_RELAXATION, pressure_bar=pressure_bar, seed=plan.number)
+    return _candidate(plan, relax_by_npt(plan.atoms, calculator=calculator, settings=kim), screening=False)
+
+
+def _candidate(plan: Plan, result: Relaxation, *, screening: bool) -> Candidate:
     return Candidate(
         number=plan.number,
         generation=plan.generation,
@@ -364,7 +382,7 @@ def _candidate(plan: Plan, result: Relaxation) -> Candidate:
         parents=plan.parents,
         parent_enthalpy_ev_atom=plan.parent_enthalpy_ev_atom,
         space_group=plan.space_group,
-        status=result.status,
+        status=SCREENED if screening and result.status == UNCONVERGED else result.status,
         reason=result.reason,
         screening_enthalpy_ev_atom=result.enthalpy_ev_atom,
         enthalpy_ev_atom=result.enthalpy_ev_atom,

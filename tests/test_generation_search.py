@@ -209,10 +209,10 @@ def test_hopeless_and_repeated_candidates_are_given_up() -> None:
 
 def test_the_rule_waits_for_enough_finished_relaxations() -> None:
     some = [_candidate(i, -1.0 - i / 10, bulk("Cu", a=3 + i / 5)) for i in range(6)]
-    assert give_up_rule(some[:4], some[:4], size=6, is_seed=True).drops == {}
-    rule = give_up_rule(some, survivors(some, size=6), size=6, is_seed=True)
+    assert give_up_rule(some[:4], some[:4], size=6, of_kind="free seed").drops == {}
+    rule = give_up_rule(some, survivors(some, size=6), size=6, of_kind="free seed")
     assert rule.drops[8] == pytest.approx(0.1 * np.exp(-8 / 5)) and rule.cut_ev_atom == pytest.approx(-1.0)
-    assert give_up_rule(some, some[:2], size=6, is_seed=True).cut_ev_atom == float("inf")
+    assert give_up_rule(some, some[:2], size=6, of_kind="free seed").cut_ev_atom == float("inf")
 
 
 def test_progress_and_effort_add_up(finished) -> None:

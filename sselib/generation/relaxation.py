@@ -33,7 +33,7 @@ CONVERGED, UNCONVERGED, ABANDONED, FAILED = "converged", "unconverged", "abandon
 class RelaxationSettings:
     """How a structure is relaxed; ``pressure_gpa`` is hydrostatic (Kim et al.: 1000 bar = 0.1 GPa)."""
 
-    fmax_ev_angstrom: float = 0.05  # largest force (and generalised cell force) at the end, eV/Angstrom
+    fmax_ev_angstrom: float = 0.1  # largest force (and generalised cell force) at the end, eV/Angstrom
     max_steps: int = 150
     pressure_gpa: float = 0.0
     optimizer: str = "bfgs"

@@ -22,10 +22,12 @@ from sselib.generation.database import Candidate, SearchDatabase
 from sselib.generation.dynamics import BAR_PER_GPA, KIM_RELAXATION, relax_by_npt
 from sselib.generation.operators import N_PARENTS, OPERATORS, make_child
 from sselib.generation.population import (
+    KINDS,
     SEED,
     GiveUpRule,
     choose_parents,
     give_up_rule,
+    kind,
     operator_weights,
     survivors,
 )
@@ -42,13 +44,13 @@ from sselib.generation.relaxation import (
 from sselib.generation.seeds import Seed, random_seed
 
 DEFAULT_WEIGHTS: dict[str, float] = {
-    SEED: 0.4,
+    SEED: 0.3,
     "heredity": 0.1,
-    "rattle": 0.15,
+    "rattle": 0.1,
     "strain": 0.05,
-    "soft_mutation": 0.1,
+    "soft_mutation": 0.3,  # symmetric seeds end on saddle points, which it leaves downhill
     "permutation": 0.1,
-    "symmetrise": 0.1,
+    "symmetrise": 0.05,
 }
 SCREENED = "screened"  # relaxed for a few steps, not yet decided upon
 SCREENED_OUT = "screened out: others of its kind were lower after the first steps"
@@ -69,10 +71,10 @@ class SearchSettings:
     first_generation: int = 16  # seeds
     children: int = 12  # per generation
     screening_steps: int = 15  # relaxation steps before the first choice; 0: no screening
-    keep_share: float = 0.34  # of the seeds and of the children that go on after screening
+    keep_share: float = 0.34  # of each kind (seeds with and without symmetry, children) after screening
     max_generations: int = 30
     max_evaluations: int = 100_000  # energy evaluations after which no new generation begins
-    symmetric_share: float = 0.8  # of the seeds; the others have no symmetry
+    symmetric_share: float = 0.6  # of the seeds; the others have no symmetry
     weights: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_WEIGHTS))
     adaptive: bool = True  # operators that succeed are used more
     learn_volume: bool = True  # seeds take the volume of the best structures
@@ -169,15 +171,15 @@ def plan_generation(
             plan = _stored_plan(stored[number])
         else:
             plan = _plan(content, done, population, operator, number, generation, settings=settings, rng=rng)
-        plans.append(replace(plan, rule=rules.get(plan.operator == SEED)))
+        plans.append(replace(plan, rule=rules.get(kind(plan.operator, plan.space_group))))
     return plans
 
 
 def _rules(
     done: Sequence[Candidate], population: Sequence[Candidate], settings: SearchSettings
-) -> dict[bool, GiveUpRule]:
+) -> dict[str, GiveUpRule]:
     size = settings.population_size
-    return {flag: give_up_rule(done, population, size=size, is_seed=flag) for flag in (True, False)}
+    return {name: give_up_rule(done, population, size=size, of_kind=name) for name in KINDS}
 
 
 def _stored_plan(c: Candidate) -> Plan:
@@ -258,8 +260,9 @@ def _finish(
 ) -> Iterator[Candidate]:
     """Yield the finished candidates of a generation in the order of their numbers.
 
-    With screening every candidate is relaxed for a few steps, the better part of the seeds and of the
-    children goes on, the others are given up. Each candidate is saved as soon as a stage is done.
+    With screening every candidate is relaxed for a few steps, the better part of each kind (seeds with and
+    without symmetry, children) goes on, the others are given up. Each candidate is saved as soon as a stage
+    is done.
     """
     if not settings.screening_steps:
         missing = [p for p in plans if p.number not in stored]
@@ -292,16 +295,17 @@ def _saved(candidates: Iterable[Candidate], save: Callable[[Candidate], None]) -
 
 
 def _chosen(screened: Sequence[Candidate], share: float) -> set[int]:
-    """Return the numbers of the lower part of the seeds and of the children of a generation.
+    """Return the numbers of the lower part of each kind of candidate of a generation.
 
     The choice is the same before and after some of them were relaxed further, because it rests on the
     enthalpy at the end of the screening.
     """
     chosen: set[int] = set()
-    for is_seed in (True, False):
-        kind = [c for c in screened if (c.operator == SEED) == is_seed and c.status != FAILED]
-        kind.sort(key=lambda c: (c.screening_enthalpy_ev_atom, c.number))
-        chosen.update(c.number for c in kind[: ceil(share * len(kind))])
+    sound = [c for c in screened if c.status != FAILED]
+    for name in KINDS:
+        same = [c for c in sound if kind(c.operator, c.space_group) == name]
+        same.sort(key=lambda c: (c.screening_enthalpy_ev_atom, c.number))
+        chosen.update(c.number for c in same[: ceil(share * len(same))])
     return chosen
 
 

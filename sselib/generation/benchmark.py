@@ -23,6 +23,7 @@ from scipy.stats import binomtest
 from sselib.errors import DataError, SSEError, nearest
 from sselib.generation.campaign import EVOLUTIONARY, RANDOM
 from sselib.generation.database import Candidate, SearchDatabase, candidate_table
+from sselib.generation.effort import SUCCESS_COLUMNS, operator_success
 from sselib.generation.population import matcher, same_structure
 from sselib.generation.potentials import make_calculator
 from sselib.generation.relaxation import CONVERGED, UNCONVERGED, Relaxation, relax
@@ -56,6 +57,7 @@ DEVELOPMENT: tuple[str, ...] = ("li3p", "liino2", "li2sio3")
 ENERGY_TOLERANCE_EV_ATOM = 0.001  # at or below the relaxed reference, up to what a relaxation leaves
 MATCH_WINDOW_EV_ATOM = 0.05  # candidates further above the reference are not compared with it
 REFERENCE_FMAX_EV_ANGSTROM = 0.02
+RESULTS_FILE, OPERATORS_FILE = "benchmark_results.csv", "benchmark_operators.csv"
 RESULT_COLUMNS: tuple[str, ...] = (
     "compound", "formula", "n_atoms", "arm", "seed", "solved", "how", "evaluations_to_solution",
     "generation_of_solution", "operator_of_solution", "evaluations", "structures", "seconds",
@@ -229,7 +231,7 @@ def run_benchmark(
             rows.append(row)
             say(", ".join(f"{k} {v}" for k, v in row.items() if k != "formula"))
         results = pd.DataFrame(rows)
-        write_whole(folder / "benchmark_results.csv", lambda p, t=results: t.to_csv(p, index=False))
+        write_whole(folder / RESULTS_FILE, lambda p, t=results: t.to_csv(p, index=False))
     return pd.DataFrame(rows, columns=list(RESULT_COLUMNS))
 
 
@@ -258,12 +260,18 @@ def collect_results(database: SearchDatabase, settings: SearchSettings) -> pd.Da
     return pd.DataFrame(rows, columns=list(RESULT_COLUMNS))
 
 
+def collect_operators(database: SearchDatabase) -> pd.DataFrame:
+    """Return `operator_success` over the children of every ended evolutionary search of a database."""
+    ended = [n for n in database.searches() if f" {EVOLUTIONARY} " in n and database.note(n)]
+    return operator_success([c for name in ended for c in database.candidates(name)])
+
+
 def compare_arms(results: pd.DataFrame) -> pd.DataFrame:
     """Return one row per compound: how often each arm found it, and the ratio of mean evaluations.
 
     The ratio is evolutionary over random; a search that did not find the crystal counts with what it
-    spent, so such a mean is a lower bound, and ``bound`` names the arm. Only seeds that both arms ran
-    take part.
+    spent, so such a mean is a lower bound, and ``bound`` names the arm: with "random" alone the true ratio
+    is at most the one given. Only seeds that both arms ran take part.
     """
     wide = _paired(results)
     rows = []
@@ -279,7 +287,7 @@ def compare_arms(results: pd.DataFrame) -> pd.DataFrame:
                 "n_seeds": len(part),
                 **{f"solved_{a}": int(solved[a].sum()) for a in arms_of},
                 **{f"mean_evaluations_{a}": round(means[a]) for a in arms_of},
-                "ratio": round(means[EVOLUTIONARY] / means[RANDOM], 2),
+                "ratio": means[EVOLUTIONARY] / means[RANDOM],
                 "bound": ", ".join(a for a in arms_of if not solved[a].all()),
             }
         )
@@ -316,8 +324,14 @@ def paired_ratio(results: pd.DataFrame, *, n_bootstrap: int = 2000, seed: int = 
 
 def stored_results() -> pd.DataFrame:
     """Return `data/benchmark/benchmark_results.csv`, the searches made so far; empty if there is none."""
-    path = project_root() / "data" / "benchmark" / "benchmark_results.csv"
+    path = project_root() / "data" / "benchmark" / RESULTS_FILE
     return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=list(RESULT_COLUMNS))
+
+
+def stored_operators() -> pd.DataFrame:
+    """Return `data/benchmark/benchmark_operators.csv`: what the operators achieved in those searches."""
+    path = project_root() / "data" / "benchmark" / OPERATORS_FILE
+    return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=list(SUCCESS_COLUMNS))
 
 
 def summary(results: pd.DataFrame) -> str:
@@ -362,9 +376,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(reference_table(options.compounds, settings).to_string(index=False))
             return 0
         if options.collect:
-            results = collect_results(SearchDatabase(options.out / "benchmark.sqlite"), settings)
-            write_whole(options.out / "benchmark_results.csv", lambda p: results.to_csv(p, index=False))
-            print(summary(results))
+            _collect(options.out, settings)
             return 0
         run_benchmark(
             options.compounds,
@@ -378,6 +390,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}")
         return 1
     return 0
+
+
+def _collect(folder: Path, settings: SearchSettings) -> None:
+    """Write and print the results of the ended searches of a folder."""
+    database = SearchDatabase(folder / "benchmark.sqlite")
+    results, operators = collect_results(database, settings), collect_operators(database).round(3)
+    write_whole(folder / RESULTS_FILE, lambda p: results.to_csv(p, index=False))
+    write_whole(folder / OPERATORS_FILE, lambda p: operators.to_csv(p, index=False))
+    print(compare_arms(results).round(2).to_string(index=False))
+    print(operators.to_string(index=False))
+    print(summary(results))
 
 
 def benchmark_settings(budget: int) -> SearchSettings:

@@ -14,9 +14,9 @@ from sselib.generation.relaxation import CONVERGED, UNCONVERGED
 
 SAME_ENTHALPY_EV_ATOM = 0.005  # structures further apart than this are never compared
 SAME_VOLUME = 0.03  # relative
-CHECKPOINTS = (5, 8, 12, 16, 24, 32, 48, 64, 96)  # steps after which a candidate may be given up
+CHECKPOINTS = (8, 12, 16, 24, 32, 48, 64, 96)  # steps after which a candidate may be given up
 N_FOR_RULE = 5  # finished relaxations of a kind before the rule is used
-DROP_QUANTILE = 0.8  # of the drops in enthalpy seen so far: what a candidate is still credited with
+DROP_QUANTILE = 1.0  # of the drops in enthalpy seen so far: what a candidate is still credited with
 SMALLEST_WEIGHT = 0.05  # share of the children that every operator keeps
 SEED = "seed"  # operator name of fresh random crystals
 FREE_SEED, SYMMETRIC_SEED, CHILD = KINDS = ("free seed", "symmetric seed", "child")

@@ -9,6 +9,7 @@ from sselib.generation.benchmark import (
     DEVELOPMENT,
     RESULT_COLUMNS,
     compare_arms,
+    evaluation_cost,
     known_structure,
     paired_ratio,
     random_budget,
@@ -116,6 +117,11 @@ def test_the_random_arm_may_spend_enough_to_decide_about_a_third() -> None:
     assert random_budget(found, 3000) == 3600
     assert random_budget(found | {"evaluations_to_solution": 90.0}, 3000) == 3000
     assert random_budget({"solved": False, "evaluations_to_solution": float("nan")}, 3000) == 3000
+
+
+def test_the_cost_of_an_evaluation_is_measured() -> None:
+    cost = evaluation_cost("Li3N", z=1, n_seeds=2, n_steps=2)
+    assert cost["n_atoms"] == 4 and 2 <= cost["evaluations"] <= 6 and cost["ms_each"] > 0
 
 
 def test_stored_operators_are_shares_with_intervals() -> None:

@@ -5,6 +5,7 @@ writes FOLDER/benchmark_results.csv; interrupt and repeat it at will.
 """
 
 import argparse
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,11 +25,12 @@ from sselib.errors import DataError, SSEError, nearest
 from sselib.generation.campaign import EVOLUTIONARY, RANDOM
 from sselib.generation.database import Candidate, SearchDatabase, candidate_table
 from sselib.generation.effort import SUCCESS_COLUMNS, operator_success
+from sselib.generation.formula_units import cell_content
 from sselib.generation.population import matcher, same_structure
-from sselib.generation.potentials import make_calculator
-from sselib.generation.relaxation import CONVERGED, UNCONVERGED, Relaxation, relax
+from sselib.generation.potentials import evaluate_many, make_calculator
+from sselib.generation.relaxation import CONVERGED, UNCONVERGED, Relaxation, relax, relax_together
 from sselib.generation.search import SearchSettings, random_search, search
-from sselib.generation.seeds import sorted_atoms
+from sselib.generation.seeds import random_seed, sorted_atoms
 from sselib.paths import project_root
 from sselib.runfolder import write_whole
 from sselib.sources import reference
@@ -260,6 +262,25 @@ def collect_results(database: SearchDatabase, settings: SearchSettings) -> pd.Da
     return pd.DataFrame(rows, columns=list(RESULT_COLUMNS))
 
 
+def evaluation_cost(formula: str, *, z: int, n_seeds: int = 4, n_steps: int = 10) -> dict[str, object]:
+    """Return the process time of an energy evaluation (ms) while random crystals are relaxed together."""
+    content = cell_content(formula, z=z).amounts
+    rng, settings = np.random.default_rng(0), SearchSettings()
+    seeds = [
+        random_seed(
+            dict(content), symmetric_share=settings.symmetric_share, volume_angstrom3=None, rng=rng
+        ).atoms
+        for _ in range(n_seeds)
+    ]
+    calculator = make_calculator(settings.potential, settings.potential_options)
+    evaluate_many(calculator, seeds[:1])  # the first call loads and warms up
+    shortened = replace(settings.relaxation, max_steps=n_steps)
+    start = time.process_time()
+    done = relax_together(seeds, calculator=calculator, settings=shortened)
+    seconds, n = time.process_time() - start, sum(r.n_evaluations for r in done)
+    return {"formula": formula, "n_atoms": len(seeds[0]), "evaluations": n, "ms_each": 1000 * seconds / n}
+
+
 def collect_operators(database: SearchDatabase) -> pd.DataFrame:
     """Return `operator_success` over the children of every ended evolutionary search of a database."""
     ended = [n for n in database.searches() if f" {EVOLUTIONARY} " in n and database.note(n)]
@@ -366,6 +387,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("benchmark"), metavar="FOLDER")
     parser.add_argument("--collect", action="store_true", help="only write the results of ended searches")
     parser.add_argument("--references", action="store_true", help="only relax the known crystals, and show")
+    parser.add_argument("--cost", nargs="+", metavar="FORMULA=Z", help="only time an energy evaluation")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--budget", type=int, default=1500, help="energy evaluations per search")
     parser.add_argument("--jobs", type=int, default=1, help="relaxations at a time")
@@ -374,6 +396,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.references:
             print(reference_table(options.compounds, settings).to_string(index=False))
+            return 0
+        if options.cost:
+            cells = [c.rpartition("=") for c in options.cost]
+            costs = [evaluation_cost(formula, z=int(z)) for formula, _, z in cells]
+            print(pd.DataFrame(costs).round(1).to_string(index=False))
             return 0
         if options.collect:
             _collect(options.out, settings)

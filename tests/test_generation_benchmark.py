@@ -9,8 +9,11 @@ from sselib.generation.benchmark import (
     DEVELOPMENT,
     RESULT_COLUMNS,
     compare_arms,
+    evaluation_cost,
     known_structure,
     paired_ratio,
+    random_budget,
+    stored_operators,
     stored_results,
     summary,
 )
@@ -107,6 +110,24 @@ def test_stored_results_have_the_columns_of_the_command() -> None:
     assert list(table.columns) == list(RESULT_COLUMNS)
     assert set(table["compound"]) <= set(COMPOUNDS)
     assert not table.duplicated(["compound", "arm", "seed"]).any()
+
+
+def test_the_random_arm_may_spend_enough_to_decide_about_a_third() -> None:
+    found = {"solved": True, "evaluations_to_solution": 1200.0}
+    assert random_budget(found, 3000) == 3600
+    assert random_budget(found | {"evaluations_to_solution": 90.0}, 3000) == 3000
+    assert random_budget({"solved": False, "evaluations_to_solution": float("nan")}, 3000) == 3000
+
+
+def test_the_cost_of_an_evaluation_is_measured() -> None:
+    cost = evaluation_cost("Li3N", z=1, n_seeds=2, n_steps=2)
+    assert cost["n_atoms"] == 4 and 2 <= cost["evaluations"] <= 6 and cost["ms_each"] > 0
+
+
+def test_stored_operators_are_shares_with_intervals() -> None:
+    table = stored_operators()
+    assert (table["below_parent"] <= table["n"]).all()
+    assert ((table["ci_low"] <= table["share"]) & (table["share"] <= table["ci_high"])).all()
 
 
 def test_summary_without_results_says_so() -> None:

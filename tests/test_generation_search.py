@@ -15,11 +15,15 @@ from sselib.generation.database import Candidate, SearchDatabase, candidate_tabl
 from sselib.generation.effort import curves_on_grid, effort_table, operator_success, progress_curve
 from sselib.generation.formula_units import CellContent
 from sselib.generation.population import (
+    CHILD,
+    FREE_SEED,
     SEED,
     SMALLEST_WEIGHT,
+    SYMMETRIC_SEED,
     GiveUpRule,
     choose_parents,
     give_up_rule,
+    kind,
     operator_weights,
     survivors,
 )
@@ -102,15 +106,22 @@ def test_other_settings_under_the_same_name_are_refused(finished) -> None:
         search(CONTENT, name="a", settings=replace(FAST, children=5), database=finished[0])
 
 
-def test_screening_keeps_its_share_and_says_why(finished) -> None:
+def test_screening_keeps_the_lower_share_of_each_kind_and_says_why(finished) -> None:
     first = [c for c in finished[1] if c.generation == 0]
-    out = [c for c in first if "screened out" in c.reason]
-    early = [c for c in first if c.n_evaluations <= 5 and c not in out]  # done within the screening
-    assert len(out) >= 1 and len(first) - len(out) - len(early) <= 2  # ceil(0.34 * 5) go on
     assert all(c.status != SCREENED for c in finished[1])
-    lowest_out = min(c.screening_enthalpy_ev_atom for c in out)
-    going_on = [c for c in first if c not in out and c not in early]
-    assert all(c.screening_enthalpy_ev_atom <= lowest_out for c in going_on)
+    assert any("screened out" in c.reason for c in first)
+    for name in (FREE_SEED, SYMMETRIC_SEED):
+        same = [c for c in first if kind(c.operator, c.space_group) == name]
+        out = [c for c in same if "screened out" in c.reason]
+        going_on = [c for c in same if c not in out and c.n_evaluations > FAST.screening_steps + 1]
+        assert len(going_on) <= np.ceil(FAST.keep_share * len(same))
+        lowest_out = min((c.screening_enthalpy_ev_atom for c in out), default=np.inf)
+        assert all(c.screening_enthalpy_ev_atom <= lowest_out for c in going_on)
+
+
+def test_seeds_with_and_without_symmetry_and_children_are_different_kinds() -> None:
+    kinds = [kind(SEED, 1), kind(SEED, 62), kind("rattle", 0)]
+    assert kinds == [FREE_SEED, SYMMETRIC_SEED, CHILD]
 
 
 def test_random_search_learns_nothing() -> None:
@@ -209,10 +220,10 @@ def test_hopeless_and_repeated_candidates_are_given_up() -> None:
 
 def test_the_rule_waits_for_enough_finished_relaxations() -> None:
     some = [_candidate(i, -1.0 - i / 10, bulk("Cu", a=3 + i / 5)) for i in range(6)]
-    assert give_up_rule(some[:4], some[:4], size=6, is_seed=True).drops == {}
-    rule = give_up_rule(some, survivors(some, size=6), size=6, is_seed=True)
+    assert give_up_rule(some[:4], some[:4], size=6, of_kind="free seed").drops == {}
+    rule = give_up_rule(some, survivors(some, size=6), size=6, of_kind="free seed")
     assert rule.drops[8] == pytest.approx(0.1 * np.exp(-8 / 5)) and rule.cut_ev_atom == pytest.approx(-1.0)
-    assert give_up_rule(some, some[:2], size=6, is_seed=True).cut_ev_atom == float("inf")
+    assert give_up_rule(some, some[:2], size=6, of_kind="free seed").cut_ev_atom == float("inf")
 
 
 def test_progress_and_effort_add_up(finished) -> None:

@@ -54,10 +54,13 @@ def test_dynamics_start_at_zero_energy_and_keep_every_record() -> None:
     assert len(figure.data) == 6
 
 
-def test_benchmark_bars_carry_their_ratio() -> None:
+def test_benchmark_markers_carry_their_ratio_and_what_bounds_it() -> None:
     comparison = pd.DataFrame(
         {"compound": ["a", "b"], "ratio": [0.2, 1.5], "bound": ["", "random"], "n_seeds": [3, 1]}
     )
     figure, data = draw.benchmark_ratio(comparison)
-    assert dict(zip(figure.data[0].y, figure.data[0].x, strict=True)) == {"a": 0.2, "b": 1.5}
-    assert len(data) == 2
+    shown = {t.name: (t.y, t.x) for t in figure.data if len(t.x)}
+    assert shown["both arms found it with every seed"] == (("a (3)",), (0.2,))
+    assert shown["random did not: true ratio at most this"] == (("b (1)",), (1.5,))
+    assert figure.layout.xaxis.type == "log" and len(data) == 2
+    assert [a.x for a in figure.layout.annotations] == pytest.approx([np.log10(1 / 3), 0])

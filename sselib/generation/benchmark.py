@@ -5,9 +5,12 @@ writes FOLDER/benchmark_results.csv; interrupt and repeat it at will.
 """
 
 import argparse
+import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +24,13 @@ from scipy.stats import binomtest
 from sselib.errors import DataError, SSEError, nearest
 from sselib.generation.campaign import EVOLUTIONARY, RANDOM
 from sselib.generation.database import Candidate, SearchDatabase, candidate_table
+from sselib.generation.effort import SUCCESS_COLUMNS, operator_success
+from sselib.generation.formula_units import cell_content
 from sselib.generation.population import matcher, same_structure
-from sselib.generation.potentials import make_calculator
-from sselib.generation.relaxation import CONVERGED, UNCONVERGED, Relaxation, relax
+from sselib.generation.potentials import evaluate_many, make_calculator
+from sselib.generation.relaxation import CONVERGED, UNCONVERGED, Relaxation, relax, relax_together
 from sselib.generation.search import SearchSettings, random_search, search
-from sselib.generation.seeds import sorted_atoms
+from sselib.generation.seeds import random_seed, sorted_atoms
 from sselib.paths import project_root
 from sselib.runfolder import write_whole
 from sselib.sources import reference
@@ -54,6 +59,7 @@ DEVELOPMENT: tuple[str, ...] = ("li3p", "liino2", "li2sio3")
 ENERGY_TOLERANCE_EV_ATOM = 0.001  # at or below the relaxed reference, up to what a relaxation leaves
 MATCH_WINDOW_EV_ATOM = 0.05  # candidates further above the reference are not compared with it
 REFERENCE_FMAX_EV_ANGSTROM = 0.02
+RESULTS_FILE, OPERATORS_FILE = "benchmark_results.csv", "benchmark_operators.csv"
 RESULT_COLUMNS: tuple[str, ...] = (
     "compound", "formula", "n_atoms", "arm", "seed", "solved", "how", "evaluations_to_solution",
     "generation_of_solution", "operator_of_solution", "evaluations", "structures", "seconds",
@@ -208,18 +214,37 @@ def run_benchmark(
     n_jobs: int = 1,
     say: Callable[[str], None] = print,
 ) -> pd.DataFrame:
-    """Run both arms for each compound and seed; the results file is written after each search."""
+    """Run both arms for each seed and compound; the results file is written after each search.
+
+    All compounds come with the first seed before the next seed begins, so that an interrupted benchmark
+    is broad rather than deep. The random arm may spend what `random_budget` says.
+    """
     database, rows = SearchDatabase(folder / "benchmark.sqlite"), []
-    for name in compounds:
-        compound = target(name, settings)
-        for seed in seeds:
-            for arm in (EVOLUTIONARY, RANDOM):
-                case = replace(settings, seed=seed)
-                rows.append(run_case(compound, arm=arm, settings=case, database=database, n_jobs=n_jobs))
-                say(", ".join(f"{k} {v}" for k, v in rows[-1].items() if k != "formula"))
-                results = pd.DataFrame(rows)
-                write_whole(folder / "benchmark_results.csv", lambda p, t=results: t.to_csv(p, index=False))
+    known: dict[str, Target] = {}
+    for seed, name in product(seeds, compounds):
+        if name not in known:
+            known[name] = target(name, settings)
+        compound = known[name]
+        case = replace(settings, seed=seed)
+        common = {"database": database, "n_jobs": n_jobs}
+        mine = run_case(compound, arm=EVOLUTIONARY, settings=case, **common)
+        control = replace(case, max_evaluations=random_budget(mine, settings.max_evaluations))
+        for row in (mine, run_case(compound, arm=RANDOM, settings=control, **common)):
+            rows.append(row)
+            say(", ".join(f"{k} {v}" for k, v in row.items() if k != "formula"))
+        results = pd.DataFrame(rows)
+        write_whole(folder / RESULTS_FILE, lambda p, t=results: t.to_csv(p, index=False))
     return pd.DataFrame(rows, columns=list(RESULT_COLUMNS))
+
+
+def random_budget(evolutionary: Mapping[str, object], budget: int) -> int:
+    """Return the evaluations of the random search beside an evolutionary one.
+
+    Its own budget, or three times what the evolutionary search needed if that is more: enough to decide
+    whether that was at most a third.
+    """
+    needed = evolutionary["evaluations_to_solution"]
+    return max(budget, ceil(3 * needed)) if evolutionary["solved"] else budget
 
 
 def collect_results(database: SearchDatabase, settings: SearchSettings) -> pd.DataFrame:
@@ -237,12 +262,37 @@ def collect_results(database: SearchDatabase, settings: SearchSettings) -> pd.Da
     return pd.DataFrame(rows, columns=list(RESULT_COLUMNS))
 
 
+def evaluation_cost(formula: str, *, z: int, n_seeds: int = 4, n_steps: int = 10) -> dict[str, object]:
+    """Return the process time of an energy evaluation (ms) while random crystals are relaxed together."""
+    content = cell_content(formula, z=z).amounts
+    rng, settings = np.random.default_rng(0), SearchSettings()
+    seeds = [
+        random_seed(
+            dict(content), symmetric_share=settings.symmetric_share, volume_angstrom3=None, rng=rng
+        ).atoms
+        for _ in range(n_seeds)
+    ]
+    calculator = make_calculator(settings.potential, settings.potential_options)
+    evaluate_many(calculator, seeds[:1])  # the first call loads and warms up
+    shortened = replace(settings.relaxation, max_steps=n_steps)
+    start = time.process_time()
+    done = relax_together(seeds, calculator=calculator, settings=shortened)
+    seconds, n = time.process_time() - start, sum(r.n_evaluations for r in done)
+    return {"formula": formula, "n_atoms": len(seeds[0]), "evaluations": n, "ms_each": 1000 * seconds / n}
+
+
+def collect_operators(database: SearchDatabase) -> pd.DataFrame:
+    """Return `operator_success` over the children of every ended evolutionary search of a database."""
+    ended = [n for n in database.searches() if f" {EVOLUTIONARY} " in n and database.note(n)]
+    return operator_success([c for name in ended for c in database.candidates(name)])
+
+
 def compare_arms(results: pd.DataFrame) -> pd.DataFrame:
     """Return one row per compound: how often each arm found it, and the ratio of mean evaluations.
 
     The ratio is evolutionary over random; a search that did not find the crystal counts with what it
-    spent, so such a mean is a lower bound, and ``bound`` names the arm. Only seeds that both arms ran
-    take part.
+    spent, so such a mean is a lower bound, and ``bound`` names the arm: with "random" alone the true ratio
+    is at most the one given. Only seeds that both arms ran take part.
     """
     wide = _paired(results)
     rows = []
@@ -258,7 +308,7 @@ def compare_arms(results: pd.DataFrame) -> pd.DataFrame:
                 "n_seeds": len(part),
                 **{f"solved_{a}": int(solved[a].sum()) for a in arms_of},
                 **{f"mean_evaluations_{a}": round(means[a]) for a in arms_of},
-                "ratio": round(means[EVOLUTIONARY] / means[RANDOM], 2),
+                "ratio": means[EVOLUTIONARY] / means[RANDOM],
                 "bound": ", ".join(a for a in arms_of if not solved[a].all()),
             }
         )
@@ -295,8 +345,14 @@ def paired_ratio(results: pd.DataFrame, *, n_bootstrap: int = 2000, seed: int = 
 
 def stored_results() -> pd.DataFrame:
     """Return `data/benchmark/benchmark_results.csv`, the searches made so far; empty if there is none."""
-    path = project_root() / "data" / "benchmark" / "benchmark_results.csv"
+    path = project_root() / "data" / "benchmark" / RESULTS_FILE
     return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=list(RESULT_COLUMNS))
+
+
+def stored_operators() -> pd.DataFrame:
+    """Return `data/benchmark/benchmark_operators.csv`: what the operators achieved in those searches."""
+    path = project_root() / "data" / "benchmark" / OPERATORS_FILE
+    return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=list(SUCCESS_COLUMNS))
 
 
 def summary(results: pd.DataFrame) -> str:
@@ -331,6 +387,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("benchmark"), metavar="FOLDER")
     parser.add_argument("--collect", action="store_true", help="only write the results of ended searches")
     parser.add_argument("--references", action="store_true", help="only relax the known crystals, and show")
+    parser.add_argument("--cost", nargs="+", metavar="FORMULA=Z", help="only time an energy evaluation")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--budget", type=int, default=1500, help="energy evaluations per search")
     parser.add_argument("--jobs", type=int, default=1, help="relaxations at a time")
@@ -340,10 +397,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.references:
             print(reference_table(options.compounds, settings).to_string(index=False))
             return 0
+        if options.cost:
+            cells = [c.rpartition("=") for c in options.cost]
+            costs = [evaluation_cost(formula, z=int(z)) for formula, _, z in cells]
+            print(pd.DataFrame(costs).round(1).to_string(index=False))
+            return 0
         if options.collect:
-            results = collect_results(SearchDatabase(options.out / "benchmark.sqlite"), settings)
-            write_whole(options.out / "benchmark_results.csv", lambda p: results.to_csv(p, index=False))
-            print(summary(results))
+            _collect(options.out, settings)
             return 0
         run_benchmark(
             options.compounds,
@@ -357,6 +417,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}")
         return 1
     return 0
+
+
+def _collect(folder: Path, settings: SearchSettings) -> None:
+    """Write and print the results of the ended searches of a folder."""
+    database = SearchDatabase(folder / "benchmark.sqlite")
+    results, operators = collect_results(database, settings), collect_operators(database).round(3)
+    write_whole(folder / RESULTS_FILE, lambda p: results.to_csv(p, index=False))
+    write_whole(folder / OPERATORS_FILE, lambda p: operators.to_csv(p, index=False))
+    print(compare_arms(results).round(2).to_string(index=False))
+    print(operators.to_string(index=False))
+    print(summary(results))
 
 
 def benchmark_settings(budget: int) -> SearchSettings:

@@ -14,11 +14,12 @@ from sselib.generation.relaxation import CONVERGED, UNCONVERGED
 
 SAME_ENTHALPY_EV_ATOM = 0.005  # structures further apart than this are never compared
 SAME_VOLUME = 0.03  # relative
-CHECKPOINTS = (5, 8, 12, 16, 24, 32, 48, 64, 96)  # steps after which a candidate may be given up
+CHECKPOINTS = (8, 12, 16, 24, 32, 48, 64, 96)  # steps after which a candidate may be given up
 N_FOR_RULE = 5  # finished relaxations of a kind before the rule is used
-DROP_QUANTILE = 0.8  # of the drops in enthalpy seen so far: what a candidate is still credited with
+DROP_QUANTILE = 1.0  # of the drops in enthalpy seen so far: what a candidate is still credited with
 SMALLEST_WEIGHT = 0.05  # share of the children that every operator keeps
 SEED = "seed"  # operator name of fresh random crystals
+FREE_SEED, SYMMETRIC_SEED, CHILD = KINDS = ("free seed", "symmetric seed", "child")
 
 
 @lru_cache(maxsize=1)
@@ -115,13 +116,25 @@ class GiveUpRule:
         return ""
 
 
+def kind(operator: str, space_group: int) -> str:
+    """Return what a candidate is compared with while it is relaxed: "free seed", "symmetric seed" or "child".
+
+    Seeds without symmetry begin higher, take more steps and end lower than symmetric ones, so an early
+    comparison of the two would throw away the better ones.
+    """
+    if operator != SEED:
+        return CHILD
+    return FREE_SEED if space_group == 1 else SYMMETRIC_SEED
+
+
 def give_up_rule(
-    candidates: Sequence[Candidate], population: Sequence[Candidate], *, size: int, is_seed: bool
+    candidates: Sequence[Candidate], population: Sequence[Candidate], *, size: int, of_kind: str
 ) -> GiveUpRule:
-    """Return the rule that follows from the finished relaxations of the same kind (seeds or children)."""
+    """Return the rule that follows from the finished relaxations of the same `kind`."""
     full = len(population) >= size
     cut = population[-1].enthalpy_ev_atom if full else float("inf")
-    finished = [c for c in candidates if c.status == CONVERGED and (c.operator == SEED) == is_seed]
+    same = [c for c in candidates if kind(c.operator, c.space_group) == of_kind]
+    finished = [c for c in same if c.status == CONVERGED]
     drops = {}
     for step in CHECKPOINTS:
         seen = [c.curve[step] - c.enthalpy_ev_atom for c in finished if len(c.curve) > step]

@@ -1,33 +1,55 @@
 """ASE calculators by name, so that another interatomic potential plugs in without a change elsewhere."""
 
-import contextlib
 import importlib
-import io
-import warnings
-from collections.abc import Callable, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
+from ase.stress import voigt_6_to_full_3x3_stress
 
 from sselib.errors import ParameterError, nearest
 
 
-class CHGNetFast(Calculator):
-    """CHGNet's energy, forces and stress from one backward pass.
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Energy in eV, forces (n, 3) in eV/Angstrom and stress (3, 3) in eV/Angstrom^3 of one crystal."""
 
-    The package's own calculator differentiates twice, and keeps what training needs; this one gives
-    the same numbers (within 1e-5 eV/Angstrom and 1e-4 GPa) in about half the time. CHGNet: Deng et al., Nat.
-    Mach. Intell. 5, 1031 (2023), doi 10.1038/s42256-023-00716-3.
+    energy: float
+    forces: np.ndarray
+    stress: np.ndarray
+
+    def results(self) -> dict[str, object]:
+        """Return the ``results`` of an ASE calculator, the stress in Voigt order."""
+        stress = self.stress.flat[[0, 4, 8, 5, 2, 1]]
+        return {
+            "energy": self.energy, "free_energy": self.energy, "forces": self.forces, "stress": stress
+        }  # fmt: skip
+
+
+class CHGNetFast(Calculator):
+    """CHGNet's energy, forces and stress, for one crystal or for a batch, see `chgnet_batch`.
+
+    The numbers are those of the package's own calculator (within 1e-3 eV/Angstrom and 1e-4 eV/atom for
+    random crystals) in about a third of the time.
     """
 
     implemented_properties = ("energy", "free_energy", "forces", "stress")
 
     def __init__(self, *, model_name: str = "0.3.0") -> None:
-        """Load the weights that ship with the package; ``model_name`` is 0.3.0, 0.2.0 or r2scan."""
+        """Load the weights that ship with the package; ``model_name`` is 0.3.0 or r2scan."""
         super().__init__()
-        self._model = _chgnet_model(model_name)
+        from sselib.generation.chgnet_batch import chgnet_model
+
+        chgnet_model(model_name)
+        self._model_name = model_name
+
+    def evaluate_many(self, batch: Sequence[Atoms]) -> list[Evaluation]:
+        """Return the evaluation of each crystal; small ones together cost less than one by one."""
+        from sselib.generation.chgnet_batch import evaluate
+
+        return evaluate(batch, model_name=self._model_name)
 
     def calculate(
         self,
@@ -37,50 +59,24 @@ class CHGNetFast(Calculator):
     ) -> None:
         """Fill ``results``: eV, eV/Angstrom, eV/Angstrom^3 (ASE's conventions)."""
         super().calculate(atoms, properties, system_changes)
-        self.results.update(_chgnet_results(self._model, self.atoms))
+        self.results.update(self.evaluate_many([self.atoms])[0].results())
 
 
-@lru_cache(maxsize=2)
-def _chgnet_model(name: str) -> object:
-    """Return a frozen CHGNet on the CPU; its messages to stdout are dropped."""
-    import torch
-    from chgnet.model import CHGNet
+def evaluate_many(calculator: Calculator, batch: Sequence[Atoms]) -> list[Evaluation]:
+    """Return energy, forces and stress of each crystal from any ASE calculator.
 
-    torch.set_num_threads(1)
-    with contextlib.redirect_stdout(io.StringIO()):
-        model = CHGNet.load(model_name=name, use_device="cpu", verbose=False)
-    model.graph_converter.set_isolated_atom_response("ignore")
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
-    return model.eval()
-
-
-def _chgnet_results(model: object, atoms: Atoms) -> dict[str, object]:
-    """Return energy (eV), forces (eV/Angstrom, shape (n, 3)) and stress (eV/Angstrom^3, Voigt order)."""
-    import torch
-    from chgnet.model.model import BatchedGraph
-    from pymatgen.io.ase import AseAtomsAdaptor
-
-    graph = model.graph_converter(AseAtomsAdaptor.get_structure(atoms))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Converting a tensor with requires_grad")
-        batch = BatchedGraph.from_graphs(
-            [graph],
-            bond_basis_expansion=model.bond_basis_expansion,
-            angle_basis_expansion=model.angle_basis_expansion,
-            compute_stress=True,
-        )
-    per_atom = model._compute(batch)["e"]  # the energy alone: the derivatives are taken together below
-    shift = model.composition_model([graph]) if model.composition_model is not None else 0
-    factor = len(atoms) if model.is_intensive else 1
-    gradient, strain = torch.autograd.grad(
-        per_atom.sum() * factor, [batch.atom_positions[0], batch.strains[0]], allow_unused=True
-    )
-    virial = np.zeros((3, 3)) if strain is None else strain.numpy().astype(float) / atoms.get_volume()
-    forces = np.zeros((len(atoms), 3)) if gradient is None else -gradient.numpy().astype(float)
-    energy = float((per_atom.detach() + shift).item() * factor)
-    voigt = virial.flat[[0, 4, 8, 5, 2, 1]]
-    return {"energy": energy, "free_energy": energy, "forces": forces, "stress": voigt}
+    A calculator with a method ``evaluate_many`` gets them all at once, another one after another.
+    """
+    together = getattr(calculator, "evaluate_many", None)
+    if together is not None:
+        return together(batch)
+    found = []
+    for atoms in batch:
+        calculator.calculate(atoms, ["energy", "forces", "stress"], list(all_changes))
+        r = calculator.results
+        stress = voigt_6_to_full_3x3_stress(np.asarray(r["stress"]))
+        found.append(Evaluation(energy=float(r["energy"]), forces=np.array(r["forces"]), stress=stress))
+    return found
 
 
 POTENTIALS: dict[str, Callable[..., Calculator]] = {"chgnet": CHGNetFast}

@@ -16,6 +16,7 @@ from sselib.generation.relaxation import shortest_ratio
 N_TRIES = 60  # space groups tried for one symmetric crystal
 N_PLACEMENTS = 400  # placements tried for one crystal without symmetry
 SEED_RATIO = 0.7  # smallest distance over the sum of covalent radii in a seed
+CRYSTAL_SYSTEMS = ((2, 2), (3, 15), (16, 74), (75, 142), (143, 194), (195, 230))  # their space groups
 LARGEST_GROWTH = 2.0  # a seed that would need more than this times the guessed volume is thrown away
 VOLUME_RATIO = 2.6  # volume of a seed over that of its atoms' covalent spheres, where none is known better
 
@@ -48,8 +49,8 @@ def random_seed(
 ) -> Seed:
     """Return a random crystal with exactly the atoms of ``content`` in its primitive cell.
 
-    With probability ``symmetric_share`` it has a random space group from 2 to 230, else none. Its
-    volume is about ``volume_angstrom3``; None means the one pyxtal guesses.
+    With probability ``symmetric_share`` it has a random space group of a random crystal system, else none.
+    Its volume is about ``volume_angstrom3``; None means `guessed_volume`.
     """
     if rng.random() < symmetric_share:
         seed = symmetric_seed(content, volume_angstrom3=volume_angstrom3, rng=rng)
@@ -63,15 +64,19 @@ def symmetric_seed(
 ) -> Seed | None:
     """Return a crystal in a random space group that its composition allows, None if none was found.
 
+    Each crystal system is as likely: with every space group as likely, three of four seeds would have
+    more than eight symmetry operations, and most of those relax to saddle points.
+
     pyxtal: Fredericks et al., Comput. Phys. Commun. 261, 107810 (2021), doi 10.1016/j.cpc.2020.107810.
     """
+    volume = volume_angstrom3 or guessed_volume([s for s, n in content.items() for _ in range(n)])
     for _ in range(N_TRIES):
-        group = int(rng.integers(2, 231))
+        first, last = CRYSTAL_SYSTEMS[rng.integers(len(CRYSTAL_SYSTEMS))]
+        group = int(rng.integers(first, last + 1))
         atoms = _pyxtal_atoms(content, group, seed=int(rng.integers(2**31)))
         if atoms is None:
             continue
-        if volume_angstrom3 is not None:
-            _scale_to(atoms, volume_angstrom3 * rng.uniform(0.9, 1.15))
+        _scale_to(atoms, volume * rng.uniform(0.9, 1.15))
         ratio = shortest_ratio(atoms)
         if ratio < SEED_RATIO:
             _scale_to(atoms, atoms.get_volume() * (SEED_RATIO / ratio) ** 3)

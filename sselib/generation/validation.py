@@ -1,12 +1,12 @@
 """Is a generated crystal plausible, and is it the known one? Distances, charges, symmetry, matches."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from pymatgen.analysis.structure_matcher import StructureMatcher
-from pymatgen.core import Element, Structure
+from pymatgen.core import Composition, Element, Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from sselib.generation.population import matcher
@@ -16,6 +16,14 @@ CUTOFF_ANGSTROM = 4.0  # Angstrom, within which distances are looked at
 SHORTEST_ALLOWED = 0.7  # of the sum of covalent radii
 LARGEST_IMBALANCE = 0.05  # elementary charges per atom
 SYMMETRY_PRECISION_ANGSTROM = 0.1  # Angstrom
+# Kim et al., Table 6: atoms in the cell and its lengths in Angstrom. The angles are not given; for Li4SiS4
+# the product of the lengths would be 77 Angstrom^3 per atom, so these lengths are not those of 18 atoms.
+PUBLISHED_LATTICES: tuple[tuple[str, str, int, tuple[float, float, float]], ...] = (
+    ("Li4SiS4", "Kim et al., USPEX", 18, (11.156, 11.156, 11.158)),
+    ("Li4SiS4", "Kim et al., OQMD", 18, (11.587, 11.587, 10.376)),
+    ("Li5La3(SbO6)2", "Kim et al., USPEX", 88, (11.976, 10.332, 11.976)),
+    ("Li5La3(SbO6)2", "Kim et al., MP", 88, (11.199, 11.213, 11.218)),
+)
 WIDE = {"ltol": 0.5, "stol": 1.0, "angle_tol": 15}  # tolerances that let Kim et al.'s pairs through
 
 
@@ -157,6 +165,7 @@ def lattice_comparison(pairs: Mapping[str, tuple[Structure, Structure]]) -> pd.D
                         zip(
                             ("short_angstrom", "middle_angstrom", "long_angstrom"),
                             sorted(conventional.lattice.abc),
+                            strict=True,
                         )
                     ),
                     "volume_angstrom3_atom": structure.volume / len(structure),
@@ -166,3 +175,17 @@ def lattice_comparison(pairs: Mapping[str, tuple[Structure, Structure]]) -> pd.D
                 }
             )
     return pd.DataFrame(rows)
+
+
+def published_lattices(formulas: Sequence[str]) -> pd.DataFrame:
+    """Return the lattices of Kim et al.'s Table 6 for these reduced formulas; no rows for others.
+
+    Columns as in `lattice_comparison` where the paper gives them.
+    """
+    lengths = ("short_angstrom", "middle_angstrom", "long_angstrom")
+    rows = [
+        {"compound": name, "structure": source, "n_atoms": n, **dict(zip(lengths, sorted(abc), strict=True))}
+        for name, source, n, abc in PUBLISHED_LATTICES
+        if Composition(name).reduced_formula in formulas
+    ]
+    return pd.DataFrame(rows, columns=["compound", "structure", "n_atoms", *lengths])

@@ -249,25 +249,44 @@ def dynamics(tables: Mapping[str, pd.DataFrame]) -> Drawing:
     return figure.update_layout(height=560, title="Molecular dynamics at constant pressure"), data
 
 
+RATIO_MARKERS: dict[str, tuple[str, str, str]] = {  # searches without success: label, symbol, colour
+    "": ("both arms found it with every seed", "circle", PALETTE[0]),
+    RANDOM: ("random did not: true ratio at most this", "triangle-left", PALETTE[2]),
+    EVOLUTIONARY: ("evolutionary did not: at least this", "triangle-right", PALETTE[1]),
+    f"{EVOLUTIONARY}, {RANDOM}": ("neither always did: undecided", "circle-open", "#666666"),
+}
+
+
 def benchmark_ratio(comparison: pd.DataFrame) -> Drawing:
     """Draw evaluations of the evolutionary over those of the random search, per compound."""
     data = comparison.sort_values("ratio", ascending=False)
-    bounded = data["bound"] != ""
-    figure = go.Figure(
-        go.Bar(
-            x=data["ratio"],
-            y=data["compound"],
-            orientation="h",
-            marker={"color": np.where(bounded, PALETTE[5], PALETTE[0]).tolist()},
-            text=[f"n = {n}" for n in data["n_seeds"]],
+    rows = (data["compound"] + " (" + data["n_seeds"].astype(str) + ")").tolist()
+    figure = go.Figure()
+    for bound, (label, symbol, colour) in RATIO_MARKERS.items():
+        part = (data["bound"] == bound).tolist()
+        figure.add_scatter(
+            x=data["ratio"][part],
+            y=[r for r, mine in zip(rows, part, strict=True) if mine],
+            mode="markers",
+            name=label,
+            marker={"symbol": symbol, "color": colour, "size": 11},
         )
-    )
-    figure.add_vline(1 / 3, line_dash="dot", line_color="#444", annotation_text="a third")
-    figure.add_vline(1, line_color="#444")
+    for ratio, text in ((1 / 3, "a third"), (1, "equal")):
+        figure.add_vline(ratio, line_dash="dot", line_color="#444")
+        figure.add_annotation(  # on a logarithmic axis annotations, unlike lines, take the logarithm
+            x=np.log10(ratio), y=1, yref="paper", yanchor="bottom", text=text, showarrow=False
+        )
+    ticks = [0.1, 0.2, 1 / 3, 0.5, 1, 2, 3, 5]
     figure.update_xaxes(
-        title="mean evaluations, evolutionary over random (light: an arm did not always solve)"
+        title="mean evaluations, evolutionary over random (logarithmic)",
+        type="log",
+        tickvals=ticks,
+        ticktext=["0.1", "0.2", "1/3", "0.5", "1", "2", "3", "5"],
     )
-    return figure.update_layout(height=140 + 30 * len(data), title="Benchmark of known crystals"), data
+    figure.update_yaxes(title="compound (seeds)", categoryorder="array", categoryarray=rows)
+    legend = {"orientation": "h", "yanchor": "top", "y": -0.28, "x": 0}
+    height = 260 + 26 * len(data)
+    return figure.update_layout(height=height, legend=legend, title="Benchmark of known crystals"), data
 
 
 def uspex_figures(table: pd.DataFrame) -> dict[str, Drawing]:

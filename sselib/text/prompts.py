@@ -4,7 +4,7 @@ The texts lie in `data/prompts.yaml` with a version. Case 1 is the formula, case
 case 3 the disorder class, case 4 both (Kim et al., Tables 3 and 4).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -92,16 +92,27 @@ def prompt_fields(table: pd.DataFrame, structures: pd.DataFrame) -> pd.DataFrame
     off the structure's occupancies in notebook 01, "unknown" without a structure. Quotes in a formula are
     dropped.
     """
-    groups = space_groups(table, structures)
     disorder = table[Curated.DISORDER_CLASS].astype(object)
+    fields = described_fields(
+        table[Entry.COMPOSITION],
+        groups=space_groups(table, structures),
+        disorder=disorder.where(disorder.notna(), UNKNOWN).to_numpy(),
+    )
+    written = table[Entry.FORMULA].str.replace(r"[\"'\s]", "", regex=True).to_numpy()
+    return fields.assign(formula=written).set_axis(pd.Index(table[Entry.ID], name=Entry.ID))
+
+
+def described_fields(
+    formulas: Sequence[str], *, groups: Sequence[int], disorder: Sequence[str]
+) -> pd.DataFrame:
+    """Return formula, amounts, symmetry and disorder as texts; ``groups`` are numbers, 0 if unknown."""
     return pd.DataFrame(
         {
-            "formula": table[Entry.FORMULA].str.replace(r"[\"'\s]", "", regex=True).to_numpy(),
-            "amounts": [spelled_amounts(c) for c in table[Entry.COMPOSITION]],
-            "symmetry": [space_group_symbol(n) for n in groups],
-            "disorder": disorder.where(disorder.notna(), UNKNOWN).to_numpy(),
-        },
-        index=pd.Index(table[Entry.ID], name=Entry.ID),
+            "formula": list(formulas),
+            "amounts": [spelled_amounts(f) for f in formulas],
+            "symmetry": [space_group_symbol(int(n)) for n in groups],
+            "disorder": list(disorder),
+        }
     )
 
 

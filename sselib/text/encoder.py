@@ -102,6 +102,8 @@ def load_encoder(name: str = PACKAGED, *, layers: int = 0) -> TextEncoder:
         config = AutoConfig.from_pretrained(place, **options)
         if layers:
             config.num_hidden_layers = min(layers, int(config.num_hidden_layers))
+            if getattr(config, "layer_types", None):  # ModernBERT names the kind of every layer
+                config.layer_types = config.layer_types[: config.num_hidden_layers]
         model = AutoModel.from_pretrained(place, config=config, attn_implementation="eager", **options)
     except (OSError, ValueError, KeyError) as error:
         raise DataError(unreachable(name, error, default=PACKAGED)) from error
@@ -264,6 +266,15 @@ def _with_adapters(network: _Tuned, settings: TuneSettings) -> nn.Module:
     return get_peft_model(network, config)
 
 
+def batches_of_like_length(
+    lengths: Sequence[int], *, size: int, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Return the rows in batches of nearly equal length, so that little is padded, in random order."""
+    order = np.argsort(np.asarray(lengths) + rng.uniform(0, 3, len(lengths)))
+    cuts = [order[k : k + size] for k in range(0, len(order), size)]
+    return [cuts[k] for k in rng.permutation(len(cuts))]
+
+
 def _descend(
     network: nn.Module, hidden: list[torch.Tensor], target: torch.Tensor, settings: TuneSettings
 ) -> float:
@@ -281,9 +292,8 @@ def _descend(
     losses: list[float] = []
     for _ in range(settings.epochs):
         network.train()
-        order, losses = rng.permutation(len(hidden)), []
-        for start in range(0, len(order), settings.batch_size):
-            rows = order[start : start + settings.batch_size]
+        losses = []
+        for rows in batches_of_like_length([len(h) for h in hidden], size=settings.batch_size, rng=rng):
             predicted = network(*_padded([hidden[k] for k in rows]))
             loss = nn.functional.smooth_l1_loss(predicted, target[rows], beta=settings.knee)
             optimizer.zero_grad()

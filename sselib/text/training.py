@@ -5,7 +5,7 @@ import json
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
@@ -241,7 +241,7 @@ def _train_in(
     """Train with checkpoints in ``folder``, from the last one that is there."""
     trainer = Trainer(
         model=model,
-        args=_arguments(folder, settings, save=save, bf16=_in_bf16(model)),
+        args=_arguments(folder, settings, save=save, bf16=in_bf16(model)),
         train_dataset=_Examples(examples),
         data_collator=lambda batch: collate(batch, pad_id=pad_id),
     )
@@ -252,7 +252,7 @@ def _train_in(
     return float(result.training_loss)
 
 
-def _in_bf16(model: torch.nn.Module) -> bool:
+def in_bf16(model: torch.nn.Module) -> bool:
     """Return whether a model computes in bf16: its weights are, or it is quantised on a GPU that has it."""
     gpu = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     quantised = getattr(model, "is_quantized", False) and gpu
@@ -261,6 +261,8 @@ def _in_bf16(model: torch.nn.Module) -> bool:
 
 def _arguments(folder: Path, settings: LoraSettings, *, save: bool, bf16: bool) -> TrainingArguments:
     gpu = torch.cuda.is_available()
+    known = {f.name for f in fields(TrainingArguments)}
+    checkpointing = next(n for n in ("activation_checkpointing", "gradient_checkpointing") if n in known)
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=settings.epochs,
@@ -270,7 +272,7 @@ def _arguments(folder: Path, settings: LoraSettings, *, save: bool, bf16: bool) 
         weight_decay=settings.weight_decay,
         lr_scheduler_type=settings.scheduler,
         optim=optimizer_name(settings),
-        gradient_checkpointing=settings.gradient_checkpointing,
+        **{checkpointing: settings.gradient_checkpointing},  # renamed within version 5
         bf16=bf16,
         use_cpu=not gpu,
         save_strategy="epoch" if save else "no",

@@ -50,6 +50,26 @@ class PromptSet:
         return self.cases[case].format(**fields)
 
 
+def chosen_cases(cases: Mapping[str, Sequence[str]], kind: str) -> list[str]:
+    """Return the prompt cases that a parameter names for a kind of model, ``encoder`` or ``causal``.
+
+    Raises `ParameterError` for another kind among its keys, and for a case that does not exist.
+    """
+    kinds = ("encoder", "causal")
+    for key in cases:
+        if key not in kinds:
+            raise ParameterError(
+                f"cases of {key!r}: expected {' or '.join(kinds)}.{nearest(key, list(kinds))}"
+            )
+    for case in cases.get(kind, ()):
+        if case not in CASES:
+            hint = nearest(case, list(CASES))
+            raise ParameterError(
+                f"prompt case {case!r} is unknown: expected one of {', '.join(CASES)}.{hint}"
+            )
+    return list(cases.get(kind, ()))
+
+
 @lru_cache(maxsize=1)
 def _document() -> Mapping[str, object]:
     path = project_root() / "data" / "prompts.yaml"

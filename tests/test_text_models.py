@@ -1,5 +1,7 @@
 """Text models: encoders, miniature causal models, LoRA, answers, memory, runs that resume."""
 
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +14,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen3
 
 from sselib.errors import DataError, ParameterError  # noqa: E402
 from sselib.splits import Split  # noqa: E402
-from sselib.text import causal, encoder, memory, miniature, models, training  # noqa: E402
+from sselib.text import causal, encoder, hub, memory, miniature, models, paper_times, training  # noqa: E402
 from sselib.text.answers import parse_answer  # noqa: E402
 from sselib.text.evaluation import evaluate_texts, share_records  # noqa: E402
 from sselib.text.prompts import load_prompts  # noqa: E402
@@ -92,6 +94,61 @@ def test_a_prompt_longer_than_the_context_is_an_error(tokenizer):
 def test_a_model_that_does_not_exist_gives_three_ways_out(load, tmp_path):
     with pytest.raises(DataError, match=r"local folder.*HF_HOME.*needs no download"):
         load(str(tmp_path / "no-such-model"))
+
+
+@pytest.mark.parametrize("offline", [True, False], ids=["offline mode", "no network"])
+@pytest.mark.parametrize("load", [causal.load_causal, encoder.load_encoder])
+def test_a_hub_name_that_cannot_be_had_fails_soon_with_three_ways_out(load, offline, monkeypatch):
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", offline)
+    monkeypatch.setattr(hub.constants, "ENDPOINT", "http://127.0.0.1:9")  # nothing listens there
+    start = time.perf_counter()
+    with pytest.raises(DataError, match=r"'nobody/no-such-model'.*Three ways.*folder.*HF_HOME.*no download"):
+        load("nobody/no-such-model")
+    assert time.perf_counter() - start < 30  # the retries of the hub's own library take 47 s
+
+
+def test_a_hub_is_asked_only_for_names_that_are_no_folder(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(hub, "hub_answers", lambda address: asked.append(address) or True)
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", False)
+    assert hub.loading_options(str(tmp_path)) == {"local_files_only": True} and not asked
+    assert hub.loading_options("owner/name") == {"local_files_only": False} and len(asked) == 1
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
+    assert hub.loading_options("owner/name") == {"local_files_only": True} and len(asked) == 1
+
+
+@pytest.mark.parametrize("name", ["adamw_bnb_8bit", "paged_adamw_8bit"])
+def test_an_8_bit_optimiser_without_gpu_is_an_error(name, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ParameterError, match=r"bitsandbytes.*adamw_torch"):
+        training.optimizer_name(training.LoraSettings(optimizer=name))
+    assert training.optimizer_name(training.LoraSettings()) == "adamw_torch"
+
+
+def test_an_unknown_precision_is_named(tmp_path):
+    with pytest.raises(ParameterError, match="'fp16' is unknown: expected one of bf16, float32, auto"):
+        causal.load_causal(str(tmp_path), precision="fp16")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="what a CPU does")
+def test_bf16_trains_and_writes_on_a_cpu_too(tokenizer, tmp_path):
+    miniature.miniature_model("llama", tokenizer, size=SMALL, seed=0).save_pretrained(str(tmp_path))
+    tokenizer.save_pretrained(str(tmp_path))
+    loaded = causal.load_causal(str(tmp_path), precision="bf16")
+    assert {p.dtype for p in loaded.model.parameters()} == {torch.bfloat16}
+    model = training.add_lora(loaded.model, training.LoraSettings(rank=4))
+    assert training.in_bf16(model)
+    settings = training.LoraSettings(epochs=8, learning_rate=2e-2, rank=4)
+    first, last = (
+        training.train(model, _examples(tokenizer), settings=settings, pad_id=tokenizer.pad_token_id)
+        for _ in range(2)
+    )
+    assert last < first
+    learnt = causal.CausalModel("test", model, tokenizer, 256)
+    (answers,) = causal.write_answers(
+        learnt, ["formula: LiCl"], system="Task.", sampling=causal.Sampling(n_samples=2, retries=0), seed=0
+    )
+    assert len(answers) == 2
 
 
 def test_four_bit_without_gpu_is_an_error(monkeypatch):
@@ -358,3 +415,32 @@ def test_a_miniature_runs_from_pretraining_to_an_adapter_with_its_card(tmp_path)
     card = next((tmp_path / "adapters").rglob("README.md")).read_text()
     assert "miniature-qwen3" in card and "case4_both" in card and "kfold5" in card
     assert next((tmp_path / "adapters").rglob("adapter_model.safetensors")).stat().st_size > 1000
+
+
+def test_times_of_an_unfinished_run_count_what_is_done_and_show_no_partial_error():
+    rows = pd.DataFrame(
+        [
+            {"model": m, "features": "case4_both", "protocol": p, "repeat": r, "fold": 0}
+            | {"y_true": -4.0, "y_pred": -5.0, "cpu_seconds": 2.0}
+            for m, p, n in (
+                ("minilm_taught", "random_stratified", 2),
+                ("minilm_taught", "group_chemsys", 1),
+                ("miniature-llama", "random_stratified", 1),
+            )
+            for r in range(n)
+            for _ in range(3)
+        ]
+    )
+    table = paper_times.times(rows, {"random_stratified": 2, "group_chemsys": 5}).set_index("model")
+    assert table.loc["minilm_taught", ["done", "planned", "cpu_s"]].tolist() == [3, 7, 6.0]
+    assert table.loc["minilm_taught", "MAE random"] == 1.0
+    assert np.isnan(table.loc["minilm_taught", "MAE by chemical system"])
+    assert table.loc["miniature-llama", ["done", "planned"]].tolist() == [1, 2]
+    text = paper_times.as_markdown(table.reset_index())
+    assert "| minilm_taught | case4_both | 3 / 7 | 6 | 1.00 | - |" in text
+    assert "4 of 9 fits" in text
+
+
+def test_times_of_a_run_without_fits_are_an_error(tmp_path):
+    with pytest.raises(DataError, match="no finished fit"):
+        paper_times.finished_splits(tmp_path)

@@ -13,7 +13,14 @@ from sselib.errors import ParameterError
 from sselib.structures import structure_record
 from sselib.text import controls
 from sselib.text.answers import REASONS, copied, format_answer, parse_answer
-from sselib.text.prompts import CASES, load_prompts, prompt_fields, space_group_symbol, spelled_amounts
+from sselib.text.prompts import (
+    CASES,
+    chosen_cases,
+    load_prompts,
+    prompt_fields,
+    space_group_symbol,
+    spelled_amounts,
+)
 
 LI3YCL6 = {
     "formula": "Li3YCl6",
@@ -48,6 +55,15 @@ def test_unknown_names_are_named():
         load_prompts("tagged").render(LI3YCL6, case="case2_symetry")
     with pytest.raises(ParameterError, match="Did you mean 'tagged'"):
         load_prompts("taged")
+
+
+def test_chosen_cases_name_what_is_wrong():
+    assert chosen_cases({"causal": ["case4_both"]}, "causal") == ["case4_both"]
+    assert chosen_cases({"causal": ["case4_both"]}, "encoder") == []
+    with pytest.raises(ParameterError, match="Did you mean 'encoder'"):
+        chosen_cases({"encoders": []}, "encoder")
+    with pytest.raises(ParameterError, match="Did you mean 'case4_both'"):
+        chosen_cases({"encoder": ["case4_bth"]}, "encoder")
 
 
 def test_spelled_amounts_do_not_depend_on_how_the_formula_is_written():

@@ -7,8 +7,9 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from sselib.figures import PALETTE, SIGMA_LABEL
+from sselib.figures import PALETTE
 from sselib.models import CONTROLS
+from sselib.plots.parity import Marks, parity_panels
 
 PROTOCOL_LABELS: dict[str, str] = {
     "random_stratified": "random<br>80/20",
@@ -30,6 +31,12 @@ CONTROL_LABELS = {
 }
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon")
 _GREYS = {"mean": "#444444", "median": "#777777", "1nn": "#999999", "shuffled": "#bbbbbb"}
+_TRAINING_ROWS, _TEST_ROWS = "training rows", "test rows"
+_PARITY_MARKS = (
+    Marks(_TRAINING_ROWS, "#bbbbbb", size=4),
+    Marks(_TEST_ROWS),
+    Marks(f"{_TEST_ROWS}, upper bounds", PALETTE[3], "triangle-left-open"),
+)
 
 
 def error_by_protocol(records: pd.DataFrame, *, noise: float = float("nan")) -> go.Figure:
@@ -110,81 +117,25 @@ def parity(points: pd.DataFrame, *, columns: Sequence[str]) -> go.Figure:
     ``points`` has the columns split, features, part (train or test), y_true, y_pred, censored.
     """
     splits = list(dict.fromkeys(points["split"]))
+    bound = points["censored"].map({True: f"{_TEST_ROWS}, upper bounds", False: _TEST_ROWS})
+    points = points.assign(kind=bound.where(points["part"] == "test", _TRAINING_ROWS))
+    cells = [[points[(points["split"] == s) & (points["features"] == f)] for f in columns] for s in splits]
     titles = [
-        f"{f.replace('kim_', '')}, {_flat(s)}<br><sup>{_parity_text(points, s, f)}</sup>"
-        for s in splits
-        for f in columns
+        f"{f.replace('kim_', '')}, {_flat(s)}<br><sup>{_parity_text(rows)}</sup>"
+        for s, line in zip(splits, cells, strict=True)
+        for f, rows in zip(columns, line, strict=True)
     ]
-    figure = make_subplots(
-        len(splits),
-        len(columns),
-        subplot_titles=titles,
-        shared_xaxes=True,
-        shared_yaxes=True,
-        horizontal_spacing=0.03,
-        vertical_spacing=0.13,
-    )
-    low, high = points["y_true"].min() - 0.5, points["y_true"].max() + 0.5
-    for r, split in enumerate(splits, start=1):
-        for c, features in enumerate(columns, start=1):
-            rows = points[(points["split"] == split) & (points["features"] == features)]
-            for trace in _parity_traces(rows, legend=r == c == 1):
-                figure.add_trace(trace, row=r, col=c)
-            figure.add_trace(
-                go.Scatter(
-                    x=[low, high],
-                    y=[low, high],
-                    mode="lines",
-                    showlegend=False,
-                    line={"color": "#444", "width": 1},
-                    hoverinfo="skip",
-                ),
-                row=r,
-                col=c,
-            )
-    figure.update_xaxes(range=[low, high])
-    figure.update_yaxes(range=[low, high])
-    figure.update_xaxes(title=f"measured {SIGMA_LABEL}", row=len(splits))
-    figure.update_yaxes(title=f"predicted {SIGMA_LABEL}", col=1)
-    figure.update_annotations(font_size=13)
-    return figure.update_layout(
-        height=100 + 340 * len(splits), margin={"t": 70, "b": 90}, legend={"orientation": "h", "y": -0.14}
-    )
+    figure = parity_panels(cells, titles=titles, marks=_PARITY_MARKS)
+    return figure.update_layout(height=100 + 340 * len(splits), legend_y=-0.14)
 
 
 def _flat(protocol: str) -> str:
     return PROTOCOL_LABELS.get(protocol, protocol).replace("<br>", " ")
 
 
-def _parity_text(points: pd.DataFrame, split: str, features: str) -> str:
-    rows = points[(points["split"] == split) & (points["features"] == features)]
+def _parity_text(rows: pd.DataFrame) -> str:
     error = (rows["y_pred"] - rows["y_true"]).abs().groupby(rows["part"]).mean()
     return f"MAE {error['test']:.2f} test, {error['train']:.2f} train"
-
-
-def _parity_traces(rows: pd.DataFrame, *, legend: bool) -> list[go.Scatter]:
-    styles = [
-        ("train", False, "training rows", "#bbbbbb", "circle"),
-        ("test", False, "test rows", PALETTE[0], "circle"),
-        ("test", True, "test rows, upper bounds", PALETTE[3], "triangle-left-open"),
-    ]
-    traces = []
-    for part, censored, name, color, symbol in styles:
-        chosen = rows[(rows["part"] == part) & ((rows["censored"] == censored) | (part == "train"))]
-        traces.append(
-            go.Scatter(
-                x=chosen["y_true"],
-                y=chosen["y_pred"],
-                mode="markers",
-                name=name,
-                showlegend=legend,
-                legendgroup=name,
-                text=chosen["id"],
-                hovertemplate="%{text}: %{x:.2f}, %{y:.2f}<extra></extra>",
-                marker={"color": color, "symbol": symbol, "size": 4 if part == "train" else 6},
-            )
-        )
-    return traces
 
 
 def family_bars(errors: pd.DataFrame, *, protocols: Sequence[str]) -> go.Figure:

@@ -6,8 +6,9 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from sselib.figures import PALETTE, SIGMA_LABEL
+from sselib.figures import PALETTE
 from sselib.plots.models import LOG_UNITS, PROTOCOL_LABELS, interval_points
+from sselib.plots.parity import Marks, parity_panels
 
 CASE_LABELS: dict[str, str] = {
     "case1_formula": "1: formula",
@@ -15,6 +16,8 @@ CASE_LABELS: dict[str, str] = {
     "case3_disorder": "3: + disorder",
     "case4_both": "4: + both",
 }
+_MEASURED, _BOUNDS = "held-out rows", "upper bounds"
+_MARKS = (Marks(_MEASURED, size=5), Marks(_BOUNDS, PALETTE[3], "triangle-left-open", size=5))
 
 
 def ablation(records: pd.DataFrame, *, models: Sequence[str], protocols: Sequence[str]) -> go.Figure:
@@ -62,37 +65,15 @@ def parity_grid(predictions: pd.DataFrame, *, models: Sequence[str], cases: Sequ
 
     The counterpart of Kim et al.'s Figure 8 for one protocol; a panel without rows stays empty and says so.
     """
+    points = predictions.assign(kind=predictions["censored"].map({True: _BOUNDS, False: _MEASURED}))
+    cells = [[points[(points["model"] == m) & (points["features"] == c)] for m in models] for c in cases]
     titles = [
-        f"{m}<br><sup>{CASE_LABELS[c]}; {_panel_text(_panel(predictions, m, c))}</sup>"
-        for c in cases
-        for m in models
+        f"{m}<br><sup>{CASE_LABELS[c]}; {_panel_text(rows)}</sup>"
+        for c, line in zip(cases, cells, strict=True)
+        for m, rows in zip(models, line, strict=True)
     ]
-    figure = make_subplots(
-        len(cases),
-        len(models),
-        subplot_titles=titles,
-        shared_xaxes=True,
-        shared_yaxes=True,
-        horizontal_spacing=0.03,
-        vertical_spacing=0.25 / max(1, len(cases)),
-    )
-    low, high = predictions["y_true"].min() - 0.5, predictions["y_true"].max() + 0.5
-    for r, case in enumerate(cases, start=1):
-        for c, model in enumerate(models, start=1):
-            for trace in _panel_traces(_panel(predictions, model, case), low, high, legend=r == c == 1):
-                figure.add_trace(trace, row=r, col=c)
-    figure.update_xaxes(range=[low, high])
-    figure.update_yaxes(range=[low, high])
-    figure.update_xaxes(title=f"measured {SIGMA_LABEL}", row=len(cases))
-    figure.update_yaxes(title="predicted", col=1)
-    figure.update_annotations(font_size=12)
-    return figure.update_layout(
-        height=120 + 240 * len(cases), margin={"t": 70, "b": 90}, legend={"orientation": "h", "y": -0.1}
-    )
-
-
-def _panel(predictions: pd.DataFrame, model: str, case: str) -> pd.DataFrame:
-    return predictions[(predictions["model"] == model) & (predictions["features"] == case)]
+    figure = parity_panels(cells, titles=titles, marks=_MARKS)
+    return figure.update_layout(height=120 + 240 * len(cases), legend_y=-0.1)
 
 
 def _panel_text(rows: pd.DataFrame) -> str:
@@ -100,34 +81,3 @@ def _panel_text(rows: pd.DataFrame) -> str:
         return "not part of this run"
     error = (rows["y_pred"] - rows["y_true"]).abs().mean()
     return f"MAE {error:.2f}, n = {len(rows)}"
-
-
-def _panel_traces(rows: pd.DataFrame, low: float, high: float, *, legend: bool) -> list[go.Scatter]:
-    diagonal = go.Scatter(
-        x=[low, high],
-        y=[low, high],
-        mode="lines",
-        showlegend=False,
-        hoverinfo="skip",
-        line={"color": "#444", "width": 1},
-    )
-    styles = (
-        (False, "held-out rows", PALETTE[0], "circle"),
-        (True, "upper bounds", PALETTE[3], "triangle-left-open"),
-    )
-    points = [
-        go.Scatter(
-            x=part["y_true"],
-            y=part["y_pred"],
-            mode="markers",
-            name=name,
-            showlegend=legend,
-            legendgroup=name,
-            text=part["id"],
-            hovertemplate="%{text}: %{x:.2f}, %{y:.2f}<extra></extra>",
-            marker={"color": color, "symbol": symbol, "size": 5, "opacity": 0.7},
-        )
-        for censored, name, color, symbol in styles
-        for part in [rows[rows["censored"] == censored]]
-    ]
-    return [*points, diagonal]

@@ -11,6 +11,7 @@ from transformers.utils import is_bitsandbytes_available
 
 from sselib.errors import DataError, ParameterError
 from sselib.text.answers import Answer, parse_answer
+from sselib.text.hub import loading_options, unreachable
 from sselib.text.miniature import MiniatureSize, miniature_model, pretraining_chats, train_tokenizer
 from sselib.text.prompts import PromptSet
 from sselib.text.training import (
@@ -53,20 +54,23 @@ class Sampling:
     batch_size: int = 64
 
 
-def load_causal(name: str, *, four_bit: bool = False) -> CausalModel:
+def load_causal(name: str, *, four_bit: bool = False, precision: str = "auto") -> CausalModel:
     """Return a causal model by its Hugging Face name or local folder, on the GPU if there is one.
 
-    bf16 on a GPU that has it, else 32-bit; ``four_bit`` needs bitsandbytes and a GPU. Raises `DataError`
-    with three ways out where the model cannot be had, and `ParameterError` for ``four_bit`` without GPU.
+    ``precision``: "bf16", "float32", or "auto" for bf16 on a GPU that has it, else float32. ``four_bit``
+    needs bitsandbytes and a GPU. Raises `DataError` with three ways out where the model cannot be had, and
+    `ParameterError` for ``four_bit`` without GPU or another precision.
     """
     gpu = torch.cuda.is_available()
     if four_bit and not (gpu and is_bitsandbytes_available()):
         raise ParameterError(
             "four_bit needs an NVIDIA GPU and the package bitsandbytes: set four_bit to false, or run there"
         )
+    options = {"dtype": _dtype(precision, gpu=gpu), **loading_options(name)}
+    options |= _quantised(options["dtype"]) if four_bit else {}
     tokenizer = load_tokenizer(name)
     try:
-        model = AutoModelForCausalLM.from_pretrained(name, **_load_options(four_bit, gpu=gpu))
+        model = AutoModelForCausalLM.from_pretrained(name, **options)
     except (OSError, ValueError, KeyError) as error:
         raise DataError(unreachable(name, error, default=OFFLINE_DEFAULT)) from error
     model = model if four_bit or not gpu else model.to("cuda")
@@ -76,17 +80,23 @@ def load_causal(name: str, *, four_bit: bool = False) -> CausalModel:
 def load_tokenizer(name: str, *, shown: str = "") -> PreTrainedTokenizerBase:
     """Return a model's tokenizer; ``shown`` is its name in the error. Raises `DataError` as `load_causal`."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(name, **loading_options(name))
     except (OSError, ValueError, KeyError) as error:
         raise DataError(unreachable(shown or name, error, default=OFFLINE_DEFAULT)) from error
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     return tokenizer
 
 
-def _load_options(four_bit: bool, *, gpu: bool) -> dict[str, object]:
-    dtype = torch.bfloat16 if gpu and torch.cuda.is_bf16_supported() else torch.float32
-    if not four_bit:
-        return {"dtype": dtype}
+def _dtype(precision: str, *, gpu: bool) -> torch.dtype:
+    known = {"bf16": torch.bfloat16, "float32": torch.float32}
+    known["auto"] = torch.bfloat16 if gpu and torch.cuda.is_bf16_supported() else torch.float32
+    if precision not in known:
+        raise ParameterError(f"precision {precision!r} is unknown: expected one of {', '.join(known)}")
+    return known[precision]
+
+
+def _quantised(dtype: torch.dtype) -> dict[str, object]:
+    """Return the options of a 4-bit model that computes in ``dtype``."""
     from transformers import BitsAndBytesConfig
 
     quantised = BitsAndBytesConfig(
@@ -95,17 +105,7 @@ def _load_options(four_bit: bool, *, gpu: bool) -> dict[str, object]:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
     )
-    return {"dtype": dtype, "quantization_config": quantised, "device_map": {"": 0}}
-
-
-def unreachable(name: str, error: Exception, *, default: str) -> str:
-    """Return the text of the error for a model that is neither on the hub, in the cache nor in a folder."""
-    reason = " ".join(str(error).split())[:160] or type(error).__name__
-    return (
-        f"the language model {name!r} cannot be loaded ({reason}). Three ways out: name a local folder that "
-        "holds its config.json, tokenizer and weights; download it once where there is internet (hf download "
-        f"{name}) and point HF_HOME to that cache; or take {default!r}, which needs no download"
-    )
+    return {"quantization_config": quantised, "device_map": {"": 0}}
 
 
 def pretrained_miniature(

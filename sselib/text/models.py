@@ -41,7 +41,7 @@ KIM_TABLE_8_LLM: Mapping[str, float] = {
     "others (non-S/O)": 1.781,
 }
 TREES, NGRAMS = f"{CONTROL_PREFIX}trees", f"{CONTROL_PREFIX}ngrams"
-FROZEN, TUNED = "frozen", "lora"
+FROZEN, TAUGHT, TUNED = "frozen", "taught", "lora"
 INTERVAL = (5.0, 95.0)  # percentiles of a row's sampled answers: the spread of the model's own draws
 
 
@@ -59,12 +59,15 @@ class TextData:
         """Labels, log10(S/cm), shape (n,)."""
         return self.table[Entry.LOG10_SIGMA].to_numpy(float)
 
+    @property
+    def compositions(self) -> list[str]:
+        """Canonical composition of each row."""
+        return list(self.table[Entry.COMPOSITION])
+
     def information(self, case: str) -> np.ndarray:
         """Return what a prompt case tells, as numbers, shape (n, features)."""
-        compositions = list(self.table[Entry.COMPOSITION])
-        return information(compositions, self.groups, list(self.fields["disorder"]), case=case).to_numpy(
-            float
-        )
+        told = information(self.compositions, self.groups, list(self.fields["disorder"]), case=case)
+        return told.to_numpy(float)
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ class Tabular:
 
     def _inputs(self, data: TextData, case: str) -> np.ndarray:
         if self.name == "1nn":
-            return element_fractions(list(data.table[Entry.COMPOSITION])).to_numpy()
+            return element_fractions(data.compositions).to_numpy()
         return data.information(case if case in (*CASES, SYMMETRY_ALONE) else CASES[0])
 
 
@@ -163,13 +166,14 @@ class EncoderModel:
 
     @property
     def name(self) -> str:
-        """Name in tables, for example minilm_frozen."""
-        return f"{Path(self.encoder.name).name}_{TUNED if self.settings else FROZEN}"
+        """Name in tables: minilm_frozen, minilm_taught, or minilm_lora (tuned on labels, taught or not)."""
+        kind = TUNED if self.settings else TAUGHT if self.encoder.taught else FROZEN
+        return f"{Path(self.encoder.name).name}_{kind}"
 
     @property
     def signature(self) -> str:
         """Settings as a text."""
-        return repr((self.encoder.name, self.prompts.version, self.settings))
+        return repr((self.encoder.name, self.encoder.taught, self.prompts, self.settings))
 
     @cached_property
     def _known(self) -> dict[tuple, object]:
@@ -213,17 +217,19 @@ class CausalAnswers:
     sampling: Sampling
     folder: Path
     four_bit: bool = False
+    precision: str = "auto"
     keep_adapters: bool = False
     base: str = ""  # what makes the base model what it is
 
     @property
     def signature(self) -> str:
         """Settings as a text, without places."""
-        return repr((self.name, self.base, self.prompts, self.lora, self.sampling, self.four_bit))
+        hardware = (self.four_bit, self.precision)
+        return repr((self.name, self.base, self.prompts, self.lora, self.sampling, hardware))
 
     def fit_predict(self, data: TextData, split: Split, *, case: str) -> Predicted:
         """See `TextModel`. A row without any readable answer gets the training median and is counted."""
-        causal = load_causal(self.source, four_bit=self.four_bit)
+        causal = load_causal(self.source, four_bit=self.four_bit, precision=self.precision)
         users = render_all(data.fields, prompts=self.prompts, case=case)
         key = hashlib.sha256(f"{self.signature}{data.y[split.train]}".encode()).hexdigest()[:8]
         tag = f"{data.dataset}-{self.name}-{case}-{split.protocol}-{split.repeat}-{split.fold}-{key}"
@@ -295,6 +301,7 @@ def causal_answers(
     pretrain_epochs: float = 1,
     size: MiniatureSize = DEFAULT_SIZE,
     four_bit: bool = False,
+    precision: str = "auto",
     keep_adapters: bool = False,
 ) -> CausalAnswers:
     """Return a causal model ready to be fine-tuned.
@@ -315,6 +322,7 @@ def causal_answers(
         sampling=sampling,
         folder=folder,
         four_bit=four_bit,
+        precision=precision,
         keep_adapters=keep_adapters,
         base=repr((size, pretrain_epochs)) if name.startswith(MINIATURE) else name,
     )

@@ -4,7 +4,7 @@ The texts lie in `data/prompts.yaml` with a version. Case 1 is the formula, case
 case 3 the disorder class, case 4 both (Kim et al., Tables 3 and 4).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -50,6 +50,26 @@ class PromptSet:
         return self.cases[case].format(**fields)
 
 
+def chosen_cases(cases: Mapping[str, Sequence[str]], kind: str) -> list[str]:
+    """Return the prompt cases that a parameter names for a kind of model, ``encoder`` or ``causal``.
+
+    Raises `ParameterError` for another kind among its keys, and for a case that does not exist.
+    """
+    kinds = ("encoder", "causal")
+    for key in cases:
+        if key not in kinds:
+            raise ParameterError(
+                f"cases of {key!r}: expected {' or '.join(kinds)}.{nearest(key, list(kinds))}"
+            )
+    for case in cases.get(kind, ()):
+        if case not in CASES:
+            hint = nearest(case, list(CASES))
+            raise ParameterError(
+                f"prompt case {case!r} is unknown: expected one of {', '.join(CASES)}.{hint}"
+            )
+    return list(cases.get(kind, ()))
+
+
 @lru_cache(maxsize=1)
 def _document() -> Mapping[str, object]:
     path = project_root() / "data" / "prompts.yaml"
@@ -92,16 +112,27 @@ def prompt_fields(table: pd.DataFrame, structures: pd.DataFrame) -> pd.DataFrame
     off the structure's occupancies in notebook 01, "unknown" without a structure. Quotes in a formula are
     dropped.
     """
-    groups = space_groups(table, structures)
     disorder = table[Curated.DISORDER_CLASS].astype(object)
+    fields = described_fields(
+        table[Entry.COMPOSITION],
+        groups=space_groups(table, structures),
+        disorder=disorder.where(disorder.notna(), UNKNOWN).to_numpy(),
+    )
+    written = table[Entry.FORMULA].str.replace(r"[\"'\s]", "", regex=True).to_numpy()
+    return fields.assign(formula=written).set_axis(pd.Index(table[Entry.ID], name=Entry.ID))
+
+
+def described_fields(
+    formulas: Sequence[str], *, groups: Sequence[int], disorder: Sequence[str]
+) -> pd.DataFrame:
+    """Return formula, amounts, symmetry and disorder as texts; ``groups`` are numbers, 0 if unknown."""
     return pd.DataFrame(
         {
-            "formula": table[Entry.FORMULA].str.replace(r"[\"'\s]", "", regex=True).to_numpy(),
-            "amounts": [spelled_amounts(c) for c in table[Entry.COMPOSITION]],
-            "symmetry": [space_group_symbol(n) for n in groups],
-            "disorder": disorder.where(disorder.notna(), UNKNOWN).to_numpy(),
-        },
-        index=pd.Index(table[Entry.ID], name=Entry.ID),
+            "formula": list(formulas),
+            "amounts": [spelled_amounts(f) for f in formulas],
+            "symmetry": [space_group_symbol(int(n)) for n in groups],
+            "disorder": list(disorder),
+        }
     )
 
 

@@ -17,11 +17,13 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Hardware:
     """``threads`` of torch (on a busy machine one is fastest); ``four_bit`` weights of causal models (GPU and
-    bitsandbytes); ``keep_adapters`` keeps checkpoints, to resume within a fit, and adapters with a card.
+    bitsandbytes) and their ``precision`` (auto, bf16 or float32); ``keep_adapters`` keeps checkpoints, to
+    resume within a fit, and adapters with a card.
     """
 
     threads: int = 1
     four_bit: bool = False
+    precision: str = "auto"
     keep_adapters: bool = False
 
 

@@ -2,9 +2,10 @@
 
 import contextlib
 import json
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
@@ -194,10 +195,19 @@ def trainable_parameters(model: torch.nn.Module) -> int:
 
 
 def optimizer_name(settings: LoraSettings) -> str:
-    """Return the optimiser's name in transformers; "auto" is 8-bit Adam where bitsandbytes and a GPU are."""
-    if settings.optimizer != "auto":
-        return settings.optimizer
-    return "adamw_bnb_8bit" if torch.cuda.is_available() and is_bitsandbytes_available() else "adamw_torch"
+    """Return the optimiser's name in transformers; "auto" is 8-bit Adam where bitsandbytes and a GPU are.
+
+    Raises `ParameterError` for an 8-bit optimiser named where they are not.
+    """
+    eight_bit = torch.cuda.is_available() and is_bitsandbytes_available()
+    if settings.optimizer == "auto":
+        return "adamw_bnb_8bit" if eight_bit else "adamw_torch"
+    if re.search("8bit|bnb", settings.optimizer) and not eight_bit:
+        raise ParameterError(
+            f"the optimiser {settings.optimizer!r} needs an NVIDIA GPU and the package bitsandbytes: set "
+            "optimizer to auto (8-bit Adam where it can be had, else AdamW) or to adamw_torch"
+        )
+    return settings.optimizer
 
 
 def train(
@@ -231,7 +241,7 @@ def _train_in(
     """Train with checkpoints in ``folder``, from the last one that is there."""
     trainer = Trainer(
         model=model,
-        args=_arguments(folder, settings, save=save),
+        args=_arguments(folder, settings, save=save, bf16=in_bf16(model)),
         train_dataset=_Examples(examples),
         data_collator=lambda batch: collate(batch, pad_id=pad_id),
     )
@@ -242,8 +252,17 @@ def _train_in(
     return float(result.training_loss)
 
 
-def _arguments(folder: Path, settings: LoraSettings, *, save: bool) -> TrainingArguments:
+def in_bf16(model: torch.nn.Module) -> bool:
+    """Return whether a model computes in bf16: its weights are, or it is quantised on a GPU that has it."""
+    gpu = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    quantised = getattr(model, "is_quantized", False) and gpu
+    return bool(quantised or any(p.dtype == torch.bfloat16 for p in model.parameters()))
+
+
+def _arguments(folder: Path, settings: LoraSettings, *, save: bool, bf16: bool) -> TrainingArguments:
     gpu = torch.cuda.is_available()
+    known = {f.name for f in fields(TrainingArguments)}
+    checkpointing = next(n for n in ("activation_checkpointing", "gradient_checkpointing") if n in known)
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=settings.epochs,
@@ -253,8 +272,8 @@ def _arguments(folder: Path, settings: LoraSettings, *, save: bool) -> TrainingA
         weight_decay=settings.weight_decay,
         lr_scheduler_type=settings.scheduler,
         optim=optimizer_name(settings),
-        gradient_checkpointing=settings.gradient_checkpointing,
-        bf16=gpu and torch.cuda.is_bf16_supported(),
+        **{checkpointing: settings.gradient_checkpointing},  # renamed within version 5
+        bf16=bf16,
         use_cpu=not gpu,
         save_strategy="epoch" if save else "no",
         save_total_limit=1,

@@ -39,11 +39,11 @@ SCORES: Sequence[tuple[str, str, str, tuple[str, ...]]] = (
     ("critical raw materials", "critical_elements", "", ()),
     ("charge imbalance per atom / e", "imbalance_per_atom", ".3f", ()),
     ("data-mined probability of the substitution", "probability", ".3f", ()),
-    ("conductivity model", "sigma_model", "", ()),
     ("Pareto front", "pareto_front", "", ()),
     ("score (weighted mean of ranks, 0 to 1)", "score", ".3f", ()),
 )
 _NOTES = {
+    "sigma_model": "conductivity by the model",
     "note": "from the formula",
     "structure_note": "from the structure",
     "property_note": "MEGNet",

@@ -103,7 +103,8 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     text = "score formulas or crystal structures with the models of a run, one row each, in order"
     predict = commands.add_parser("predict", help=text, description=text)
     source_help = (
-        "CSV/TSV with a column formula, list of formulas, CIF, folder of CIFs, or - (standard input)"
+        "CSV, TSV, .xlsx or .parquet with a column formula, list of formulas, CIF, folder of CIFs, "
+        "or - (standard input)"
     )
     predict.add_argument("source", type=Path, metavar="INPUT", help=source_help)
     predict.add_argument("--run", type=Path, required=True, metavar="RUN", help="run folder with 04 (and 06)")

@@ -72,34 +72,44 @@ def _elements(formula: str) -> list[str]:
     return [el.symbol for el in Composition(formula).elements]
 
 
-def _cubic(group: str, *positions: tuple[float, float, float]) -> Callable[[str, float, float], Structure]:
+_CENTRED = np.array([(0, 0, 0), (0, 0.5, 0.5), (0.5, 0, 0.5), (0.5, 0.5, 0)])  # of an fcc lattice
+
+
+def _fcc(*sites: tuple[int, float]) -> Callable[[str, float, float], Structure]:
+    """Return a builder of a cubic F cell. A site: its element's number in the formula, and x of (x, x, x)."""
+
     def build(formula: str, a: float, _c: float) -> Structure:
-        species = (_elements(formula) * 2)[: len(positions)]
-        return Structure.from_spacegroup(group, Lattice.cubic(a), species, list(positions))
+        species = [_elements(formula)[k] for k, _ in sites for _ in _CENTRED]
+        positions = np.concatenate([_CENTRED + x for _, x in sites])
+        return Structure(Lattice.cubic(a), species, positions)
 
     return build
 
 
-def _hexagonal(group: str, *sites: tuple[int, tuple[float, float, float]]) -> Callable[..., Structure]:
-    """Return a builder; each site is the number of its element in the formula, and its position."""
+def _hexagonal(*sites: tuple[int, tuple[float, float, float]]) -> Callable[[str, float, float], Structure]:
+    """Return a builder of a hexagonal cell; a site is its element's number in the formula and a position."""
 
     def build(formula: str, a: float, c: float) -> Structure:
         species = [_elements(formula)[k] for k, _ in sites]
-        positions = [position for _, position in sites]
-        return Structure.from_spacegroup(group, Lattice.hexagonal(a, c), species, positions)
+        return Structure(Lattice.hexagonal(a, c), species, [position for _, position in sites])
 
     return build
 
 
-_THIRD = (1 / 3, 2 / 3)
+def _corundum(formula: str, a: float, c: float) -> Structure:
+    positions = [[0, 0, 0.352], [0.306, 0, 0.25]]
+    return Structure.from_spacegroup("R-3c", Lattice.hexagonal(a, c), _elements(formula), positions)
+
+
+_A, _B = (1 / 3, 2 / 3), (2 / 3, 1 / 3)
 _PROTOTYPES: Mapping[str, Callable[[str, float, float], Structure]] = {
-    "rock_salt": _cubic("Fm-3m", (0, 0, 0), (0.5, 0.5, 0.5)),
-    "antifluorite": _cubic("Fm-3m", (0.25, 0.25, 0.25), (0, 0, 0)),
-    "zinc_blende": _cubic("F-43m", (0, 0, 0), (0.25, 0.25, 0.25)),
-    "diamond": _cubic("Fd-3m", (0, 0, 0)),
-    "wurtzite": _hexagonal("P6_3mc", (0, (*_THIRD, 0)), (1, (*_THIRD, 0.38))),
-    "corundum": _hexagonal("R-3c", (0, (0, 0, 0.352)), (1, (0.306, 0, 0.25))),
-    "lithium_nitride": _hexagonal("P6/mmm", (0, (0, 0, 0.5)), (0, (*_THIRD, 0)), (1, (0, 0, 0))),
+    "rock_salt": _fcc((0, 0.0), (1, 0.5)),
+    "antifluorite": _fcc((0, 0.25), (0, 0.75), (1, 0.0)),
+    "zinc_blende": _fcc((0, 0.0), (1, 0.25)),
+    "diamond": _fcc((0, 0.0), (0, 0.25)),
+    "wurtzite": _hexagonal((0, (*_A, 0.0)), (0, (*_B, 0.5)), (1, (*_A, 0.38)), (1, (*_B, 0.88))),
+    "lithium_nitride": _hexagonal((0, (0, 0, 0.5)), (0, (*_A, 0.0)), (0, (*_B, 0.0)), (1, (0, 0, 0))),
+    "corundum": _corundum,
 }
 
 

@@ -297,7 +297,8 @@ def test_a_bound_is_called_a_bound(models, training, tables):
     )
     text = describe(row, parts, near, pd.DataFrame({"feature": []}))
     assert "measured at most" in text and "Li content lowers it" in text and "structure" not in text
-    from_structure = describe(row | {"sigma_formula": row["log10_sigma"] - 1}, parts, near, near.iloc[:0])
+    other = row | {"sigma_formula": row["log10_sigma"] - 1}
+    from_structure = describe(other, parts, near, pd.DataFrame({"feature": []}))
     assert f"from its structure; {row['log10_sigma'] - 1:.1f} from the formula" in from_structure
     assert words("framework_mean_atomic_mass_u") == "framework mean atomic mass"
 

@@ -47,8 +47,8 @@ STEPS: tuple[tuple[str, str, str], ...] = (
     ("xgb_aft/formula", "xgb_single/formula", "upper bounds in the likelihood"),
     ("gp/formula", "xgb_single/formula", "Gaussian process instead of boosting"),
     ("extra_trees/formula", "xgb_single/formula", "extra trees instead of boosting"),
-    ("blend/formula", "gp/formula", "mean with extra trees"),
-    ("routed/formula", "blend/formula", "larger leaves; outside known families a coarse forest alone"),
+    ("blend/formula", "gp/formula", "mean of process and extra trees"),
+    ("routed/formula", "blend/formula", "larger leaves, and a coarse forest outside known families"),
     ("routed/formula_environment", "routed/formula", "structure, where there is one"),
     ("routed/formula_embedding", "routed/formula", "MEGNet's element embedding over the composition"),
     (
@@ -57,9 +57,17 @@ STEPS: tuple[tuple[str, str, str], ...] = (
         "MEGNet's site embedding over the structure",
     ),
     ("routed/formula_kind", "routed/formula", "bulk or total conductivity"),
-    ("routed/formula_temperatures", "routed/formula", "rows at other temperatures (Arrhenius)"),
-    ("extra_trees/formula_temperatures", "extra_trees/formula", "the same, extra trees"),
-    ("xgb_single/formula_temperatures", "xgb_single/formula", "the same, boosting"),
+    ("routed/formula_temperatures", "routed/formula", "rows at other temperatures (Arrhenius), routed"),
+    (
+        "extra_trees/formula_temperatures",
+        "extra_trees/formula",
+        "rows at other temperatures (Arrhenius), extra trees",
+    ),
+    (
+        "xgb_single/formula_temperatures",
+        "xgb_single/formula",
+        "rows at other temperatures (Arrhenius), boosting",
+    ),
 )
 
 

@@ -22,10 +22,11 @@ from sselib.composition import (
     element_fractions,
     l1_distances,
 )
-from sselib.evaluation import Case, Settings, as_predictions
+from sselib.evaluation import Case, Settings, as_predictions, bootstrap_groups
 from sselib.features.description import Group
 from sselib.features.formula import formula_features, with_formula_features
 from sselib.features.structure import with_environment
+from sselib.metrics import metrics_from_predictions, score_table
 from sselib.models import make_model
 from sselib.progress import progress
 from sselib.routed import RoutedModel
@@ -47,8 +48,8 @@ STEPS: tuple[tuple[str, str, str], ...] = (
     ("xgb_aft/formula", "xgb_single/formula", "upper bounds in the likelihood"),
     ("gp/formula", "xgb_single/formula", "Gaussian process instead of boosting"),
     ("extra_trees/formula", "xgb_single/formula", "extra trees instead of boosting"),
-    ("blend/formula", "gp/formula", "mean with extra trees"),
-    ("routed/formula", "blend/formula", "larger leaves; outside known families a coarse forest alone"),
+    ("blend/formula", "gp/formula", "mean of process and extra trees"),
+    ("routed/formula", "blend/formula", "larger leaves, and a coarse forest outside known families"),
     ("routed/formula_environment", "routed/formula", "structure, where there is one"),
     ("routed/formula_embedding", "routed/formula", "MEGNet's element embedding over the composition"),
     (
@@ -57,9 +58,17 @@ STEPS: tuple[tuple[str, str, str], ...] = (
         "MEGNet's site embedding over the structure",
     ),
     ("routed/formula_kind", "routed/formula", "bulk or total conductivity"),
-    ("routed/formula_temperatures", "routed/formula", "rows at other temperatures (Arrhenius)"),
-    ("extra_trees/formula_temperatures", "extra_trees/formula", "the same, extra trees"),
-    ("xgb_single/formula_temperatures", "xgb_single/formula", "the same, boosting"),
+    ("routed/formula_temperatures", "routed/formula", "rows at other temperatures (Arrhenius), routed"),
+    (
+        "extra_trees/formula_temperatures",
+        "extra_trees/formula",
+        "rows at other temperatures (Arrhenius), extra trees",
+    ),
+    (
+        "xgb_single/formula_temperatures",
+        "xgb_single/formula",
+        "rows at other temperatures (Arrhenius), boosting",
+    ),
 )
 
 
@@ -245,3 +254,36 @@ def ablation(scores: pd.DataFrame) -> pd.DataFrame:
         rows.append(found.assign(ingredient=ingredient, with_it=with_it, without_it=without_it))
     columns = ["ingredient", "protocol", "with_it", "without_it", "value", "ci_low", "ci_high", "n"]
     return pd.concat(rows, ignore_index=True)[columns]
+
+
+def structure_gain(
+    predictions: pd.DataFrame,
+    main: pd.DataFrame,
+    *,
+    structures: pd.DataFrame,
+    protocols: Sequence[str],
+    seed: int = 0,
+    n_bootstrap: int = 1000,
+) -> pd.DataFrame:
+    """Return the scores of the routed models on the rows that have a structure, for reading.
+
+    ``main`` are the rows judged (data set of the first prediction). Columns as of `metrics.score_table`;
+    the official test is left out. Empty where no row has a structure.
+    """
+    dataset = predictions[P.DATASET].iloc[0]
+    known = main.loc[main[Entry.STRUCTURE_ID].isin(structures[StructureTable.STRUCTURE_ID]), Entry.ID]
+    rows = predictions[(predictions[P.MODEL] == "routed") & (predictions[P.DATASET] == dataset)]
+    rows = rows[rows[P.ID].isin(known) & (rows[P.PROTOCOL] != "obelix_official")]
+    if rows.empty:
+        return pd.DataFrame()
+    with_it, without_it = "routed/formula_environment", "routed/formula"
+    records = metrics_from_predictions(
+        rows,
+        seed=seed,
+        n_bootstrap=n_bootstrap,
+        pairs=[(with_it, without_it)],
+        controls=(),
+        groups=bootstrap_groups(main, protocols),
+    )
+    wanted = ["mae_bound", "mae_uncensored", "coverage", f"delta_mae_bound_vs_{without_it}"]
+    return score_table(records, dataset=dataset, metrics=wanted)

@@ -14,6 +14,7 @@ from sselib.ingredients import (
     composition_embedding,
     evaluate_with_temperatures,
     fitted_names,
+    structure_gain,
     with_conductivity_kind,
     with_element_embedding,
     with_variants,
@@ -95,6 +96,34 @@ def test_the_blend_is_made_where_both_members_ran_and_no_source_is_read_unasked(
     alone = with_variants(rows[:2], table(6), table(6), **asked)
     assert len(alone) == 2
     assert fitted_names(["gp/formula", f"gp/{TEMPERATURES}"]) == ["gp/formula"]
+
+
+def test_what_a_structure_adds_is_judged_on_rows_with_a_structure() -> None:
+    main = table(6).assign(structure_id=["s0", "s1", "s2", None, None, None])
+    structures = pd.DataFrame({"structure_id": ["s0", "s1", "s2"]})
+    one = pd.DataFrame(
+        {
+            "id": main[Entry.ID],
+            "dataset": "made-up",
+            "model": "routed",
+            "features": "formula",
+            "protocol": "kfold5",
+            "repeat": 0,
+            "fold": 0,
+            "y_true": -5.0,
+            "censored": False,
+            "y_pred": [-6.0, -6.0, -6.0, 0.0, 0.0, 0.0],
+            "lower": -7.0,
+            "upper": -4.0,
+            "p_superionic": np.nan,
+        }
+    )
+    both = pd.concat([one, one.assign(features="formula_environment", y_pred=-5.5)])
+    found = structure_gain(both, main, structures=structures, protocols=["kfold5"], n_bootstrap=20)
+    assert found["n"].tolist() == [3, 3]
+    assert found["mae_bound"].str[:4].tolist() == ["1.00", "0.50"]
+    assert found["delta_mae_bound_vs_routed/formula"].str[:5].tolist()[1] == "-0.50"
+    assert structure_gain(both, main, structures=structures[:0], protocols=["kfold5"]).empty
 
 
 def test_steps_name_models_and_feature_sets_that_exist() -> None:

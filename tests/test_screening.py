@@ -114,7 +114,7 @@ def test_every_candidate_has_one_row_in_order_and_bad_ones_say_why(tables):
 def test_chunks_make_no_difference_and_finished_ones_are_not_scored_again(models, training, tables, tmp_path):
     whole = screening.score_formulas(CANDIDATES, models, training, parts=tmp_path, chunk_size=100)
     pd.testing.assert_frame_equal(whole, tables[0])
-    broken_models = replace(models, conductivity=replace(models.conductivity, calibration=None))
+    broken_models = replace(models, conductivity=replace(models.conductivity, estimator=None))
     again = screening.score_formulas(CANDIDATES, broken_models, training, parts=tmp_path, chunk_size=100)
     pd.testing.assert_frame_equal(again, whole)  # with a model that cannot predict: read, not computed
 

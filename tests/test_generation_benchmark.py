@@ -8,16 +8,19 @@ from sselib.generation.benchmark import (
     COMPOUNDS,
     DEVELOPMENT,
     RESULT_COLUMNS,
+    RESULTS_BLOCK,
     compare_arms,
     evaluation_cost,
     known_structure,
     paired_ratio,
     random_budget,
+    results_text,
     stored_operators,
     stored_results,
     summary,
 )
 from sselib.generation.validation import closest_pair
+from sselib.paths import project_root
 
 FORMULAS = {
     "li3n-alpha": ("Li3N", 4, 191),
@@ -128,6 +131,16 @@ def test_stored_operators_are_shares_with_intervals() -> None:
     table = stored_operators()
     assert (table["below_parent"] <= table["n"]).all()
     assert ((table["ci_low"] <= table["share"]) & (table["share"] <= table["ci_high"])).all()
+
+
+def test_results_become_a_block_of_markdown(results: pd.DataFrame) -> None:
+    operators = pd.DataFrame(
+        {"operator": ["soft_mutation"], "n": [10], "below_parent": [3], "ci_low": [0.11], "ci_high": [0.6]}
+    )
+    text = results_text(results, operators)
+    assert "| a | 2 | 2 | 2 |" in text and "soft mutation 3 of 10 [0.11, 0.60]" in text
+    page = (project_root() / "data" / "benchmark" / "README.md").read_text(encoding="utf-8")
+    assert len(RESULTS_BLOCK.findall(page)) == 1
 
 
 def test_summary_without_results_says_so() -> None:

@@ -133,6 +133,18 @@ def test_stored_operators_are_shares_with_intervals() -> None:
     assert ((table["ci_low"] <= table["share"]) & (table["share"] <= table["ci_high"])).all()
 
 
+@pytest.mark.parametrize(("n_good", "words"), [(8, "is reached"), (7, "is not reached")])
+def test_the_goal_is_eight_of_twelve_within_a_third_over_three_seeds(n_good: int, words: str) -> None:
+    rows = [
+        row
+        for k in range(12)
+        for seed in range(3)
+        for row in _rows(f"c{k}", seed, 100 if k < n_good else 200, 400)
+    ]
+    assert words in summary(pd.DataFrame(rows))
+    assert "is not reached" in summary(pd.DataFrame([r for r in rows if r["seed"] < 2]))
+
+
 def test_results_become_a_block_of_markdown(results: pd.DataFrame) -> None:
     operators = pd.DataFrame(
         {"operator": ["soft_mutation"], "n": [10], "below_parent": [3], "ci_low": [0.11], "ci_high": [0.6]}

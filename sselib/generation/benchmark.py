@@ -364,18 +364,19 @@ def summary(results: pd.DataFrame) -> str:
     if comparison.empty:
         return "No search of the benchmark has been stored yet."
     ratio = paired_ratio(results)
-    third = comparison["ratio"] <= 1 / 3
     always = comparison[f"solved_{EVOLUTIONARY}"] == comparison["n_seeds"]
+    third = (comparison["ratio"] <= 1 / 3) & always
+    goal = "reached" if _goal_reached(comparison, third) else "not reached"
     solved = {a: int(comparison[f"solved_{a}"].sum()) for a in (EVOLUTIONARY, RANDOM)}
     n = int(comparison["n_seeds"].sum())
     shares = ", ".join(f"{a} {k} of {n} {_wilson(k, n)}" for a, k in solved.items())
     return (
         f"{len(comparison)} of {len(COMPOUNDS)} compounds and {n} pairs of searches are stored. "
         f"Found: {shares}. At most a third of random search's evaluations, and found with every seed: "
-        f"{int((third & always).sum())} of {len(comparison)}. Evaluations, evolutionary over random: "
+        f"{int(third.sum())} of {len(comparison)}. Evaluations, evolutionary over random: "
         f"{ratio['ratio']:.2f} [{ratio['ci_low']:.2f}, {ratio['ci_high']:.2f}] (geometric mean; a search "
         "without success counts with what it spent). The goal, within a third for two of three compounds "
-        f"with three seeds each, is {'reached' if _goal_reached(comparison, third & always) else 'not reached'}."
+        f"with three seeds each, is {goal}."
     )
 
 

@@ -8,16 +8,19 @@ from sselib.generation.benchmark import (
     COMPOUNDS,
     DEVELOPMENT,
     RESULT_COLUMNS,
+    RESULTS_BLOCK,
     compare_arms,
     evaluation_cost,
     known_structure,
     paired_ratio,
     random_budget,
+    results_text,
     stored_operators,
     stored_results,
     summary,
 )
 from sselib.generation.validation import closest_pair
+from sselib.paths import project_root
 
 FORMULAS = {
     "li3n-alpha": ("Li3N", 4, 191),
@@ -128,6 +131,28 @@ def test_stored_operators_are_shares_with_intervals() -> None:
     table = stored_operators()
     assert (table["below_parent"] <= table["n"]).all()
     assert ((table["ci_low"] <= table["share"]) & (table["share"] <= table["ci_high"])).all()
+
+
+@pytest.mark.parametrize(("n_good", "words"), [(8, "is reached"), (7, "is not reached")])
+def test_the_goal_is_eight_of_twelve_within_a_third_over_three_seeds(n_good: int, words: str) -> None:
+    rows = [
+        row
+        for k in range(12)
+        for seed in range(3)
+        for row in _rows(f"c{k}", seed, 100 if k < n_good else 200, 400)
+    ]
+    assert words in summary(pd.DataFrame(rows))
+    assert "is not reached" in summary(pd.DataFrame([r for r in rows if r["seed"] < 2]))
+
+
+def test_results_become_a_block_of_markdown(results: pd.DataFrame) -> None:
+    operators = pd.DataFrame(
+        {"operator": ["soft_mutation"], "n": [10], "below_parent": [3], "ci_low": [0.11], "ci_high": [0.6]}
+    )
+    text = results_text(results, operators)
+    assert "| a | 2 | 2 | 2 |" in text and "soft mutation 3 of 10 [0.11, 0.60]" in text
+    page = (project_root() / "data" / "benchmark" / "README.md").read_text(encoding="utf-8")
+    assert len(RESULTS_BLOCK.findall(page)) == 1
 
 
 def test_summary_without_results_says_so() -> None:

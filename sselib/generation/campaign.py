@@ -17,7 +17,7 @@ from sselib.generation.dynamics import RECORDED, Trajectory
 from sselib.generation.formula_units import CellContent
 from sselib.generation.population import survivors
 from sselib.generation.potentials import make_calculator
-from sselib.generation.relaxation import Relaxation, relax
+from sselib.generation.relaxation import Relaxation, relax, relax_together
 from sselib.generation.search import SearchSettings, random_search, search
 from sselib.generation.validation import SYMMETRY_PRECISION_ANGSTROM, validation_record
 from sselib.progress import progress
@@ -112,8 +112,9 @@ def best_structure(
         )
     calculator = make_calculator(settings.potential, settings.potential_options)
     final = replace(settings.relaxation, fmax_ev_angstrom=FINAL_FMAX_EV_ANGSTROM, max_steps=FINAL_MAX_STEPS)
-    relaxed = [(c, relax(c.atoms, calculator=calculator, settings=final)) for c in lowest]
-    candidate, result = min(relaxed, key=lambda pair: pair[1].enthalpy_ev_atom)
+    relaxed = relax_together([c.atoms for c in lowest], calculator=calculator, settings=final)
+    pairs = zip(lowest, relaxed, strict=True)
+    candidate, result = min(pairs, key=lambda pair: pair[1].enthalpy_ev_atom)
     seed = next(s for s, c in mine if c is candidate)
     return Best(formula=formula, relaxed=result, candidate=candidate, seed=seed)
 

@@ -53,6 +53,7 @@ def enthalpy_by_generation(table: pd.DataFrame, *, title: str) -> Drawing:
                 mode="markers",
                 name=operator.replace("_", " "),
                 marker={"color": _colour(operator), "size": 8},
+                cliponaxis=False,
                 customdata=part["above_best_ev_atom"],
                 hovertemplate="%{customdata:.3f} eV/atom<extra>%{fullData.name}</extra>",
             )
@@ -174,6 +175,7 @@ def operator_shares(success: pd.DataFrame) -> Drawing:
             y=[f"{o.replace('_', ' ')} (n = {n})" for o, n in zip(data["operator"], data["n"], strict=True)],
             mode="markers",
             marker={"color": [_colour(o) for o in data["operator"]], "size": 11},
+            cliponaxis=False,
             error_x={
                 "type": "data",
                 "symmetric": False,
@@ -204,6 +206,7 @@ def sizes_and_generations(sizes: pd.DataFrame) -> Drawing:
                 mode="markers",
                 name=arm,
                 marker={"color": ARM_COLOURS[arm], "size": 9},
+                cliponaxis=False,
                 hovertemplate="%{text}: generation %{y}<extra>%{fullData.name}</extra>",
             ),
             1,

@@ -135,7 +135,9 @@ def test_lora_finds_the_linear_maps_of_an_encoder_whatever_their_names(kind, loc
 def test_an_encoder_whose_layers_need_more_than_a_mask_says_so(local_encoders):
     read = encoder.load_encoder(local_encoders["modernbert"])
     with pytest.raises(ParameterError, match="use it without LoRA"):
-        encoder.tune(read, [torch.zeros(3, 32)] * 4, np.zeros(4), settings=encoder.TuneSettings())
+        encoder.tune(
+            read, encoder.States((torch.zeros(3, 32),) * 4), np.zeros(4), settings=encoder.TuneSettings()
+        )
 
 
 def test_merged_adapters_say_what_the_trained_ones_said_and_other_layers_stay(local_encoders):

@@ -332,12 +332,12 @@ def test_fresh_adapters_change_nothing_and_training_lowers_the_loss(minilm):
     texts = [f"formula: {k} {e}" for k in range(5, 45, 5) for e in ("oxygen", "sulfur")]
     y = np.array([-8.0 if "oxygen" in t else -3.0 for t in texts])
     frozen = encoder.embeddings(encoder.frozen_states(minilm, texts, below=6))
-    hidden = encoder.frozen_states(minilm, texts, below=4).hidden
+    states = encoder.frozen_states(minilm, texts, below=4)
     start, short, long = (
-        encoder.tune(minilm, hidden, y, settings=encoder.TuneSettings(layers=2, epochs=n, learning_rate=lr))
+        encoder.tune(minilm, states, y, settings=encoder.TuneSettings(layers=2, epochs=n, learning_rate=lr))
         for n, lr in ((1, 0.0), (1, 1e-3), (5, 1e-3))
     )
-    assert np.allclose(start.embeddings(hidden), frozen, atol=1e-3)
+    assert np.allclose(start.embeddings(states), frozen, atol=1e-3)
     assert long.loss < short.loss
     assert 0 < long.trainable < 300_000
     assert sum(p.requires_grad for p in minilm.model.parameters()) == len(list(minilm.model.parameters()))
@@ -345,7 +345,12 @@ def test_fresh_adapters_change_nothing_and_training_lowers_the_loss(minilm):
 
 def test_an_encoder_without_layers_to_tune_is_an_error(minilm):
     with pytest.raises(ParameterError, match="1 to 6 layers"):
-        encoder.tune(minilm, [torch.zeros(3, 384)] * 4, np.zeros(4), settings=encoder.TuneSettings(layers=7))
+        encoder.tune(
+            minilm,
+            encoder.States((torch.zeros(3, 384),) * 4),
+            np.zeros(4),
+            settings=encoder.TuneSettings(layers=7),
+        )
 
 
 def _data(n=12):

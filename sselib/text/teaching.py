@@ -28,7 +28,15 @@ from sselib.features.symmetry import SYMMETRY_FEATURES
 from sselib.progress import progress
 from sselib.runfolder import to_json
 from sselib.text.controls import information
-from sselib.text.encoder import TextEncoder, batches_of_like_length, layer_stack, load_encoder
+from sselib.text.encoder import (
+    TextEncoder,
+    amount_weights,
+    batches_of_like_length,
+    layer_stack,
+    load_encoder,
+    padded,
+    pool,
+)
 from sselib.text.models import TextData
 from sselib.text.prompts import CASES, UNKNOWN, PromptSet, described_fields, render_all
 
@@ -48,7 +56,7 @@ class TeachSettings:
     deviations. Layers and number of texts were chosen on rows of other sources than OBELiX.
     """
 
-    texts: int = 8000
+    texts: int = 5000
     layers: int = 3
     rank: int = 16
     alpha: int = 64
@@ -144,19 +152,37 @@ def lessons(formulas: Sequence[str], *, prompts: PromptSet, settings: TeachSetti
 
 
 class _Reader(nn.Module):
-    """An encoder, the mean over its tokens, and a head that tells descriptors."""
+    """An encoder, its tokens pooled by amount, and a head that tells descriptors."""
 
     def __init__(self, model: nn.Module, *, n: int, width: int) -> None:
         super().__init__()
         self.model = model
-        hidden = int(model.config.hidden_size)
+        hidden = 3 * int(model.config.hidden_size)
         self.head = nn.Sequential(nn.Linear(hidden, width), nn.GELU(), nn.Linear(width, n))
 
-    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor, amounts: torch.Tensor) -> torch.Tensor:
         """Return standardised descriptors, shape (n, descriptors)."""
         states = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
-        weights = mask[..., None].to(states.dtype)
-        return self.head((states * weights).sum(dim=1) / weights.sum(dim=1))
+        return self.head(pool(states, mask, amounts))
+
+
+@dataclass(frozen=True)
+class _Tokens:
+    """Tokens of texts and the amounts that stand before them (`amount_weights`)."""
+
+    ids: tuple[list[int], ...]
+    amounts: tuple[torch.Tensor, ...]
+
+    def batch(self, rows: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return ids, mask and amounts of some texts, padded."""
+        ids = [torch.tensor(self.ids[k]) for k in rows]
+        return padded(ids), padded([torch.ones(len(i)) for i in ids]), padded([self.amounts[k] for k in rows])
+
+
+def _tokens(encoder: TextEncoder, texts: Sequence[str]) -> _Tokens:
+    found = encoder.tokenizer(list(texts), return_offsets_mapping=True)
+    pairs = zip(texts, found["offset_mapping"], strict=True)
+    return _Tokens(tuple(found["input_ids"]), tuple(amount_weights(t, offsets) for t, offsets in pairs))
 
 
 def teach(encoder: TextEncoder, taught: Lessons, *, settings: TeachSettings) -> tuple[TextEncoder, nn.Module]:
@@ -193,18 +219,17 @@ def _read_once(
     """Train on every text once; texts of like length go together."""
     trained = [p for p in reader.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    ids = encoder.tokenizer(list(texts))["input_ids"]
+    tokens = _tokens(encoder, texts)
     rng = np.random.default_rng(settings.seed)
-    batches = batches_of_like_length([len(i) for i in ids], size=settings.batch_size, rng=rng)
+    batches = batches_of_like_length([len(i) for i in tokens.ids], size=settings.batch_size, rng=rng)
     schedule = transformers.get_cosine_schedule_with_warmup(
         optimizer, min(_WARM_UP, len(batches) // 4), len(batches)
     )
     reader.eval()  # without dropout: amounts are read off exact values
     for rows in progress(batches, stage=f"teaching {encoder.name} on invented materials", total=len(batches)):
-        batch = encoder.tokenizer.pad({"input_ids": [ids[k] for k in rows]}, return_tensors="pt")
         wanted = target[rows]
         told = ~torch.isnan(wanted)
-        found = reader(batch["input_ids"], batch["attention_mask"])
+        found = reader(*tokens.batch(rows))
         loss = nn.functional.smooth_l1_loss(found[told], wanted[told], beta=settings.knee)
         optimizer.zero_grad()
         loss.backward()
@@ -222,10 +247,8 @@ def reading(
     over the texts are judged.
     """
     mean, std = taught.targets.mean(), taught.targets.std()
-    found = []
-    for start in range(0, len(texts), _AT_ONCE):
-        batch = encoder.tokenizer(list(texts[start : start + _AT_ONCE]), padding=True, return_tensors="pt")
-        found.append(reader(batch["input_ids"], batch["attention_mask"]))
+    tokens, n = _tokens(encoder, texts), len(texts)
+    found = [reader(*tokens.batch(range(k, min(k + _AT_ONCE, n)))) for k in range(0, n, _AT_ONCE)]
     read = pd.DataFrame(torch.cat(found).numpy(), columns=taught.targets.columns) * std + mean
     rows = [_judged(name, read[name], true[name].reset_index(drop=True)) for name in taught.targets]
     return pd.DataFrame([r for r in rows if r])

@@ -197,7 +197,10 @@ class _Training:
         if start is not None:
             self.model.load_state_dict(start.model.state_dict())
         self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+            self.model.parameters(),
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            fused=True,
         )
         self.rows, self.target = np.flatnonzero(~held), torch.as_tensor(labels, dtype=torch.float32)
         negative, positive = (float((labels[self.rows] == c).sum()) for c in (0, 1))

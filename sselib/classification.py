@@ -70,9 +70,10 @@ def classification_records(
     ``predictions`` has the columns of `ClassPrediction`. ``groups`` gives for a protocol the group of each
     id, which is then resampled as a whole. A repeat is one set of folds (for ``loco`` one clustering): the
     value is the mean over repeats, the interval spans their pooled resamples. ``loco`` also has
-    ``<metric>_std``, the standard deviation over clusters. ``delta_auc_pr_vs_<other>`` is the paired
-    difference, positive where the model is better, against every control and for each pair of
-    "model/features". Raises `DataError` if models predict different rows or a probability is missing.
+    ``<metric>_std``, the standard deviation over clusters. ``delta_auc_pr_vs_<other>`` and
+    ``delta_mcc_vs_<other>`` are paired differences, positive where the model is better, against every control
+    and for each pair of "model/features". Raises `DataError` if models predict different rows or a
+    probability is missing.
     """
     _check(predictions)
     records = []
@@ -83,7 +84,7 @@ def classification_records(
             key = {"model": model, "features": features}
             parts = [part for _, part in table.groupby(C.REPEAT)]
             values = [_values(part, protocol, unit_of, n_bootstrap=n_bootstrap, seed=seed) for part in parts]
-            samples[model, features] = [v["auc_pr"] for v in values]
+            samples[model, features] = values
             n = round(len(table) / len(parts))
             found += [key | _record(m, [v[m] for v in values], n=n) for m in METRICS]
             if protocol in CLUSTERED:
@@ -176,13 +177,13 @@ def _spread(parts: Sequence[pd.DataFrame]) -> list[dict]:
 
 
 def _differences(
-    samples: Mapping[tuple[str, str], list[np.ndarray]],
+    samples: Mapping[tuple[str, str], list[dict[str, np.ndarray]]],
     *,
     controls: Sequence[str],
     pairs: Sequence[tuple[str, str]],
     n: int,
 ) -> list[dict]:
-    """Return paired differences of auc_pr from the same resamples."""
+    """Return paired differences of auc_pr and mcc from the same resamples."""
     of_control = {key[0]: key for key in samples if key[0] in controls}
     found = [
         (key, other, name) for key in samples if key[0] not in controls for name, other in of_control.items()
@@ -191,8 +192,11 @@ def _differences(
     return [
         {"model": a[0], "features": a[1]}
         | _record(
-            f"delta_auc_pr_vs_{label}", [x - y for x, y in zip(samples[a], samples[b], strict=True)], n=n
+            f"delta_{metric}_vs_{label}",
+            [x[metric] - y[metric] for x, y in zip(samples[a], samples[b], strict=True)],
+            n=n,
         )
+        for metric in ("auc_pr", "mcc")
         for a, b, label in found
         if a in samples and b in samples
     ]

@@ -90,6 +90,7 @@ def test_paired_difference_sees_the_better_model() -> None:
     records = classification_records(predictions(), controls=["mean"], pairs=[("good/all", "noise/all")])
     found = {(r["model"], r["metric"]): r for r in records}
     assert found["good", "delta_auc_pr_vs_mean"]["ci_low"] > 0
+    assert found["good", "delta_mcc_vs_mean"]["ci_low"] > 0
     assert found["good", "delta_auc_pr_vs_noise/all"]["ci_low"] > 0
 
 

@@ -85,8 +85,8 @@ def test_every_layer_of_every_representation_has_both_metrics_and_controls(paren
     assert "best formation_energy" in found.sentence() and "best control" in found.sentence()
     assert found.wide("mcc").shape == (13, 2)
     assert {t.name for t in drawn(found.table).data if t.showlegend} == {
-        "formation_energy CAMN", "formation_energy CAN",
-        "formation_energy CAMN AtomSets", "formation_energy CAN AtomSets",
+        "MEGNet CAMN", "MEGNet CAN",
+        "MEGNet CAMN AtomSets", "MEGNet CAN AtomSets",
     }  # fmt: skip
 
 

@@ -13,6 +13,8 @@ from sselib.classifiers import CONTROLS, SUPERIONIC_LOG10_SIGMA
 from sselib.figures import PALETTE, SIGMA_LABEL
 from sselib.plots.models import CONTROL_LABELS, PROTOCOL_LABELS, interval_points
 
+PARENT_LABELS = {"formation_energy": "MEGNet", "chgnet": "CHGNet"}
+_CONTROL_PLACES = {"1nn": "top left", "mean": "bottom left", "shuffled": "top right"}
 _METRIC_TITLES = {"auc_pr": "AUC-PR", "mcc": "MCC at probability 0.5"}
 
 
@@ -69,7 +71,7 @@ def representation_grid(table: pd.DataFrame, *, metric: str = "auc_pr") -> go.Fi
                 line_dash="dash",
                 line_color="#888",
                 annotation_text=CONTROL_LABELS.get(control["model"], control["model"]),
-                annotation_position="top left",
+                annotation_position=_CONTROL_PLACES.get(control["model"], "top left"),
                 annotation_font_size=10,
                 row=1,
                 col=column,
@@ -78,7 +80,8 @@ def representation_grid(table: pd.DataFrame, *, metric: str = "auc_pr") -> go.Fi
     title = _METRIC_TITLES[metric]
     figure.update_yaxes(title=title, row=1, col=1)
     return figure.update_layout(
-        height=480,
+        height=500,
+        margin={"t": 90},
         legend={"orientation": "h", "y": -0.2},
         title=f"{title} by layer, parent and representation (bars: 95 % interval)",
     )
@@ -99,7 +102,8 @@ def _whiskers(
         },
         mode="markers",
         marker={"color": colour, "size": 7, "symbol": "diamond-open" if model == "atomsets" else "circle"},
-        name=f"{parent} {representation}" + (" AtomSets" if model == "atomsets" else ""),
+        name=f"{PARENT_LABELS.get(parent, parent)} {representation}"
+        + (" AtomSets" if model == "atomsets" else ""),
         legendgroup=" ".join(group),
         showlegend=shown,
     )

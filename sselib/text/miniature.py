@@ -3,7 +3,7 @@
 The tokenizer is trained on the spot, with a chat template; the weights are pretrained on the spot on text
 made from formulas alone (elements, family, amounts). No conductivity is ever read here. They exist so that
 chat template, LoRA, generation and parsing run for real on any laptop, not to predict well. Llama and Mistral
-are the same network at this size and give identical numbers; Qwen3 differs in its normalised queries and keys.
+are the same network at this size and give identical numbers; Qwen3 normalises queries and keys.
 """
 
 from collections.abc import Sequence

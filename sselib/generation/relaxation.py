@@ -14,6 +14,7 @@ from ase.optimize import BFGS, FIRE
 from ase.optimize.optimize import Optimizer
 from ase.stress import voigt_6_to_full_3x3_stress
 from scipy.linalg import expm, expm_frechet
+from threadpoolctl import threadpool_limits
 
 from sselib.errors import ParameterError, nearest
 from sselib.generation.neighbours import near_pairs
@@ -86,8 +87,15 @@ def relax_together(
     """
     make = _optimizer(settings.optimizer)
     asked = verdicts or [None] * len(batch)
-    runs = [_Run(a, make, settings, v) for a, v in zip(batch, asked, strict=True)]
-    moving = runs
+    with threadpool_limits(limits=1):  # on matrices this small, threads cost three times what they save
+        runs = [_Run(a, make, settings, v) for a, v in zip(batch, asked, strict=True)]
+        _relax_all(runs, calculator)
+        return [r.result() for r in runs]
+
+
+def _relax_all(runs: Sequence["_Run"], calculator: Calculator) -> None:
+    """Move the runs step by step until none moves; those that still move are evaluated together."""
+    moving = list(runs)
     while moving:
         largest = max(len(r.atoms) for r in moving)
         n = max(1, ATOMS_TOGETHER // largest)
@@ -96,7 +104,6 @@ def relax_together(
         for run in moving:
             run.advance()
         moving = [r for r in moving if r.moving]
-    return [r.result() for r in runs]
 
 
 def _evaluate(runs: Sequence["_Run"], calculator: Calculator) -> None:

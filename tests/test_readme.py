@@ -61,7 +61,9 @@ def _update(run: Path) -> str:
 
 def test_numbers_times_and_figure_are_those_of_the_run(run: Path) -> None:
     text = _update(run)
-    assert "| trees, all | 0.80 [0.70, 0.90] | - | - | - | - | 2.10 | - | - | Kim et al." in text
+    assert "`trees` on `all`, data `obelix` (04_gbr_shap):" in text
+    assert "| `random_stratified` | 121 | 0.80 [0.70, 0.90] | - | - | - | - | 2.10 | - | - |" in text
+    assert text.count("gradient boosting, all features | `random_stratified` | MAE 0.543, R2 0.84,") == 1
     assert "Run `quick` of 2026-11-20" in text and "old numbers" not in text
     assert "04_gbr_shap.ipynb) | 12 s |" in text and "| kept |" in text
     assert (run.parent / "docs" / "spread.png").read_bytes() == b"a picture"

@@ -26,7 +26,7 @@ def parity_panels(
     """Draw a grid of panels with common axes and the diagonal, predicted against measured log10(S/cm).
 
     ``cells`` holds a table per panel, line by line, with the columns id, y_true, y_pred and kind (one of
-    ``marks``); an empty table leaves its panel empty. ``titles`` are the panels', in the same order.
+    ``marks``); where a table is empty nothing is drawn. ``titles`` are the panels', in the same order.
     """
     figure = make_subplots(
         len(cells),
@@ -41,11 +41,16 @@ def parity_panels(
     limits = [measured.min() - 0.5, measured.max() + 0.5]
     for r, line in enumerate(cells, start=1):
         for c, table in enumerate(line, start=1):
+            if table.empty:
+                figure.update_xaxes(visible=False, row=r, col=c).update_yaxes(visible=False, row=r, col=c)
+                continue
             points = [_points(table, m, legend=r == c == 1) for m in marks]
             figure.add_traces([*points, _diagonal(limits)], rows=r, cols=c)
     figure.update_xaxes(range=limits)
     figure.update_yaxes(range=limits)
-    figure.update_xaxes(title=f"measured {SIGMA_LABEL}", row=len(cells))
+    for c in range(len(cells[0])):
+        lowest = max((r for r, line in enumerate(cells, start=1) if len(line[c])), default=len(cells))
+        figure.update_xaxes(title=f"measured {SIGMA_LABEL}", showticklabels=True, row=lowest, col=c + 1)
     figure.update_yaxes(title=f"predicted {SIGMA_LABEL}", col=1)
     figure.update_xaxes(title_font_size=13).update_yaxes(title_font_size=13).update_annotations(font_size=12)
     return figure.update_layout(margin={"t": 70, "b": 90}, legend={"orientation": "h"})

@@ -17,6 +17,7 @@ CASE_LABELS: dict[str, str] = {
     "case4_both": "4: + both",
 }
 _MEASURED, _BOUNDS = "held-out rows", "upper bounds"
+_PANELS_A_LINE = 4
 _MARKS = (Marks(_MEASURED, size=5), Marks(_BOUNDS, PALETTE[3], "triangle-left-open", size=5))
 
 
@@ -61,23 +62,19 @@ def ablation(records: pd.DataFrame, *, models: Sequence[str], protocols: Sequenc
 
 
 def parity_grid(predictions: pd.DataFrame, *, models: Sequence[str], cases: Sequence[str]) -> go.Figure:
-    """Draw predicted against measured log10(S/cm) of held-out rows: a row per case, a column per model.
+    """Draw predicted against measured log10(S/cm) of held-out rows: a panel per model and case with rows.
 
-    The counterpart of Kim et al.'s Figure 8 for one protocol; a panel without rows stays empty and says so.
+    The counterpart of Kim et al.'s Figure 8 for one protocol; the panels stand model by model.
     """
     points = predictions.assign(kind=predictions["censored"].map({True: _BOUNDS, False: _MEASURED}))
-    cells = [[points[(points["model"] == m) & (points["features"] == c)] for m in models] for c in cases]
-    titles = [
-        f"{m}<br><sup>{CASE_LABELS[c]}; {_panel_text(rows)}</sup>"
-        for c, line in zip(cases, cells, strict=True)
-        for m, rows in zip(models, line, strict=True)
-    ]
-    figure = parity_panels(cells, titles=titles, marks=_MARKS)
-    return figure.update_layout(height=120 + 240 * len(cases), legend_y=-0.1)
+    by_panel = dict(iter(points.groupby(["model", "features"])))
+    filled = {(m, c): by_panel[m, c] for m in models for c in cases if (m, c) in by_panel}
+    tables = [*filled.values(), *[points.iloc[:0]] * (-len(filled) % _PANELS_A_LINE)]
+    cells = [tables[k : k + _PANELS_A_LINE] for k in range(0, len(tables), _PANELS_A_LINE)]
+    figure = parity_panels(cells, titles=[_title(*key, rows) for key, rows in filled.items()], marks=_MARKS)
+    return figure.update_layout(height=120 + 260 * len(cells), legend_y=-0.12)
 
 
-def _panel_text(rows: pd.DataFrame) -> str:
-    if rows.empty:
-        return "not part of this run"
+def _title(model: str, case: str, rows: pd.DataFrame) -> str:
     error = (rows["y_pred"] - rows["y_true"]).abs().mean()
-    return f"MAE {error:.2f}, n = {len(rows)}"
+    return f"{model}<br><sup>{CASE_LABELS[case]}; MAE {error:.2f}, n = {len(rows)}</sup>"

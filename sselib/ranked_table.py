@@ -169,6 +169,7 @@ PUBLISHED_COLUMNS: Mapping[str, tuple[str, str]] = {
 # The published candidates by route: column -> (heading, format of its numbers).
 ROUTE_COLUMNS: Mapping[str, tuple[str, str]] = {
     "formula": ("formula", ""),
+    "models": ("models", ""),
     "log10_measured": ("measured log σ", ".2f"),
     "log10_sigma": ("from formula", ".2f"),
     "structure_log10_sigma": ("from structure", ".2f"),

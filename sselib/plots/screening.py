@@ -164,9 +164,9 @@ def published_check(table: pd.DataFrame) -> go.Figure:
     ``table`` has formula, log10_sigma, lower, upper, log10_measured and ``models`` (a name per set).
     """
     order = list(dict.fromkeys(table["formula"]))[::-1]
-    figure = go.Figure()
+    figure, n = go.Figure(), table["models"].nunique()
     for k, (name, rows) in enumerate(table.groupby("models", sort=False)):
-        offset = 0.25 - 0.25 * k
+        offset = 0.25 - (0.25 if n < 3 else 0.6 / (n - 1)) * k
         figure.add_trace(
             go.Scatter(
                 x=rows["log10_sigma"],
@@ -198,7 +198,7 @@ def published_check(table: pd.DataFrame) -> go.Figure:
     figure.update_xaxes(title=SIGMA_LABEL + ", bars: 90 % interval", range=[-14, 1])
     figure.update_yaxes(tickvals=list(range(len(order))), ticktext=order, range=[-0.7, len(order) - 0.3])
     return figure.update_layout(
-        height=170 + 30 * len(order),
+        height=170 + 15 * max(n, 2) * len(order),
         title="Candidates of McHaffie et al., Table 2",
         legend={"orientation": "h", "y": 1, "yanchor": "bottom"},
         margin={"t": 90},

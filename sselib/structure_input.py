@@ -85,6 +85,8 @@ def content_key(content: bytes) -> bytes:
 
 def read_structure(content: bytes, *, name: str, limits: CifLimits) -> Structure:
     """Read the content of one CIF, without a limit on time; raises `DataError` with the reason."""
+    if not content.strip():
+        raise DataError(f"CIF {name} is empty: expected one structure")
     text = content.decode("utf-8-sig", errors="replace").replace("\x00", "")
     structure = read_cif(text.replace("\r\n", "\n").replace("\r", "\n"), name=name)
     if len(structure) > limits.max_sites:

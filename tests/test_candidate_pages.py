@@ -40,6 +40,8 @@ ROWS = pd.DataFrame(
         "imbalance_per_atom": [4e-8, 0.0],
         "is_known": [False, True],
         "is_intermetallic": False,
+        "open_d_shell_ions": "",
+        "lithium_filling": [0.9, float("nan")],
         "radioactive_elements": "",
         "toxic_elements": ["", "As"],
         "relaxation": ["not relaxed", None],

@@ -221,12 +221,32 @@ def test_structure_table_fits_its_schema_and_the_formulas(tables):
 def test_the_best_by_formula_share_a_host_no_more_than_asked(tables):
     passed = apply_filters(tables[0], FilterSettings(novelty_tolerance=None))
     goals = [Objective("p_superionic", "max"), Objective("band_gap_ev", "max")]
-    free = screening.best_by_formula(passed, goals, n=10, at_most={})
+    free = screening.best_by_formula(passed, goals, n=10, at_most={}).ids
     assert sorted(free) == ["x:1", "x:4", "x:5"]
-    limited = screening.best_by_formula(passed, goals, n=10, at_most={"parent": 1})
+    limited = screening.best_by_formula(passed, goals, n=10, at_most={"parent": 1}).ids
     assert len(limited) == 2 and "x:1" in limited
-    assert screening.best_by_formula(passed, goals, n=1, at_most={}) == free[:1]
-    assert screening.best_by_formula(passed.iloc[:0], goals, n=5, at_most={}) == []
+    assert screening.best_by_formula(passed, goals, n=1, at_most={}).ids == free[:1]
+    assert screening.best_by_formula(passed.iloc[:0], goals, n=5, at_most={}).ids == []
+
+
+def test_proposals_next_to_a_better_one_are_its_variants_and_own_candidates_are_not():
+    rows = pd.DataFrame(
+        {
+            "id": ["best", "near", "far", "polymorph"],
+            "formula": ["Li6PS5Cl", "Li6.01PS5Cl", "Li3YCl6", "Li6PS5Cl"],
+            "source": ["doping", "doping", "doping", "cif"],
+            "p_superionic": [0.9, 0.8, 0.7, 0.6],
+            "has_structure": True,
+            "problem": "",
+            "kept": True,
+        }
+    )
+    goals = [Objective("p_superionic", "max")]
+    found = screening.best_by_formula(rows, goals, n=10, at_most={}, min_distance=0.05)
+    assert found.ids == ["best", "far", "polymorph"] and found.variant_of == {"near": "best"}
+    only = screening.best_by_formula(rows, goals, n=1, at_most={}, min_distance=0.05)
+    assert only.ids == ["best"] and only.variant_of == {"near": "best"}
+    assert screening.best_by_formula(rows, goals, n=10, at_most={}).variant_of == {}
 
 
 def test_nothing_chosen_gives_empty_tables_that_combine(models, tables, tmp_path):

@@ -58,7 +58,7 @@ def test_each_broken_file_has_its_reason_and_the_others_are_read(tmp_path: Path)
         "latin",
     ]
     expected = {
-        "empty": "0 unit cells",
+        "empty": "is empty",
         "text": "0 unit cells",
         "binary": "0 unit cells",
         "cut": "cannot be read",

@@ -54,13 +54,15 @@ class FilterSettings:
 class Rule:
     """One filter: ``judge`` says per row whether it drops it (NA: cannot be judged, None: switched off).
 
-    ``column`` and ``setting`` are what it compares, ``relation`` how a value passes ("at least" ...).
+    ``column`` and ``setting`` are what it compares, ``relation`` how a value passes ("at least" ...),
+    ``unit`` that of the limit.
     """
 
     judge: Callable[[pd.DataFrame, FilterSettings], "pd.Series | None"]
     column: str = ""
     setting: str = ""
     relation: str = ""
+    unit: str = ""
 
 
 def read_filters(given: Mapping[str, object]) -> FilterSettings:
@@ -170,7 +172,8 @@ def _limit_text(rule: Rule, limit: object) -> str:
     """Return the limit of a rule in words; a flag's limit is its relation alone."""
     if limit is None or isinstance(limit, bool) or rule.relation == "no":
         return rule.relation
-    return f"{rule.relation} {' '.join(limit) if not isinstance(limit, float | int) else f'{limit:g}'}"
+    shown = " ".join(limit) if not isinstance(limit, float | int) else f"{limit:g} {rule.unit}".strip()
+    return f"{rule.relation} {shown}"
 
 
 def filter_summary(filtered: pd.DataFrame) -> pd.DataFrame:
@@ -190,7 +193,7 @@ def filter_summary(filtered: pd.DataFrame) -> pd.DataFrame:
     return table[table[["drops", "not_judged"]].any(axis=1)].reset_index(drop=True)
 
 
-def _limit(column: str, setting: str, *, below: bool) -> Rule:
+def _limit(column: str, setting: str, *, below: bool, unit: str = "") -> Rule:
     """Return a rule that drops values below (or above) a limit; NaN stays unknown."""
 
     def judge(scores: pd.DataFrame, settings: FilterSettings) -> pd.Series | None:
@@ -201,7 +204,7 @@ def _limit(column: str, setting: str, *, below: bool) -> Rule:
         outside = values < limit if below else values > limit
         return outside.astype("boolean").where(values.notna(), pd.NA)
 
-    return Rule(judge, column, setting, "at least" if below else "at most")
+    return Rule(judge, column, setting, "at least" if below else "at most", unit)
 
 
 def _flag(column: str, setting: str) -> Rule:
@@ -247,21 +250,25 @@ def _problem(scores: pd.DataFrame, settings: FilterSettings) -> pd.Series:
 
 _RULES: Mapping[str, Rule] = {
     "cannot be read": Rule(_problem),
-    "charge not balanced": _limit("imbalance_per_atom", "max_imbalance_per_atom", below=False),
+    "charge not balanced": _limit(
+        "imbalance_per_atom", "max_imbalance_per_atom", below=False, unit="e per atom"
+    ),
     "intermetallic": _flag("is_intermetallic", "drop_intermetallics"),
     "open d shell": _flag("open_d_shell_ions", "drop_open_d_shell"),
     "more lithium than its sites hold": _limit("lithium_filling", "max_lithium_filling", below=False),
     "known": _flag("is_known", "novelty_tolerance"),
-    "band gap": _limit("band_gap_ev", "min_band_gap_ev", below=True),
+    "band gap": _limit("band_gap_ev", "min_band_gap_ev", below=True, unit="eV"),
     "radioactive": _flag("radioactive_elements", "drop_radioactive"),
     "toxic": _flag("toxic_elements", "drop_toxic"),
     "unwanted element": Rule(_excluded, setting="excluded_elements", relation="none of"),
     "P(superionic)": _limit("p_superionic", "min_p_superionic", below=True),
-    "conductivity": _limit("log10_sigma", "min_log10_sigma", below=True),
-    "far from training": _limit("d_training", "max_d_training", below=False),
-    "close to training": _limit("d_composition", "min_d_composition", below=True),
-    "cost": _limit("element_cost_usd_kg", "max_element_cost_usd_kg", below=False),
-    "energy above hull": _limit("energy_above_hull_ev_atom", "max_energy_above_hull_ev_atom", below=False),
+    "conductivity": _limit("log10_sigma", "min_log10_sigma", below=True, unit="log10(S/cm)"),
+    "far from training": _limit("d_training", "max_d_training", below=False, unit="standard deviations"),
+    "close to training": _limit("d_composition", "min_d_composition", below=True, unit="(L1)"),
+    "cost": _limit("element_cost_usd_kg", "max_element_cost_usd_kg", below=False, unit="USD/kg"),
+    "energy above hull": _limit(
+        "energy_above_hull_ev_atom", "max_energy_above_hull_ev_atom", below=False, unit="eV/atom"
+    ),
     "variant of a better one": Rule(_variant, "variant_of", "drop_variants", "no"),
     "not among the best by formula": Rule(_not_chosen),
 }

@@ -244,10 +244,11 @@ class Scorer:
     def _score_notes(self, scores: dict[str, object]) -> list[str]:
         notes = list(scores["reasons"])
         if scores["unseen"]:
-            notes.append(f"not in training: {scores['unseen'].replace(' ', ', ')}")
-        if not scores["in_domain"]:
+            notes.append(f"outside the domain, not in training: {scores['unseen'].replace(' ', ', ')}")
+        elif not scores["in_domain"]:
             notes.append(
-                f"outside the domain: the nearest training composition is at L1 {scores['distance_l1']:.2f}"
+                f"outside the domain: the nearest training composition is at L1 {scores['distance_l1']:.2f}, "
+                f"the limit is {self.space.threshold_l1:.2f}"
             )
         if scores["measured"]:
             notes.append("this composition is among the training compounds: the score is no test")

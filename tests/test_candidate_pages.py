@@ -83,7 +83,7 @@ def test_every_filter_that_is_on_gives_its_verdict() -> None:
     table = apply_filters(ROWS, LIMITS)
     first, second = (filter_details(row, LIMITS).set_index("filter") for row in table.to_dict("records"))
     assert set(first["verdict"]) == {"passes"} and "toxic" not in first.index  # it is switched off
-    assert first.loc["band gap", ["value", "limit"]].tolist() == ["2.5", "at least 1"]
+    assert first.loc["band gap", ["value", "limit"]].tolist() == ["2.5", "at least 1 eV"]
     assert first.loc["charge not balanced", "value"] == "0"
     assert first.loc["unwanted element", "limit"] == "none of Fe Co"
     assert second.loc["known", "verdict"] == "drops" and second.loc["known", "value"] == "yes"

@@ -9,7 +9,15 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from sselib import screening
-from sselib.candidate_explanation import describe, explain_candidates, nearest_training, outside_range, words
+from sselib.candidate_explanation import (
+    describe,
+    explain_candidates,
+    nearest_training,
+    outside_range,
+    reason,
+    with_unit,
+    words,
+)
 from sselib.candidates import Candidate, checked
 from sselib.columns import Curated
 from sselib.conductivity import is_superionic
@@ -320,7 +328,35 @@ def test_a_bound_is_called_a_bound(models, training, tables):
     other = row | {"sigma_formula": row["log10_sigma"] - 1}
     from_structure = describe(other, parts, near, pd.DataFrame({"feature": []}))
     assert f"from its structure; {row['log10_sigma'] - 1:.1f} from the formula" in from_structure
-    assert words("framework_mean_atomic_mass_u") == "framework mean atomic mass"
+
+
+@pytest.mark.parametrize(
+    ("feature", "value", "as_words", "as_label", "as_reason"),
+    [
+        ("mole_fraction_O", 0.0, "O content", "O content", "no O"),
+        ("mole_fraction_O", 0.2, "O content", "O content", "O content"),
+        ("suggests_oxide_other", 0.0, "family oxide other", "family oxide other", "not oxide other"),
+        (
+            "framework_mean_atomic_mass_u",
+            0.0,
+            "framework mean atomic mass",
+            "framework mean atomic mass / u",
+            "",
+        ),
+        ("anion_max_radius_angstrom", 1.8, "largest anion radius", "largest anion radius / Å", ""),
+        (
+            "cation_std_field_per_angstrom2",
+            1.0,
+            "spread of cation field strength",
+            "spread of cation field strength / Å⁻²",
+            "",
+        ),
+        ("cation_max_state", 5.0, "largest cation oxidation state", "largest cation oxidation state", ""),
+    ],
+)
+def test_features_are_named_in_words_with_their_unit(feature, value, as_words, as_label, as_reason):
+    assert (words(feature), with_unit(feature)) == (as_words, as_label)
+    assert reason(feature, value) == (as_reason or as_words)
 
 
 def test_published_candidates_are_those_of_table_2(models, training):

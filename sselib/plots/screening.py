@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from sselib.candidate_explanation import Explanation, words
+from sselib.candidate_explanation import Explanation, with_unit
 from sselib.figures import PALETTE, SIGMA_LABEL
 from sselib.plots.models import CONTROL_LABELS, interval_points
 
@@ -247,7 +247,7 @@ def waterfall(explanation: Explanation) -> go.Figure:
     """Draw what each feature adds to the mean prediction, up to the prediction for the candidate."""
     rows = explanation.contributions
     labels = [
-        words(f) if np.isnan(v) else f"{words(f)} = {v:.3g}"
+        with_unit(f) if np.isnan(v) else f"{with_unit(f)} = {v:.3g}"
         for f, v in zip(rows["feature"], rows["value"], strict=True)
     ]
     total = explanation.base + rows["shap"].sum()

@@ -25,10 +25,9 @@ class FilterSettings:
     ``min_band_gap_ev`` (eV, PBE-like), ``novelty_tolerance`` (relative, per element; see `is_known`),
     ``drop_open_d_shell`` (ions with a partly filled d shell, which conduct electrons, such as Rh4+),
     ``max_imbalance_per_atom`` (elementary charges), ``max_lithium_filling`` (of what the lithium sites can
-    hold, see `sselib.lithium_sites`), ``drop_variants`` (of a better candidate), ``min_p_superionic``,
-    ``min_log10_sigma`` (log10(S/cm)),
-    ``max_d_training``, ``min_d_composition`` (L1, 0 to 2: a wider novelty), ``max_element_cost_usd_kg``,
-    ``max_energy_above_hull_ev_atom``;
+    hold, see `sselib.lithium_sites`), ``min_d_better`` (L1 of a proposal to a better one),
+    ``min_p_superionic``, ``min_log10_sigma`` (log10(S/cm)), ``max_d_training``, ``min_d_composition`` (L1, 0
+    to 2: a wider novelty), ``max_element_cost_usd_kg``, ``max_energy_above_hull_ev_atom``;
     ``excluded_elements`` are symbols the user does not want.
     """
 
@@ -40,7 +39,7 @@ class FilterSettings:
     drop_open_d_shell: bool = True
     max_imbalance_per_atom: float | None = 0.02
     max_lithium_filling: float | None = 1.005
-    drop_variants: bool = True
+    min_d_better: float | None = 0.05
     min_p_superionic: float | None = None
     min_log10_sigma: float | None = None
     max_d_training: float | None = None
@@ -239,7 +238,7 @@ def _not_chosen(scores: pd.DataFrame, settings: FilterSettings) -> pd.Series | N
 
 def _variant(scores: pd.DataFrame, settings: FilterSettings) -> pd.Series | None:
     """Drop proposals next to a better one that went on (`sselib.screening.best_by_formula`)."""
-    if not settings.drop_variants or "variant_of" not in scores:
+    if settings.min_d_better is None or "variant_of" not in scores:
         return None
     return (scores["variant_of"].fillna("") != "").astype("boolean")
 
@@ -269,7 +268,9 @@ _RULES: Mapping[str, Rule] = {
     "energy above hull": _limit(
         "energy_above_hull_ev_atom", "max_energy_above_hull_ev_atom", below=False, unit="eV/atom"
     ),
-    "variant of a better one": Rule(_variant, "variant_of", "drop_variants", "no"),
+    "variant of a better one": Rule(
+        _variant, "variant_of", "min_d_better", "at least", "(L1) from a better one"
+    ),
     "not among the best by formula": Rule(_not_chosen),
 }
 FILTERS: tuple[str, ...] = tuple(_RULES)

@@ -118,7 +118,7 @@ def test_filters_that_are_off_drop_nothing():
         max_imbalance_per_atom=None,
         drop_open_d_shell=False,
         max_lithium_filling=None,
-        drop_variants=False,
+        min_d_better=None,
     )
     bad = scores(
         band_gap_ev=0.0,

@@ -15,7 +15,7 @@ from sselib.composition import canonical
 from sselib.errors import DataError, FormulaError
 from sselib.formula_input import read_formula
 from sselib.spreadsheet_input import as_text_table, is_spreadsheet
-from sselib.structure_input import CifLimits, CifReaders, content_key, list_cifs, read_bytes
+from sselib.structure_input import CifLimits, CifReaders, CifReading, content_key, list_cifs, read_bytes
 from sselib.structures import CLOSE_SITES_ANGSTROM, FINDINGS, quality_findings
 from sselib.table_input import FormulaRow, TableFormat, count_rows, read_table, sniff_table, spool
 
@@ -95,7 +95,7 @@ class StructureInputs:
         with CifReaders(limits=self.limits, workers=min(n_cores(), max(len(paths), 1))) as readers:
             for path, reading in zip(paths, readers.read(paths), strict=True):
                 name = path.relative_to(self.folder).as_posix()
-                yield _structure_candidate(name, reading.structure, reading.problem, reading.key)
+                yield _structure_candidate(name, reading)
 
     def keys(self, stop: int) -> Iterator[bytes]:
         """Yield the keys of the first ``stop`` inputs."""
@@ -106,12 +106,15 @@ class StructureInputs:
                 yield b""
 
 
-def _structure_candidate(name: str, structure: Structure | None, problem: str, key: bytes) -> Candidate:
+def _structure_candidate(name: str, reading: CifReading) -> Candidate:
+    structure, key = reading.structure, reading.key
     if structure is None:
-        return Candidate(name, "", problem=problem, key=key)
+        return Candidate(name, "", problem=reading.problem, key=key)
     amounts = structure.composition.element_composition.get_el_amt_dict()
     formula = Composition({el: round(x, 4) for el, x in amounts.items()}).reduced_formula
-    return Candidate(name, formula, formula, notes=_doubts(structure), structure=structure, key=key)
+    return Candidate(
+        name, formula, formula, notes=(reading.doubt, *_doubts(structure)), structure=structure, key=key
+    )
 
 
 def _doubts(structure: Structure) -> tuple[str, ...]:

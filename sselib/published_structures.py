@@ -22,6 +22,7 @@ from sselib.paths import project_root
 from sselib.screening import ScreeningModels, structure_conductivities
 from sselib.substitution import MOBILE_ION, Host, hosts_from_table
 
+_FEW = 10  # below this a bootstrap interval is too narrow to decide on
 ROUTES: Mapping[str, str] = {"formula": "", "structure": "structure_"}  # and the prefix of their columns
 
 
@@ -217,18 +218,20 @@ def route_errors(routes: pd.DataFrame, *, n_bootstrap: int, seed: int) -> pd.Dat
 
 
 def route_sentence(errors: pd.DataFrame) -> str:
-    """Return what `route_errors` says: errors of both routes, and whether their difference is clear."""
+    """Return what `route_errors` says: errors of both routes, and whether their difference may be none."""
     if errors.empty:
         return "No measured candidate has both routes in this run."
     parts = []
     for models, part in errors.groupby("models", sort=False):
         row = part.set_index("route")
         mae, difference = row["mae"], row.loc["structure minus formula"]
-        clear = difference["ci_low"] > 0 or difference["ci_high"] < 0
+        excluded = difference["ci_low"] > 0 or difference["ci_high"] < 0
         parts.append(
             f"{models}: {mae['structure']:.2f} from the structure, {mae['formula']:.2f} from the formula, "
             f"{mae['1nn']:.2f} the nearest known composition; structure minus formula "
             f"{difference['mae']:+.2f} [{difference['ci_low']:+.2f}, {difference['ci_high']:+.2f}], "
-            + ("a clear difference" if clear else "no clear difference")
+            f"an interval that {'excludes' if excluded else 'includes'} 0"
         )
-    return f"Mean absolute errors of log10(S/cm), n = {int(errors['n'].iloc[0])}. " + "; ".join(parts) + "."
+    n = int(errors["n"].iloc[0])
+    few = " So few compounds cannot tell the routes apart." if n < _FEW else ""
+    return f"Mean absolute errors of log10(S/cm), n = {n}. " + "; ".join(parts) + f".{few}"

@@ -151,7 +151,7 @@ def write_csv(table: pd.DataFrame, path: Path) -> Path:
 # The published candidates: column -> (heading, format of its numbers).
 PUBLISHED_COLUMNS: Mapping[str, tuple[str, str]] = {
     "formula": ("formula", ""),
-    "log10_measured": ("measured log σ", ".2f"),
+    "log10_measured": ("measured log₁₀(σ / S cm⁻¹)", ".2f"),
     "log10_sigma": ("predicted", ".2f"),
     "lower": ("lower", ".1f"),
     "upper": ("upper", ".1f"),
@@ -170,7 +170,7 @@ PUBLISHED_COLUMNS: Mapping[str, tuple[str, str]] = {
 ROUTE_COLUMNS: Mapping[str, tuple[str, str]] = {
     "formula": ("formula", ""),
     "models": ("models", ""),
-    "log10_measured": ("measured log σ", ".2f"),
+    "log10_measured": ("measured log₁₀(σ / S cm⁻¹)", ".2f"),
     "log10_sigma": ("from formula", ".2f"),
     "structure_log10_sigma": ("from structure", ".2f"),
     "structure_lower": ("lower", ".1f"),

@@ -152,6 +152,7 @@ def test_errors_of_both_routes_by_hand_and_their_paired_difference() -> None:
     assert found.loc[("blind", "structure"), "mean_p"] == 0.8 and (found["n"] == 2).all()
     text = route_sentence(found.reset_index())
     assert "saved: 1.50 from the structure, 1.00 from the formula" in text and "-0.50 [-0.50, -0.50]" in text
+    assert "excludes 0" in text and "So few compounds" in text
     assert sorted(set(by_route(given)["models"])) == [
         f"from the {r}, {m}" for r in ("formula", "structure") for m in ("blind", "saved")
     ]

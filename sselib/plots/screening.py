@@ -197,11 +197,12 @@ def published_check(table: pd.DataFrame) -> go.Figure:
     figure.add_vline(-4, line_dash="dot", line_color="#444")
     figure.update_xaxes(title=SIGMA_LABEL + ", bars: 90 % interval", range=[-14, 1])
     figure.update_yaxes(tickvals=list(range(len(order))), ticktext=order, range=[-0.7, len(order) - 0.3])
+    above = 90 + 25 * (n + 1 > 3) * ((n + 1) // 2)  # pixels: a long legend takes several lines
     return figure.update_layout(
-        height=170 + 15 * max(n, 2) * len(order),
-        title="Candidates of McHaffie et al., Table 2",
+        height=80 + above + 15 * max(n, 2) * len(order),
+        title={"text": "Candidates of McHaffie et al., Table 2", "y": 1, "yanchor": "top", "pad": {"t": 20}},
         legend={"orientation": "h", "y": 1, "yanchor": "bottom"},
-        margin={"t": 90},
+        margin={"t": above},
     )
 
 

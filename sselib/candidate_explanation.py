@@ -1,5 +1,6 @@
 """Why a candidate is ranked where it is: contributions, its nearest relatives, and what is new about it."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -97,8 +98,8 @@ def describe(
     first = nearest.iloc[0]
     bound = "at most " if first[Entry.CENSORED] else ""
     named = contributions[contributions["feature"] != "other"]
-    up = [words(f) for f in named[named["shap"] > 0]["feature"].head(2)]
-    down = [words(f) for f in named[named["shap"] < 0]["feature"].head(1)]
+    up = [reason(f, v) for f, v in named.loc[named["shap"] > 0, ["feature", "value"]].head(2).to_numpy()]
+    down = [reason(f, v) for f, v in named.loc[named["shap"] < 0, ["feature", "value"]].head(1).to_numpy()]
     reasons = [f"{' and '.join(up)} raise it" if len(up) > 1 else f"{up[0]} raises it"] if up else []
     reasons += [f"{down[0]} lowers it"] if down else []
     new = f"; outside the training range: {', '.join(words(f) for f in outside['feature'].head(3))}"
@@ -116,14 +117,46 @@ def describe(
     )
 
 
+_UNITS = {
+    "_per_angstrom2": "Å⁻²",
+    "_per_angstrom": "Å⁻¹",
+    "_angstrom3": "Å³",
+    "_angstrom": "Å",
+    "_u": "u",
+    "_ev": "eV",
+}
+_STATISTICS = {"mean": "mean", "std": "spread of", "min": "smallest", "max": "largest"}
+_QUANTITIES = {"state": "oxidation state", "potential": "ionic potential", "field": "field strength"}
+_STATISTIC_OF = re.compile("(cation|anion)_(mean|std|min|max)_(.+)")
+
+
+def reason(feature: str, value: float) -> str:
+    """Return a feature as a reason: one that is 0 counts by its absence, so "no O" or "not oxide other"."""
+    if value == 0 and feature.startswith("mole_fraction_"):
+        return f"no {feature.removeprefix('mole_fraction_')}"
+    if value == 0 and feature.startswith("suggests_"):
+        return f"not {words(feature).removeprefix('family ')}"
+    return words(feature)
+
+
+def with_unit(feature: str) -> str:
+    """Return a feature's name as words, with its unit if it has one."""
+    unit = next((shown for ending, shown in _UNITS.items() if feature.endswith(ending)), "")
+    return words(feature) + (f" / {unit}" if unit else "")
+
+
 def words(feature: str) -> str:
     """Return a feature's name as words: ``mole_fraction_Li`` is "Li content"."""
     if feature.startswith("mole_fraction_"):
         return f"{feature.removeprefix('mole_fraction_')} content"
     if feature.startswith("suggests_"):
         return f"family {feature.removeprefix('suggests_').replace('_', ' ')}"
-    for unit in ("_angstrom", "_u", "_ev"):
-        feature = feature.removesuffix(unit)
+    for ending in _UNITS:
+        feature = feature.removesuffix(ending)
+    statistic = _STATISTIC_OF.fullmatch(feature)
+    if statistic:
+        ion, name, quantity = statistic.groups()
+        feature = f"{_STATISTICS[name]} {ion} {_QUANTITIES.get(quantity, quantity)}"
     return feature.replace("_", " ")
 
 

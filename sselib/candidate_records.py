@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from sselib.candidate_explanation import Explanation, words
+from sselib.candidate_explanation import Explanation, with_unit
 from sselib.columns import Entry
 from sselib.filters import FilterSettings, filter_details
 from sselib.plots.screening import waterfall
@@ -69,7 +69,7 @@ def page_records(
             "scores": _scores(row),
             "filters": filter_details(row, settings).to_dict("records"),
             "nearest": _nearest(found.nearest),
-            "outside": [{**r, "feature": words(r["feature"])} for r in found.outside.to_dict("records")],
+            "outside": [{**r, "feature": with_unit(r["feature"])} for r in found.outside.to_dict("records")],
             "notes": [f"{origin}: {row[c]}" for c, origin in _NOTES.items() if _has_value(row.get(c))],
             "waterfall": json.loads(waterfall(found).to_json()),
         }

@@ -23,9 +23,11 @@ class FilterSettings:
     """Limits of the filters; None switches one off.
 
     ``min_band_gap_ev`` (eV, PBE-like), ``novelty_tolerance`` (relative, per element; see `is_known`),
-    ``max_imbalance_per_atom`` (elementary charges), ``min_p_superionic``, ``min_log10_sigma`` (log10(S/cm)),
-    ``max_d_training``, ``min_d_composition`` (L1, 0 to 2: a wider novelty), ``max_element_cost_usd_kg``,
-    ``max_energy_above_hull_ev_atom``;
+    ``drop_open_d_shell`` (ions with a partly filled d shell, which conduct electrons, such as Rh4+),
+    ``max_imbalance_per_atom`` (elementary charges), ``max_lithium_filling`` (of what the lithium sites can
+    hold, see `sselib.lithium_sites`), ``min_d_better`` (L1 of a proposal to a better one),
+    ``min_p_superionic``, ``min_log10_sigma`` (log10(S/cm)), ``max_d_training``, ``min_d_composition`` (L1, 0
+    to 2: a wider novelty), ``max_element_cost_usd_kg``, ``max_energy_above_hull_ev_atom``;
     ``excluded_elements`` are symbols the user does not want.
     """
 
@@ -34,7 +36,10 @@ class FilterSettings:
     drop_intermetallics: bool = True
     drop_radioactive: bool = True
     drop_toxic: bool = False
-    max_imbalance_per_atom: float | None = 0.05
+    drop_open_d_shell: bool = True
+    max_imbalance_per_atom: float | None = 0.02
+    max_lithium_filling: float | None = 1.005
+    min_d_better: float | None = 0.05
     min_p_superionic: float | None = None
     min_log10_sigma: float | None = None
     max_d_training: float | None = None
@@ -48,13 +53,15 @@ class FilterSettings:
 class Rule:
     """One filter: ``judge`` says per row whether it drops it (NA: cannot be judged, None: switched off).
 
-    ``column`` and ``setting`` are what it compares, ``relation`` how a value passes ("at least" ...).
+    ``column`` and ``setting`` are what it compares, ``relation`` how a value passes ("at least" ...),
+    ``unit`` that of the limit.
     """
 
     judge: Callable[[pd.DataFrame, FilterSettings], "pd.Series | None"]
     column: str = ""
     setting: str = ""
     relation: str = ""
+    unit: str = ""
 
 
 def read_filters(given: Mapping[str, object]) -> FilterSettings:
@@ -77,6 +84,23 @@ def is_intermetallic(formula: str) -> bool:
     So LiCaAs, LiSrAlSb2 and LiBSi2 of McHaffie et al.'s Table 2 pass, as they did there.
     """
     return all(Element(el.symbol).is_metal for el in parse_formula(formula).elements)
+
+
+def open_d_shell_ions(states: Mapping[str, float]) -> str:
+    """Return the ions whose d shell is neither empty nor full, such as "Rh4+", joined by a blank.
+
+    ``states`` are oxidation states by element. Such ions change their charge or share their electrons, so
+    that a solid conducts electrons as well; an average state counts as partly filled. Metals (state 0 or
+    below) and f electrons are not judged.
+    """
+    found = []
+    for symbol, state in states.items():
+        element = Element(symbol)
+        if element.is_transition_metal and not element.is_rare_earth and state > 0:
+            electrons = element.group - state
+            if 0.05 < electrons < 9.95:
+                found.append(f"{symbol}{state:.3g}+")
+    return " ".join(found)
 
 
 def is_known(fractions: np.ndarray, training: np.ndarray, *, tolerance: float = 0.05) -> np.ndarray:
@@ -147,7 +171,8 @@ def _limit_text(rule: Rule, limit: object) -> str:
     """Return the limit of a rule in words; a flag's limit is its relation alone."""
     if limit is None or isinstance(limit, bool) or rule.relation == "no":
         return rule.relation
-    return f"{rule.relation} {' '.join(limit) if not isinstance(limit, float | int) else f'{limit:g}'}"
+    shown = " ".join(limit) if not isinstance(limit, float | int) else f"{limit:g} {rule.unit}".strip()
+    return f"{rule.relation} {shown}"
 
 
 def filter_summary(filtered: pd.DataFrame) -> pd.DataFrame:
@@ -167,7 +192,7 @@ def filter_summary(filtered: pd.DataFrame) -> pd.DataFrame:
     return table[table[["drops", "not_judged"]].any(axis=1)].reset_index(drop=True)
 
 
-def _limit(column: str, setting: str, *, below: bool) -> Rule:
+def _limit(column: str, setting: str, *, below: bool, unit: str = "") -> Rule:
     """Return a rule that drops values below (or above) a limit; NaN stays unknown."""
 
     def judge(scores: pd.DataFrame, settings: FilterSettings) -> pd.Series | None:
@@ -178,7 +203,7 @@ def _limit(column: str, setting: str, *, below: bool) -> Rule:
         outside = values < limit if below else values > limit
         return outside.astype("boolean").where(values.notna(), pd.NA)
 
-    return Rule(judge, column, setting, "at least" if below else "at most")
+    return Rule(judge, column, setting, "at least" if below else "at most", unit)
 
 
 def _flag(column: str, setting: str) -> Rule:
@@ -211,25 +236,41 @@ def _not_chosen(scores: pd.DataFrame, settings: FilterSettings) -> pd.Series | N
     return (scores["has_structure"] & (scores["scored_from"] == "formula")).astype("boolean")
 
 
+def _variant(scores: pd.DataFrame, settings: FilterSettings) -> pd.Series | None:
+    """Drop proposals next to a better one that went on (`sselib.screening.best_by_formula`)."""
+    if settings.min_d_better is None or "variant_of" not in scores:
+        return None
+    return (scores["variant_of"].fillna("") != "").astype("boolean")
+
+
 def _problem(scores: pd.DataFrame, settings: FilterSettings) -> pd.Series:
     return (scores["problem"] != "").astype("boolean")
 
 
 _RULES: Mapping[str, Rule] = {
     "cannot be read": Rule(_problem),
-    "charge not balanced": _limit("imbalance_per_atom", "max_imbalance_per_atom", below=False),
+    "charge not balanced": _limit(
+        "imbalance_per_atom", "max_imbalance_per_atom", below=False, unit="e per atom"
+    ),
     "intermetallic": _flag("is_intermetallic", "drop_intermetallics"),
+    "open d shell": _flag("open_d_shell_ions", "drop_open_d_shell"),
+    "more lithium than its sites hold": _limit("lithium_filling", "max_lithium_filling", below=False),
     "known": _flag("is_known", "novelty_tolerance"),
-    "band gap": _limit("band_gap_ev", "min_band_gap_ev", below=True),
+    "band gap": _limit("band_gap_ev", "min_band_gap_ev", below=True, unit="eV"),
     "radioactive": _flag("radioactive_elements", "drop_radioactive"),
     "toxic": _flag("toxic_elements", "drop_toxic"),
     "unwanted element": Rule(_excluded, setting="excluded_elements", relation="none of"),
     "P(superionic)": _limit("p_superionic", "min_p_superionic", below=True),
-    "conductivity": _limit("log10_sigma", "min_log10_sigma", below=True),
-    "far from training": _limit("d_training", "max_d_training", below=False),
-    "close to training": _limit("d_composition", "min_d_composition", below=True),
-    "cost": _limit("element_cost_usd_kg", "max_element_cost_usd_kg", below=False),
-    "energy above hull": _limit("energy_above_hull_ev_atom", "max_energy_above_hull_ev_atom", below=False),
+    "conductivity": _limit("log10_sigma", "min_log10_sigma", below=True, unit="log10(S/cm)"),
+    "far from training": _limit("d_training", "max_d_training", below=False, unit="standard deviations"),
+    "close to training": _limit("d_composition", "min_d_composition", below=True, unit="(L1)"),
+    "cost": _limit("element_cost_usd_kg", "max_element_cost_usd_kg", below=False, unit="USD/kg"),
+    "energy above hull": _limit(
+        "energy_above_hull_ev_atom", "max_energy_above_hull_ev_atom", below=False, unit="eV/atom"
+    ),
+    "variant of a better one": Rule(
+        _variant, "variant_of", "min_d_better", "at least", "(L1) from a better one"
+    ),
     "not among the best by formula": Rule(_not_chosen),
 }
 FILTERS: tuple[str, ...] = tuple(_RULES)

@@ -7,7 +7,7 @@ Wherever a reading is a choice, a note says how the text was read.
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -32,13 +32,16 @@ ABBREVIATIONS = frozenset([
 # fmt: on
 _AMOUNT = r"(?:\d+(?:\.\d+)?|\.\d+)"
 _PLAIN = re.compile(rf"(?:\(?[A-Z][a-z]?(?:{_AMOUNT})?(?:\)(?:{_AMOUNT})?)?)+")
-_NOT_PLAIN = re.compile(r"[DT](?![a-z])|\.\d+H2O")  # a notation that only looks plain
+_NOT_PLAIN = re.compile(r"[DT](?![a-z])|\.\d+H2O|\([IV]+\)")  # a notation that only looks plain
 _ZERO = re.compile(r"[A-Z][a-z]?0+(?:\.0+)?(?![\d.])")
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
 _SEPARATORS = re.compile(r"[·⋅•∙・‧*×]")
 _SOLVENT = r"(?:H2O|D2O|NH3|CH3OH|C2H5OH|C4H8O)"
 _HYDRATE_DOT = re.compile(rf"(?<!0)\.(?=(?:\d+(?:\.\d+)?)?\(?{_SOLVENT}\)?(?:$|\s*[·.]))")
 _GREEK = "alpha|beta|gamma|delta|epsilon|[α-ω]"
+_STATES = "s|l|aq|am|cr|glass|amorphous|crystalline|cubic|tetragonal|orthorhombic|monoclinic|trigonal"
+# An oxidation state in Roman numerals; I and V alone are elements unless they follow an element.
+_ROMAN = re.compile(r"(?<=[A-Za-z\d])\((?:II|III|IV|VI|VII|VIII)\)(?![\d.])|(?<=[A-Za-z])\([IV]\)(?![\d.])")
 _BRACKETS = str.maketrans("[]{}", "()()")
 _ODD = {"−": "-", "–": "-", "—": "-", "‐": "-", "⁄": "/", "∕": "/", "،": ","}
 
@@ -76,6 +79,8 @@ def read_formula(value: object) -> FormulaReading:
     _refuse_names(plain, text)
     if _ZERO.search(plain):
         notes.append("elements with the amount 0 left out (the letter O would be oxygen)")
+    if re.search(r"CI(?![a-z])", plain):
+        notes.append("CI read as carbon and iodine (chlorine is Cl, with a small L)")
     return _reading(_sum_of_parts(plain, text, notes), notes)
 
 
@@ -146,11 +151,24 @@ def _vulgar_fraction(match: re.Match) -> str:
 
 def _polymorph(text: str, notes: list[str]) -> str:
     """Leave out a prefix such as ``β-`` and a suffix such as ``(glass)``: a composition has none."""
-    without = re.sub(rf"^(?:{_GREEK})['′]?\s*-\s*(?=[A-Z(\d])", "", text)
-    without = re.sub(r"\s*\((?:s|l|aq|am|cr|glass|amorphous|crystalline|cubic|tetragonal)\)$", "", without)
+    without = re.sub(rf"^(?:{_GREEK}|[acthmor])['′]?\s*-\s*(?=[A-Z(\d])", "", text)
+    without = re.sub(rf"\s*\((?:{_STATES}|{_GREEK})\)$", "", without)
     if without != text:
         notes.append("the polymorph or state is left out: only the composition is used")
     return without
+
+
+def _oxidation_states(text: str, notes: list[str]) -> str:
+    """Leave out oxidation states such as those of ``Fe(II)``."""
+    without = _ROMAN.sub("", text)
+    if without != text:
+        notes.append("oxidation states left out")
+    return without
+
+
+def _mole_percent(text: str, notes: list[str]) -> str:
+    """Leave out ``(mol%)`` after a mixture, whose amounts are moles anyway."""
+    return re.sub(r"[\s,]*\(?(?:in\s+)?mol\.?\s*%\)?$", "", text)
 
 
 def _decimal_commas(text: str, notes: list[str]) -> str:
@@ -204,13 +222,29 @@ def _blanks(text: str, _: list[str]) -> str:
                 f"formula {text!r}: it is not clear what {word!r} counts; "
                 "write compounds as (Li2S)0.75(P2S5)0.25"
             )
+    _refuse_several(words, text)
     return "".join(words)
+
+
+def _refuse_several(words: Sequence[str], text: str) -> None:
+    """Raise `FormulaError` where two words are compounds of their own, with an element in common."""
+    compounds = [set(re.findall(r"[A-Z][a-z]?", w)) for w in words if not w.startswith("(")]
+    seen: set[str] = set()
+    for elements in (c for c in compounds if len(c) > 1):
+        if seen & elements:
+            raise FormulaError(
+                f"formula {text!r} holds several compounds: write one in a row, "
+                "or their ratio as (Li2S)0.75(P2S5)0.25"
+            )
+        seen |= elements
 
 
 _STEPS: tuple[Callable[[str, list[str]], str], ...] = (
     _superscripts,
     _markup,
+    _mole_percent,
     _polymorph,
+    _oxidation_states,
     _decimal_commas,
     _fractions,
     _isotopes,

@@ -99,6 +99,8 @@ def predict(request: PredictRequest, *, say: Callable[[str], None] = print) -> P
             _say_resume(output, request, say)
             _score_all(inputs, scorer, output, request)
             output.finish()
+        if not output.done.rows:
+            say(f"{request.source} has a header and no row below it: there is nothing to score")
     return PredictSummary(request.out, output.done.rows, output.done.scored)
 
 
@@ -242,7 +244,12 @@ class Scorer:
     def _score_notes(self, scores: dict[str, object]) -> list[str]:
         notes = list(scores["reasons"])
         if scores["unseen"]:
-            notes.append(f"not in training: {scores['unseen'].replace(' ', ', ')}")
+            notes.append(f"outside the domain, not in training: {scores['unseen'].replace(' ', ', ')}")
+        elif not scores["in_domain"]:
+            notes.append(
+                f"outside the domain: the nearest training composition is at L1 {scores['distance_l1']:.2f}, "
+                f"the limit is {self.space.threshold_l1:.2f}"
+            )
         if scores["measured"]:
             notes.append("this composition is among the training compounds: the score is no test")
         if pd.isna(scores["log10_sigma"]) and not notes:

@@ -15,10 +15,12 @@ from sselib.composition import canonical
 from sselib.errors import DataError, FormulaError
 from sselib.formula_input import read_formula
 from sselib.spreadsheet_input import as_text_table, is_spreadsheet
-from sselib.structure_input import CifLimits, CifReaders, content_key, list_cifs, read_bytes
+from sselib.structure_input import CifLimits, CifReaders, CifReading, content_key, list_cifs, read_bytes
+from sselib.structures import CLOSE_SITES_ANGSTROM, FINDINGS, quality_findings
 from sselib.table_input import FormulaRow, TableFormat, count_rows, read_table, sniff_table, spool
 
 STANDARD_INPUT = Path("-")
+_OVERLAP = 0.05  # occupancies of two sites at one place may add up to this much above 1
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class StructureInputs:
         with CifReaders(limits=self.limits, workers=min(n_cores(), max(len(paths), 1))) as readers:
             for path, reading in zip(paths, readers.read(paths), strict=True):
                 name = path.relative_to(self.folder).as_posix()
-                yield _structure_candidate(name, reading.structure, reading.problem, reading.key)
+                yield _structure_candidate(name, reading)
 
     def keys(self, stop: int) -> Iterator[bytes]:
         """Yield the keys of the first ``stop`` inputs."""
@@ -104,12 +106,28 @@ class StructureInputs:
                 yield b""
 
 
-def _structure_candidate(name: str, structure: Structure | None, problem: str, key: bytes) -> Candidate:
+def _structure_candidate(name: str, reading: CifReading) -> Candidate:
+    structure, key = reading.structure, reading.key
     if structure is None:
-        return Candidate(name, "", problem=problem, key=key)
+        return Candidate(name, "", problem=reading.problem, key=key)
     amounts = structure.composition.element_composition.get_el_amt_dict()
     formula = Composition({el: round(x, 4) for el, x in amounts.items()}).reduced_formula
-    return Candidate(name, formula, formula, structure=structure, key=key)
+    return Candidate(
+        name, formula, formula, notes=(reading.doubt, *_doubts(structure)), structure=structure, key=key
+    )
+
+
+def _doubts(structure: Structure) -> tuple[str, ...]:
+    """Return what is suspicious about the sites: too full, or two at one place that are both filled."""
+    findings = quality_findings(structure)
+    notes = [FINDINGS["occupancy_above_1"]] if "occupancy_above_1" in findings else []
+    if "sites_closer_than_0.6_angstrom" in findings:
+        filled = np.array([site.species.num_atoms for site in structure])
+        first, second, _, distance = structure.get_neighbor_list(CLOSE_SITES_ANGSTROM)
+        both = filled[first] + filled[second] > 1 + _OVERLAP
+        if both.any():
+            notes.append(f"sites {distance[both].min():.2f} Angstrom apart are both filled")
+    return tuple(notes)
 
 
 def open_inputs(

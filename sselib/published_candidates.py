@@ -8,14 +8,12 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from sselib.columns import Curated, Entry
+from sselib.columns import Entry
 from sselib.composition import element_fractions, l1_distances
-from sselib.conductivity_model import ConductivityModel, train_conductivity_model
 from sselib.filters import is_known
 from sselib.metrics import resample_counts
 from sselib.paths import project_root
 from sselib.screening import ScreeningModels, Training
-from sselib.superionic_model import SuperionicModel, fit_bags, training_table
 
 
 def published_candidates() -> pd.DataFrame:
@@ -30,9 +28,7 @@ def published_candidates() -> pd.DataFrame:
     return table.rename(columns={c: f"their_{c}" for c in theirs}).assign(log10_measured=measured)
 
 
-def predicted(
-    candidates: pd.DataFrame, conductivity: ConductivityModel, superionic: SuperionicModel, training: Training
-) -> pd.DataFrame:
+def predicted(candidates: pd.DataFrame, models: ScreeningModels, training: Training) -> pd.DataFrame:
     """Return the candidates with what the models say from the formula alone.
 
     Adds log10_sigma, lower, upper (90 %), p_superionic, p_superionic_sd; nearest_formula,
@@ -42,44 +38,13 @@ def predicted(
     fractions = element_fractions(formulas).to_numpy()
     distance = l1_distances(fractions, training.fractions)
     rows = training.table.iloc[distance.argmin(axis=1)].reset_index(drop=True)
-    scores = superionic.predict_formulas(formulas)[["p_superionic", "p_superionic_sd"]]
-    return pd.concat([candidates, conductivity.predict(formulas), scores], axis=1).assign(
+    scores = models.superionic.predict_formulas(formulas)[["p_superionic", "p_superionic_sd"]]
+    return pd.concat([candidates, models.conductivity.predict(formulas), scores], axis=1).assign(
         nearest_formula=rows[Entry.FORMULA],
         nearest_log10_sigma=rows[Entry.LOG10_SIGMA],
         d_composition=distance.min(axis=1),
         is_known=is_known(fractions, training.fractions),
     )
-
-
-def without_relatives(
-    candidates: pd.DataFrame, curated: pd.DataFrame, models: ScreeningModels, *, distance: float, seed: int
-) -> pd.DataFrame:
-    """Return `predicted` by models trained anew without every material within ``distance`` of a candidate.
-
-    ``distance`` is the L1 distance of mole fractions (0 to 2). This is a test that the saved models, which
-    have seen relatives or the compounds themselves, cannot give. ``n_removed`` is the number of rows left
-    out for each candidate; all of them are left out for all.
-    """
-    fractions = element_fractions(candidates["formula"].tolist()).to_numpy()
-    known = element_fractions(list(curated[Entry.COMPOSITION])).to_numpy()
-    close = l1_distances(fractions, known) <= distance
-    rest = curated[~close.any(axis=0)].reset_index(drop=True)
-    labelled = rest[rest[Curated.SUPERIONIC].notna()].reset_index(drop=True)
-    bags = fit_bags(
-        labelled[Entry.COMPOSITION].tolist(),
-        labelled[Curated.SUPERIONIC].to_numpy(int),
-        labelled[Entry.LOG10_SIGMA].to_numpy(float),
-        n_bags=len(models.superionic.bags),
-        seed=seed,
-    )
-    superionic = SuperionicModel(
-        training=training_table(labelled, with_structure=[]),
-        bags=bags,
-        formula_calibration=models.superionic.formula_calibration,
-    )
-    training = Training(rest, known[~close.any(axis=0)])
-    found = predicted(candidates, train_conductivity_model(rest, seed=seed), superionic, training)
-    return found.assign(n_removed=close.sum(axis=1))
 
 
 def measured_errors(found: pd.DataFrame, *, mean: float, n_bootstrap: int, seed: int) -> pd.DataFrame:

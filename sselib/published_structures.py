@@ -17,8 +17,13 @@ from sselib.columns import Entry
 from sselib.composition import element_fractions, l1_distances, parse_formula
 from sselib.doping import with_lithium
 from sselib.errors import DataError
+from sselib.metrics import resample_counts
 from sselib.paths import project_root
+from sselib.screening import ScreeningModels, structure_conductivities
 from sselib.substitution import MOBILE_ION, Host, hosts_from_table
+
+_FEW = 10  # below this a bootstrap interval is too narrow to decide on
+ROUTES: Mapping[str, str] = {"formula": "", "structure": "structure_"}  # and the prefix of their columns
 
 
 @dataclass(frozen=True)
@@ -162,30 +167,71 @@ def structure_route(
     return rows.join(both.set_axis(there, axis=0).add_prefix("structure_"))
 
 
+def from_structures(built: Sequence[BuiltStructure], models: ScreeningModels) -> pd.DataFrame:
+    """Return `structure_route` with what ``models`` say of the structures that could be built."""
+    crystals = [b.structure for b in built if b.structure is not None]
+    scores = models.superionic.predict_structures(crystals)
+    return structure_route(built, scores, structure_conductivities(crystals, models))
+
+
 def by_route(routes: pd.DataFrame) -> pd.DataFrame:
     """Return the rows with a structure once per route: formula, ``models``, log10_sigma, its ends, measured.
 
-    ``routes`` has the columns of `structure_route` and of `sselib.published_candidates.predicted`. A route
-    without any conductivity (no model that reads structures) is left out.
+    ``routes`` has the columns of `structure_route` and of `sselib.published_candidates.predicted`, and
+    ``models``, a name per set of models. A route without any conductivity (no model that reads structures)
+    is left out.
     """
     rows = routes[routes["why_not"] == ""]
     values = ["log10_sigma", "lower", "upper"]
     tables = [
-        rows[["formula", "log10_measured"]].assign(
-            models=f"from the {name}", **{v: rows[prefix + v].to_numpy() for v in values}
+        part[["formula", "log10_measured"]].assign(
+            models=f"from the {name}, {models}", **{v: part[prefix + v].to_numpy() for v in values}
         )
-        for name, prefix in (("formula", ""), ("structure", "structure_"))
+        for models, part in rows.groupby("models", sort=False)
+        for name, prefix in ROUTES.items()
     ]
     return pd.concat([t for t in tables if t["log10_sigma"].notna().any()], ignore_index=True)
 
 
-def route_errors_sentence(rows: pd.DataFrame) -> str:
-    """Return the mean absolute errors of both routes on the measured rows, as the end of a sentence."""
-    found = rows.dropna(subset=["log10_measured", "structure_log10_sigma"])
-    if found.empty:
-        return "; the run has no conductivity model that reads structures"
-    errors = [
-        f"{(found[c] - found['log10_measured']).abs().mean():.2f} from the {name}"
-        for name, c in (("formula", "log10_sigma"), ("structure", "structure_log10_sigma"))
-    ]
-    return f"; mean absolute error of log10(S/cm), n = {len(found)}: {', '.join(errors)}"
+def route_errors(routes: pd.DataFrame, *, n_bootstrap: int, seed: int) -> pd.DataFrame:
+    """Return the errors of both routes on the measured rows that have both, and their paired difference.
+
+    ``routes`` as in `by_route`. Columns: models, route ("formula", "structure", "1nn": the value of the
+    nearest training composition, "structure minus formula"), mae in log10(S/cm), ci_low, ci_high (95 %,
+    resampled candidates), mean_p (of being superionic) and n. Empty where no row has both routes.
+    """
+    rows = []
+    for models, part in routes.groupby("models", sort=False):
+        known = part.dropna(subset=["log10_measured", "structure_log10_sigma"])
+        if known.empty:
+            continue
+        weights = resample_counts(len(known), n_bootstrap=n_bootstrap, seed=seed)
+        says = {"formula": "log10_sigma", "structure": "structure_log10_sigma", "1nn": "nearest_log10_sigma"}
+        error = {route: (known["log10_measured"] - known[c]).abs() for route, c in says.items()}
+        error["structure minus formula"] = error["structure"] - error["formula"]
+        p = {name: known[prefix + "p_superionic"].mean() for name, prefix in ROUTES.items()}
+        for route, values in error.items():
+            maes = values.to_numpy(float) @ weights / len(known)
+            ends = np.quantile(maes[1:], [0.025, 0.975])
+            rows.append((models, route, maes[0], *ends, p.get(route, np.nan), len(known)))
+    return pd.DataFrame(rows, columns=["models", "route", "mae", "ci_low", "ci_high", "mean_p", "n"])
+
+
+def route_sentence(errors: pd.DataFrame) -> str:
+    """Return what `route_errors` says: errors of both routes, and whether their difference may be none."""
+    if errors.empty:
+        return "No measured candidate has both routes in this run."
+    parts = []
+    for models, part in errors.groupby("models", sort=False):
+        row = part.set_index("route")
+        mae, difference = row["mae"], row.loc["structure minus formula"]
+        excluded = difference["ci_low"] > 0 or difference["ci_high"] < 0
+        parts.append(
+            f"{models}: {mae['structure']:.2f} from the structure, {mae['formula']:.2f} from the formula, "
+            f"{mae['1nn']:.2f} the nearest known composition; structure minus formula "
+            f"{difference['mae']:+.2f} [{difference['ci_low']:+.2f}, {difference['ci_high']:+.2f}], "
+            f"an interval that {'excludes' if excluded else 'includes'} 0"
+        )
+    n = int(errors["n"].iloc[0])
+    few = " So few compounds cannot tell the routes apart." if n < _FEW else ""
+    return f"Mean absolute errors of log10(S/cm), n = {n}. " + "; ".join(parts) + f".{few}"

@@ -79,11 +79,11 @@ RANKED_COLUMNS: Mapping[str, tuple[str, str]] = {
     "parent": ("host", ""),
     "p_superionic": ("P", ".3f"),
     "p_superionic_sd": ("sd", ".3f"),
-    "log10_sigma": ("log σ", ".2f"),
+    "log10_sigma": ("log₁₀(σ / S cm⁻¹)", ".2f"),
     "lower": ("lower", ".1f"),
     "upper": ("upper", ".1f"),
-    "d_training": ("d training", ".2f"),
-    "d_composition": ("d composition", ".2f"),
+    "d_training": ("d training / sd", ".2f"),
+    "d_composition": ("d composition (L1)", ".2f"),
     "band_gap_ev": ("gap / eV", ".2f"),
     "band_gap_sd_ev": ("gap sd / eV", ".2f"),
     "formation_energy_ev_atom": ("E form / (eV/atom)", ".2f"),
@@ -151,7 +151,7 @@ def write_csv(table: pd.DataFrame, path: Path) -> Path:
 # The published candidates: column -> (heading, format of its numbers).
 PUBLISHED_COLUMNS: Mapping[str, tuple[str, str]] = {
     "formula": ("formula", ""),
-    "log10_measured": ("measured log σ", ".2f"),
+    "log10_measured": ("measured log₁₀(σ / S cm⁻¹)", ".2f"),
     "log10_sigma": ("predicted", ".2f"),
     "lower": ("lower", ".1f"),
     "upper": ("upper", ".1f"),
@@ -169,7 +169,8 @@ PUBLISHED_COLUMNS: Mapping[str, tuple[str, str]] = {
 # The published candidates by route: column -> (heading, format of its numbers).
 ROUTE_COLUMNS: Mapping[str, tuple[str, str]] = {
     "formula": ("formula", ""),
-    "log10_measured": ("measured log σ", ".2f"),
+    "models": ("models", ""),
+    "log10_measured": ("measured log₁₀(σ / S cm⁻¹)", ".2f"),
     "log10_sigma": ("from formula", ".2f"),
     "structure_log10_sigma": ("from structure", ".2f"),
     "structure_lower": ("lower", ".1f"),

@@ -21,6 +21,7 @@ import psutil
 from pymatgen.core import Structure
 
 from sselib import materials_project
+from sselib.candidate_pool import PROPOSED
 from sselib.candidates import Candidate
 from sselib.columns import Entry, StructureTable
 from sselib.composition import element_fractions, l1_distances
@@ -28,7 +29,8 @@ from sselib.conductivity_model import ConductivityModel, load_conductivity_model
 from sselib.element_data import practical_facts
 from sselib.errors import RunError
 from sselib.families import family_from_composition
-from sselib.filters import is_intermetallic, is_known
+from sselib.filters import is_intermetallic, is_known, open_d_shell_ions
+from sselib.lithium_sites import lithium_filling
 from sselib.material_properties import PropertyModels, load_property_models, material_properties
 from sselib.oxidation import assign_oxidation_states
 from sselib.pareto import Objective, score_by_objectives
@@ -147,7 +149,7 @@ def score_formulas(
     gives it), problem, has_structure; log10_sigma, lower, upper in log10(S/cm) with the interval of
     ``confidence``, and sigma_model; p_superionic, p_superionic_sd (of the bags);
     nearest_id, nearest_formula, nearest_log10_sigma and d_composition (L1, 0 to 2) of the nearest training
-    composition; is_known, is_intermetallic, imbalance_per_atom, family; the columns of
+    composition; is_known, is_intermetallic, imbalance_per_atom, open_d_shell_ions, family; the columns of
     `sselib.element_data.practical_facts`. Rows with a problem have no scores.
 
     Chunks are read from ``candidates`` as they are needed; each finished one is a file in ``parts`` under
@@ -253,39 +255,69 @@ def _novelty(formulas: Sequence[str], training: Training, tolerance: float) -> p
 
 
 def _chemistry(formulas: Sequence[str]) -> pd.DataFrame:
+    assigned = [assign_oxidation_states(f) for f in formulas]
     return pd.DataFrame(
         {
             "is_intermetallic": [is_intermetallic(f) for f in formulas],
-            "imbalance_per_atom": [assign_oxidation_states(f).imbalance_per_atom for f in formulas],
+            "imbalance_per_atom": [a.imbalance_per_atom for a in assigned],
+            "open_d_shell_ions": [open_d_shell_ions(a.states) for a in assigned],
             "family": [str(family_from_composition(f)) for f in formulas],
         }
     )
 
 
+@dataclass(frozen=True)
+class Best:
+    """Rows that go on to the second pass: ``ids``, best first; ``variant_of`` them, by the id left out."""
+
+    ids: list[str]
+    variant_of: dict[str, str]
+
+
 def best_by_formula(
-    table: pd.DataFrame, objectives: Sequence[Objective], *, n: int, at_most: Mapping[str, int]
-) -> list[str]:
-    """Return the ids of the ``n`` best rows that have a structure and pass the filters on the formula.
+    table: pd.DataFrame,
+    objectives: Sequence[Objective],
+    *,
+    n: int,
+    at_most: Mapping[str, int],
+    min_distance: float = 0.0,
+) -> Best:
+    """Return the ``n`` best rows that have a structure and pass the filters on the formula.
 
     ``table`` is that of `sselib.filters.apply_filters`. Ranked by the objectives that the table has
     (`rank_by_objectives`), ties by id. ``at_most`` limits how many share a value of a column, for example
     ``{"parent": 3, "family": 25}``, so that one good host or family does not fill the list; an empty
-    value counts as its own.
+    value counts as its own. A proposal (`PROPOSED`) within ``min_distance`` (L1 of mole fractions) of a
+    better one that was taken is a variant of it, and left out.
     """
     passed = table[table["has_structure"] & (table["problem"] == "") & table["kept"]]
     known = [o for o in objectives if o.column in table and passed[o.column].notna().any()]
     if passed.empty or not known:
-        return []
+        return Best([], {})
     ranked = passed.assign(score=score_by_objectives(passed, known))
-    ranked = ranked.sort_values(["score", "id"], ascending=[False, True])
+    ranked = ranked.sort_values(["score", "id"], ascending=[False, True]).reset_index(drop=True)
+    return _taken(ranked, n=n, at_most=at_most, min_distance=min_distance)
+
+
+def _taken(ranked: pd.DataFrame, *, n: int, at_most: Mapping[str, int], min_distance: float) -> Best:
+    """Go down the ranked rows and take those that the limits leave."""
+    fractions = element_fractions(ranked["formula"].tolist()).to_numpy()
+    proposed = ranked["source"].isin(PROPOSED).to_numpy()
+    distance, nearest = np.full(len(ranked), np.inf), np.full(len(ranked), "", dtype=object)
     taken: Counter[tuple[str, str]] = Counter()
     chosen: list[str] = []
-    for row in ranked.to_dict("records"):
+    variant_of: dict[str, str] = {}
+    for k, row in enumerate(ranked.to_dict("records")):
         keys = [(column, row[column]) for column in at_most if row[column]]
-        if len(chosen) < n and all(taken[key] < at_most[key[0]] for key in keys):
+        if proposed[k] and distance[k] < min_distance:
+            variant_of[row["id"]] = nearest[k]
+        elif len(chosen) < n and all(taken[key] < at_most[key[0]] for key in keys):
             taken.update(keys)
             chosen.append(row["id"])
-    return chosen
+            to_this = l1_distances(fractions[k : k + 1], fractions)[0]
+            nearest[to_this < distance] = row["id"]
+            distance = np.minimum(distance, to_this)
+    return Best(chosen, variant_of)
 
 
 def score_structures(
@@ -302,9 +334,10 @@ def score_structures(
 
     Columns: id; p_structure, p_structure_sd, d_training and structure_note (of the ensemble on structures);
     sigma_structure, its _lower, _upper and _model (`structure_conductivities`); those of
-    `sselib.material_properties`; n_sites, is_disordered, relaxation, structure_json. A structure that cannot
-    be built has its reason in ``structure_note``. With ``relax_steps`` above 0 ordered structures are relaxed
-    with CHGNet by up to that many steps first. Chunks resume as in `score_formulas`.
+    `sselib.material_properties`; n_sites, lithium_filling (`sselib.lithium_sites`), is_disordered,
+    relaxation, structure_json. A structure that cannot be built has its reason in ``structure_note``. With
+    ``relax_steps`` above 0 ordered structures are relaxed with CHGNet by up to that many steps first.
+    Chunks resume as in `score_formulas`.
     """
     wanted = set(ids)
     chosen = (c for c in candidates if c.id in wanted)
@@ -336,6 +369,7 @@ def _structure_scores(
     sigma = structure_conductivities(list(built.values()), models, confidence=confidence)
     scores = scores.join(sigma.rename(columns=_OF_STRUCTURE).set_axis(list(built), axis=0))
     scores["n_sites"] = [float(len(s)) for s in built.values()]
+    scores["lithium_filling"] = [lithium_filling(s) for s in built.values()]
     scores["is_disordered"] = pd.Series(
         [not s.is_ordered for s in built.values()], scores.index, dtype="boolean"
     )

@@ -7,6 +7,7 @@ child that reads one file after the other; a child that is late is ended and rep
 import hashlib
 import multiprocessing
 import os
+import re
 import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -21,10 +22,13 @@ from types import TracebackType
 
 from pymatgen.core import Structure
 
-from sselib.errors import DataError
-from sselib.structures import read_cif
+from sselib.composition import element_fractions, l1_distances
+from sselib.errors import DataError, FormulaError
+from sselib.formula_input import read_formula
+from sselib.structures import COMPOSITION_TOLERANCE_L1, read_cif
 
 _START_S = 120.0  # seconds that a child may take to import what it needs
+_STATED = re.compile(rb"^_chemical_formula_sum[ \t]+(.+)$", re.MULTILINE)
 _AHEAD = 32  # files that are read ahead of the one in use, for each worker
 
 
@@ -41,12 +45,14 @@ class CifLimits:
 class CifReading:
     """One file: its structure, or the ``problem`` that kept it from being read.
 
-    ``key`` is the same for files with the same content, and empty where the file was not read.
+    ``key`` is the same for files with the same content, and empty where the file was not read; ``doubt`` says
+    that the sites disagree with the formula that the file states.
     """
 
     structure: Structure | None
     problem: str = ""
     key: bytes = b""
+    doubt: str = ""
 
 
 def list_cifs(folder: Path) -> list[Path]:
@@ -85,6 +91,8 @@ def content_key(content: bytes) -> bytes:
 
 def read_structure(content: bytes, *, name: str, limits: CifLimits) -> Structure:
     """Read the content of one CIF, without a limit on time; raises `DataError` with the reason."""
+    if not content.strip():
+        raise DataError(f"CIF {name} is empty: expected one structure")
     text = content.decode("utf-8-sig", errors="replace").replace("\x00", "")
     structure = read_cif(text.replace("\r\n", "\n").replace("\r", "\n"), name=name)
     if len(structure) > limits.max_sites:
@@ -92,12 +100,32 @@ def read_structure(content: bytes, *, name: str, limits: CifLimits) -> Structure
     return structure
 
 
+def stated_formula_doubt(content: bytes, structure: Structure) -> str:
+    """Return a note where the formula stated in a CIF differs from its sites, as in a file cut off.
+
+    Empty where they agree within `COMPOSITION_TOLERANCE_L1`, or where no readable formula is stated.
+    """
+    stated = _STATED.search(content)
+    if stated is None:
+        return ""
+    text = stated[1].decode("utf-8", errors="replace").strip().strip("'\"").strip()
+    found = structure.composition.element_composition.formula.replace(" ", "")
+    try:
+        fractions = element_fractions([read_formula(text).plain, found]).to_numpy()
+    except FormulaError:
+        return ""
+    if l1_distances(fractions[:1], fractions[1:]).item() <= COMPOSITION_TOLERANCE_L1:
+        return ""
+    return f"the file states the formula {text}, its sites hold {found}: is it complete?"
+
+
 def _reading(path: Path, limits: CifLimits) -> CifReading:
     key = b""
     try:
         content = read_bytes(path, limits)
         key = content_key(content)
-        return CifReading(read_structure(content, name=path.name, limits=limits), key=key)
+        structure = read_structure(content, name=path.name, limits=limits)
+        return CifReading(structure, key=key, doubt=stated_formula_doubt(content, structure))
     except (DataError, MemoryError, RecursionError) as error:
         return CifReading(None, str(error) or f"CIF {path.name} needs too much memory", key)
 

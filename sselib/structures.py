@@ -45,6 +45,8 @@ def read_cif(text: str, *, name: str) -> Structure:
         return _cleaned(_parse(text))
     except Exception as error:  # a broken line makes the parser raise almost anything
         reason = " ".join(str(error).split()) or type(error).__name__
+        if reason.startswith("zip() argument"):  # pymatgen pairs the columns of a loop with its values
+            reason = "a loop lacks values: is the file cut off?"
         raise DataError(
             f"CIF {name} cannot be read ({reason}): expected a cell, a symmetry and atom sites "
             "with elements, coordinates and occupancies"

@@ -106,6 +106,10 @@ def _table_format(
     columns = [column.strip().lower() for column in names]
     if formula_column.strip().lower() in columns:
         wanted = id_column.strip().lower()
+        if columns.count(formula_column.strip().lower()) > 1:
+            raise SchemaError(
+                f"{name} has several columns '{formula_column}': expected one; rename the others"
+            )
         return TableFormat(
             encoding,
             separator,

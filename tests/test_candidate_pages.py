@@ -40,6 +40,8 @@ ROWS = pd.DataFrame(
         "imbalance_per_atom": [4e-8, 0.0],
         "is_known": [False, True],
         "is_intermetallic": False,
+        "open_d_shell_ions": "",
+        "lithium_filling": [0.9, float("nan")],
         "radioactive_elements": "",
         "toxic_elements": ["", "As"],
         "relaxation": ["not relaxed", None],
@@ -81,7 +83,7 @@ def test_every_filter_that_is_on_gives_its_verdict() -> None:
     table = apply_filters(ROWS, LIMITS)
     first, second = (filter_details(row, LIMITS).set_index("filter") for row in table.to_dict("records"))
     assert set(first["verdict"]) == {"passes"} and "toxic" not in first.index  # it is switched off
-    assert first.loc["band gap", ["value", "limit"]].tolist() == ["2.5", "at least 1"]
+    assert first.loc["band gap", ["value", "limit"]].tolist() == ["2.5", "at least 1 eV"]
     assert first.loc["charge not balanced", "value"] == "0"
     assert first.loc["unwanted element", "limit"] == "none of Fe Co"
     assert second.loc["known", "verdict"] == "drops" and second.loc["known", "value"] == "yes"

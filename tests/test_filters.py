@@ -14,6 +14,7 @@ from sselib.filters import (
     filter_summary,
     is_intermetallic,
     is_known,
+    open_d_shell_ions,
     read_filters,
 )
 from sselib.published_candidates import published_candidates
@@ -34,6 +35,8 @@ def scores(**columns: list) -> pd.DataFrame:
         "is_intermetallic": False,
         "is_known": False,
         "imbalance_per_atom": 0.0,
+        "open_d_shell_ions": "",
+        "lithium_filling": 0.9,
         "band_gap_ev": 3.0,
         "radioactive_elements": "",
         "toxic_elements": "",
@@ -75,6 +78,21 @@ def test_no_published_candidate_is_called_intermetallic():
     assert not any(is_intermetallic(f) for f in published_candidates()["formula"])
 
 
+@pytest.mark.parametrize(
+    ("states", "ions"),
+    [
+        ({"Li": 1, "Ti": 4, "Zr": 4, "Nb": 5, "O": -2}, ""),
+        ({"Li": 1, "Zn": 2, "Cu": 1, "Ag": 1, "S": -2}, ""),
+        ({"Li": 1, "Rh": 4, "P": 5, "S": -2}, "Rh4+"),
+        ({"Li": 1, "Ti": 3.5, "Fe": 2, "O": -2}, "Ti3.5+ Fe2+"),
+        ({"Li": 1, "Er": 3, "Y": 3, "La": 3, "Eu": 2, "Cl": -1}, ""),
+        ({"Li": 0, "Fe": 0}, ""),
+    ],
+)
+def test_ions_with_a_partly_filled_d_shell_are_named(states, ions):
+    assert open_d_shell_ions(states) == ions
+
+
 def test_a_row_that_passes_is_kept_and_one_that_fails_names_every_reason():
     table = apply_filters(scores(band_gap_ev=[0.5, 3.0], is_known=[True, False]), FilterSettings())
     assert table["kept"].tolist() == [False, True]
@@ -98,8 +116,19 @@ def test_filters_that_are_off_drop_nothing():
         drop_intermetallics=False,
         drop_radioactive=False,
         max_imbalance_per_atom=None,
+        drop_open_d_shell=False,
+        max_lithium_filling=None,
+        min_d_better=None,
     )
-    bad = scores(band_gap_ev=0.0, is_known=True, is_intermetallic=True, imbalance_per_atom=1.0)
+    bad = scores(
+        band_gap_ev=0.0,
+        is_known=True,
+        is_intermetallic=True,
+        imbalance_per_atom=1.0,
+        open_d_shell_ions="Rh4+",
+        lithium_filling=2.0,
+        variant_of="x:1",
+    )
     assert apply_filters(bad, off)["kept"].all()
 
 
@@ -108,6 +137,10 @@ def test_filters_that_are_off_drop_nothing():
     [
         ({"drop_toxic": True}, {"toxic_elements": ["Cd", ""]}, "toxic"),
         ({}, {"radioactive_elements": ["U", ""]}, "radioactive"),
+        ({}, {"open_d_shell_ions": ["Rh4+", ""]}, "open d shell"),
+        ({}, {"lithium_filling": [1.03, 1.0]}, "more lithium than its sites hold"),
+        ({}, {"imbalance_per_atom": [0.03, 0.01]}, "charge not balanced"),
+        ({}, {"variant_of": ["x:1", ""]}, "variant of a better one"),
         ({"excluded_elements": ["Y"]}, {}, "unwanted element"),
         ({"min_p_superionic": 0.5}, {"p_superionic": [0.2, 0.9]}, "P(superionic)"),
         ({"min_log10_sigma": -4}, {"log10_sigma": [-6.0, -3.0]}, "conductivity"),

@@ -154,12 +154,14 @@ def test_a_folder_of_cifs_is_scored_with_its_structures(run: Path) -> None:
     for name, el, a in (("b", "Li", 5), ("a", "Li", 6), ("sub/same", "Li", 5), ("na", "Na", 5)):
         (folder / f"{name}.cif").write_text(p1_cif(element=el, a_angstrom=a))
     (folder / "c.cif").write_text("broken")
+    (folder / "empty.cif").write_text(" \n")
     found = scored(folder, run)
-    assert found["id"].tolist() == ["a.cif", "b.cif", "c.cif", "na.cif", "sub/same.cif"]
-    assert found["formula"].tolist() == ["LiCl", "LiCl", "", "NaCl", "LiCl"]
-    assert found["log10_sigma"].tolist() == ["0.5960", "0.5800", "", "", "0.5800"]
+    assert found["id"].tolist() == ["a.cif", "b.cif", "c.cif", "empty.cif", "na.cif", "sub/same.cif"]
+    assert found["formula"].tolist() == ["LiCl", "LiCl", "", "", "NaCl", "LiCl"]
+    assert found["log10_sigma"].tolist() == ["0.5960", "0.5800", "", "", "", "0.5800"]
     assert found["d_training"][0] == "2.0000" and "0 unit cells" in found["note"][2]
-    assert "no lithium" in found["note"][3] and "same file content as row 2" in found["note"][4]
+    assert "empty.cif is empty" in found["note"][3]
+    assert "no lithium" in found["note"][4] and "same file content as row 2" in found["note"][5]
     one = scored(folder / "b.cif", run)
     assert one.loc[0, "log10_sigma"] == "0.5800" and one.loc[0, "id"] == "b.cif"
 
@@ -202,6 +204,39 @@ def test_one_unreadable_file_among_many_costs_its_own_row(run: Path, n: int) -> 
         found.index[found["log10_sigma"] == ""].tolist() == [n // 2]
         and "cannot be read" in found["note"][n // 2]
     )
+
+
+@pytest.mark.parametrize(
+    ("occupancy", "second", "note"),
+    [
+        (1.5, 0.5, "add up to more than 1; they were scaled to 1"),
+        (1.0, 0.002, "sites 0.01 Angstrom apart are both filled"),
+        (0.5, 0.002, ""),
+        (1.0, 0.5, ""),
+    ],
+)
+def test_impossible_sites_of_a_cif_are_noted(run: Path, occupancy: float, second: float, note: str) -> None:
+    lines = p1_cif(a_angstrom=5).splitlines()
+    sites = [f"Li1 Li 0 0 0 {occupancy}", f"Li2 Li {second} 0 0 {min(occupancy, 1)}", "Cl1 Cl 0.5 0.5 0.5 1"]
+    path = run.parent / "odd.cif"
+    path.write_text("\n".join([*lines[:-2], "_atom_site_occupancy", *sites]) + "\n")
+    found = scored(path, run)
+    assert found["log10_sigma"][0] != "" and note in found["note"][0]
+    assert note or not ("apart" in found["note"][0] or "scaled" in found["note"][0])
+
+
+def test_a_header_without_rows_is_said(run: Path) -> None:
+    said: list[str] = []
+    path = run.parent / "header.csv"
+    path.write_text("id,formula\n")
+    done = module.predict(PredictRequest(path, run, run.parent / "out.csv"), say=said.append)
+    assert (done.rows, done.scored) == (0, 0) and "no row below it" in said[-1]
+
+
+def test_an_input_outside_the_domain_says_how_far(run: Path) -> None:
+    found = scored(table(run.parent, "Li3PS4", "LiC9"), run)
+    assert "outside the domain" not in found["note"][0]
+    assert found["in_domain"][1] == "False" and "outside the domain" in found["note"][1]
 
 
 def test_a_cif_of_50_mb_is_a_note(run: Path) -> None:

@@ -12,8 +12,11 @@ from sselib.errors import DataError
 from sselib.published_candidates import published_candidates
 from sselib.published_structures import (
     StructureType,
+    by_route,
     nearest_host,
     published_structures,
+    route_errors,
+    route_sentence,
     structure_route,
     with_sites_of,
 )
@@ -110,3 +113,52 @@ def test_the_table_of_the_structure_route_keeps_every_candidate() -> None:
     rows = structure_route(built, scores, sigma)
     assert len(rows) == 20 and rows["structure_p_superionic"].notna().sum() == n
     assert ((rows["why_not"] == "") == rows["structure_log10_sigma"].notna()).all()
+
+
+def routes(models: str, *, structure_is_off_by: float) -> pd.DataFrame:
+    """Return three candidates measured at -3, -4 and never; the formula route errs by 1 each time."""
+    measured = np.array([-3.0, -4.0, np.nan])
+    return pd.DataFrame(
+        {
+            "formula": ["a", "b", "c"],
+            "models": models,
+            "why_not": ["", "", ""],
+            "log10_measured": measured,
+            "nearest_log10_sigma": -3.0,
+            "p_superionic": 0.4,
+            "structure_p_superionic": 0.8,
+        }
+    ).assign(
+        **{
+            f"{prefix}{c}": measured + off
+            for prefix, off in (("", 1.0), ("structure_", structure_is_off_by))
+            for c in ("log10_sigma", "lower", "upper")
+        }
+    )
+
+
+def test_errors_of_both_routes_by_hand_and_their_paired_difference() -> None:
+    given = pd.concat([routes("saved", structure_is_off_by=1.5), routes("blind", structure_is_off_by=-0.5)])
+    found = route_errors(given, n_bootstrap=50, seed=0).set_index(["models", "route"])
+    assert found["mae"].loc["saved"].to_dict() == {
+        "formula": 1.0,
+        "structure": 1.5,
+        "1nn": 0.5,
+        "structure minus formula": 0.5,
+    }
+    assert (
+        found.loc[("blind", "structure minus formula"), ["mae", "ci_low", "ci_high"]].tolist() == [-0.5] * 3
+    )
+    assert found.loc[("blind", "structure"), "mean_p"] == 0.8 and (found["n"] == 2).all()
+    text = route_sentence(found.reset_index())
+    assert "saved: 1.50 from the structure, 1.00 from the formula" in text and "-0.50 [-0.50, -0.50]" in text
+    assert "excludes 0" in text and "So few compounds" in text
+    assert sorted(set(by_route(given)["models"])) == [
+        f"from the {r}, {m}" for r in ("formula", "structure") for m in ("blind", "saved")
+    ]
+
+
+def test_without_a_structure_there_are_no_errors_of_routes() -> None:
+    given = routes("saved", structure_is_off_by=np.nan)
+    assert route_errors(given, n_bootstrap=50, seed=0).empty
+    assert "No measured candidate" in route_sentence(route_errors(given, n_bootstrap=50, seed=0))

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from sselib import structure_input
 from sselib.errors import DataError
-from sselib.structure_input import CifLimits, CifReaders, CifReading, list_cifs, read_bytes, read_structure
+from sselib.structure_input import (
+    CifLimits,
+    CifReaders,
+    CifReading,
+    list_cifs,
+    read_bytes,
+    read_structure,
+    stated_formula_doubt,
+)
 
 P1 = p1_cif()
 LIMITS = CifLimits(max_bytes=100_000, max_sites=50, timeout_s=20)
@@ -58,7 +66,7 @@ def test_each_broken_file_has_its_reason_and_the_others_are_read(tmp_path: Path)
         "latin",
     ]
     expected = {
-        "empty": "0 unit cells",
+        "empty": "is empty",
         "text": "0 unit cells",
         "binary": "0 unit cells",
         "cut": "cannot be read",
@@ -148,3 +156,20 @@ def test_a_child_that_cannot_start_is_one_clear_error(
     monkeypatch.setattr(structure_input, "_START_S", 0.0)
     with pytest.raises(DataError, match="cannot be started"):
         read_all(written(tmp_path, a=P1))
+
+
+@pytest.mark.parametrize(
+    ("stated", "doubt"),
+    [
+        ("'Li1 Cl1'", ""),
+        ("'Li4 Cl4'", ""),
+        ("'Li3 Y1 Cl6'", "states the formula Li3 Y1 Cl6, its sites hold Li1Cl1: is it complete?"),
+        ("?", ""),
+    ],
+)
+def test_sites_that_disagree_with_the_stated_formula_are_doubted(stated: str, doubt: str) -> None:
+    """A file cut off between two atoms can be read; only the formula that it states tells."""
+    content = f"{p1_cif()}_chemical_formula_sum   {stated}\n".encode()
+    structure = read_structure(content, name="x.cif", limits=LIMITS)
+    assert doubt in stated_formula_doubt(content, structure)
+    assert bool(doubt) == bool(stated_formula_doubt(content, structure))

@@ -65,6 +65,7 @@ def test_byte_order_mark_line_ends_and_a_journal_header_do_not_matter(text: str)
         ("", "0 unit cells"),
         ("no CIF at all", "0 unit cells"),
         (HEAD, "empty or incomplete"),
+        (LICL[: LICL.rindex("0.5 1")], "a loop lacks values: is the file cut off"),
         (_cif("Li1 Li 0 0"), "empty or incomplete"),
         (_cif("Li1 Li 0 0 0 0"), "no site with an occupancy"),
         (_cif("Li1 Li 0 0 ? 1"), "could not convert"),

@@ -77,6 +77,7 @@ def test_a_quote_that_is_never_closed_is_no_silent_loss(table: Path) -> None:
         (b"PK\x03\x04....", DataError, "save the sheet as CSV"),
         (b"\x89PNG\r\n\x00\x00", DataError, "binary"),
         (b"id,formulla\n1,LiF\n", SchemaError, "Did you mean 'formulla'"),
+        (b"formula,id,Formula\nLiF,1,LiCl\n", SchemaError, "several columns 'formula'"),
         (b"<html><body>not found</body></html>", SchemaError, "no column 'formula'"),
     ],
 )

@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from sselib.candidate_explanation import Explanation, words
+from sselib.candidate_explanation import Explanation, with_unit
 from sselib.figures import PALETTE, SIGMA_LABEL
 from sselib.plots.models import CONTROL_LABELS, interval_points
 
@@ -164,9 +164,9 @@ def published_check(table: pd.DataFrame) -> go.Figure:
     ``table`` has formula, log10_sigma, lower, upper, log10_measured and ``models`` (a name per set).
     """
     order = list(dict.fromkeys(table["formula"]))[::-1]
-    figure = go.Figure()
+    figure, n = go.Figure(), table["models"].nunique()
     for k, (name, rows) in enumerate(table.groupby("models", sort=False)):
-        offset = 0.25 - 0.25 * k
+        offset = 0.25 - (0.25 if n < 3 else 0.6 / (n - 1)) * k
         figure.add_trace(
             go.Scatter(
                 x=rows["log10_sigma"],
@@ -197,11 +197,12 @@ def published_check(table: pd.DataFrame) -> go.Figure:
     figure.add_vline(-4, line_dash="dot", line_color="#444")
     figure.update_xaxes(title=SIGMA_LABEL + ", bars: 90 % interval", range=[-14, 1])
     figure.update_yaxes(tickvals=list(range(len(order))), ticktext=order, range=[-0.7, len(order) - 0.3])
+    above = 90 + 25 * (n + 1 > 3) * ((n + 1) // 2)  # pixels: a long legend takes several lines
     return figure.update_layout(
-        height=170 + 30 * len(order),
-        title="Candidates of McHaffie et al., Table 2",
+        height=80 + above + 15 * max(n, 2) * len(order),
+        title={"text": "Candidates of McHaffie et al., Table 2", "y": 1, "yanchor": "top", "pad": {"t": 20}},
         legend={"orientation": "h", "y": 1, "yanchor": "bottom"},
-        margin={"t": 90},
+        margin={"t": above},
     )
 
 
@@ -247,7 +248,7 @@ def waterfall(explanation: Explanation) -> go.Figure:
     """Draw what each feature adds to the mean prediction, up to the prediction for the candidate."""
     rows = explanation.contributions
     labels = [
-        words(f) if np.isnan(v) else f"{words(f)} = {v:.3g}"
+        with_unit(f) if np.isnan(v) else f"{with_unit(f)} = {v:.3g}"
         for f, v in zip(rows["feature"], rows["value"], strict=True)
     ]
     total = explanation.base + rows["shap"].sum()

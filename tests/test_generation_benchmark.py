@@ -7,6 +7,7 @@ from sselib.errors import DataError
 from sselib.generation.benchmark import (
     COMPOUNDS,
     DEVELOPMENT,
+    FURTHER,
     RESULT_COLUMNS,
     RESULTS_BLOCK,
     compare_arms,
@@ -33,12 +34,15 @@ FORMULAS = {
     "li3bn2-tetragonal": ("Li3BN2", 12, 136),
     "li6ps5cl-ordered": ("Li6PS5Cl", 13, 216),
     "lialo2-gamma": ("LiAlO2", 16, 92),
+    "li2zngeo4": ("Li2ZnGeO4", 16, 31),
     "ligao2": ("LiGaO2", 16, 33),
     "li3po4-beta": ("Li3PO4", 16, 31),
     "li3ps4-gamma": ("Li3PS4", 16, 31),
     "lialsi2o6": ("LiAl(SiO3)2", 20, 15),
     "libh4": ("LiBH4", 24, 62),
     "lialcl4": ("LiAlCl4", 24, 14),
+    "calcite": ("CaCO3", 10, 167),
+    "zircon": ("ZrSiO4", 12, 141),
 }
 DENSITIES = {  # g/cm3, of the papers or standard tables
     "lino3": 2.38,
@@ -48,16 +52,19 @@ DENSITIES = {  # g/cm3, of the papers or standard tables
     "lialo2-gamma": 2.62,
     "ligao2": 4.19,
     "lialsi2o6": 3.18,
+    "calcite": 2.71,
+    "zircon": 4.66,
 }
 
 
 def test_the_benchmark_has_at_least_twelve_compounds_smallest_first() -> None:
     sizes = [len(known_structure(name).get_primitive_structure()) for name in COMPOUNDS]
     assert len(COMPOUNDS) >= 12 and sizes == sorted(sizes) and max(sizes) <= 24
-    assert not set(COMPOUNDS) & set(DEVELOPMENT)
+    assert not {*COMPOUNDS, *FURTHER} & {*DEVELOPMENT}
+    assert {*COMPOUNDS, *FURTHER} <= {*FORMULAS}
 
 
-@pytest.mark.parametrize("name", COMPOUNDS)
+@pytest.mark.parametrize("name", FORMULAS)
 def test_crystals_have_formula_symmetry_and_sound_distances(name: str) -> None:
     structure = known_structure(name)
     formula, n_atoms, group = FORMULAS[name]

@@ -178,7 +178,11 @@ class _Run:
     """One relaxation that waits for evaluations: take, advance, take, advance ... until not moving."""
 
     def __init__(
-        self, atoms: Atoms, make: Callable[..., Optimizer], settings: RelaxationSettings, verdict: Verdict | None
+        self,
+        atoms: Atoms,
+        make: Callable[..., Optimizer],
+        settings: RelaxationSettings,
+        verdict: Verdict | None,
     ) -> None:
         self.atoms, self.settings, self.verdict = atoms.copy(), settings, verdict
         self.given = self.atoms.calc = _Given()

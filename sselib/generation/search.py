@@ -80,7 +80,9 @@ class SearchSettings:
     max_generations: int = 30
     max_evaluations: int = 100_000  # energy evaluations after which no new generation begins
     symmetric_share: float = 0.5  # of the seeds; the others have no symmetry
-    as_ions_first: tuple[str, ...] = AS_IONS  # seeds and operators whose children the pair model relaxes first
+    as_ions_first: tuple[str, ...] = (
+        AS_IONS  # seeds and operators whose children the pair model relaxes first
+    )
     weights: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_WEIGHTS))
     adaptive: bool = True  # operators that succeed are used more
     learn_volume: bool = True  # seeds take the volume of the best structures

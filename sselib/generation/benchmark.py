@@ -28,6 +28,7 @@ from sselib.generation.campaign import EVOLUTIONARY, RANDOM
 from sselib.generation.database import Candidate, SearchDatabase, candidate_table
 from sselib.generation.effort import SUCCESS_COLUMNS, operator_success
 from sselib.generation.formula_units import cell_content
+from sselib.generation.ionic import relax_as_ions
 from sselib.generation.population import matcher, same_structure
 from sselib.generation.potentials import evaluate_many, make_calculator
 from sselib.generation.relaxation import CONVERGED, UNCONVERGED, Relaxation, relax, relax_together
@@ -273,14 +274,10 @@ def collect_results(database: SearchDatabase, settings: SearchSettings) -> pd.Da
 
 def evaluation_cost(formula: str, *, z: int, n_seeds: int = 4, n_steps: int = 10) -> dict[str, object]:
     """Return the process time of an energy evaluation (ms) while random crystals are relaxed together."""
-    content = cell_content(formula, z=z).amounts
+    content = dict(cell_content(formula, z=z).amounts)
     rng, settings = np.random.default_rng(0), SearchSettings()
-    seeds = [
-        random_seed(
-            dict(content), symmetric_share=settings.symmetric_share, volume_angstrom3=None, rng=rng
-        ).atoms
-        for _ in range(n_seeds)
-    ]
+    like = {"symmetric_share": settings.symmetric_share, "volume_angstrom3": None, "rng": rng}
+    seeds = [relax_as_ions(random_seed(content, **like).atoms) for _ in range(n_seeds)]
     calculator = make_calculator(settings.potential, settings.potential_options)
     evaluate_many(calculator, seeds[:1])  # the first call loads and warms up
     shortened = replace(settings.relaxation, max_steps=n_steps)

@@ -7,8 +7,13 @@ from sselib.errors import DataError
 from sselib.generation.benchmark import (
     COMPOUNDS,
     DEVELOPMENT,
+    FURTHER,
+    PLAIN,
     RESULT_COLUMNS,
     RESULTS_BLOCK,
+    against_plain,
+    arms,
+    benchmark_settings,
     compare_arms,
     evaluation_cost,
     known_structure,
@@ -19,6 +24,7 @@ from sselib.generation.benchmark import (
     stored_results,
     summary,
 )
+from sselib.generation.population import SEED
 from sselib.generation.validation import closest_pair
 from sselib.paths import project_root
 
@@ -33,12 +39,15 @@ FORMULAS = {
     "li3bn2-tetragonal": ("Li3BN2", 12, 136),
     "li6ps5cl-ordered": ("Li6PS5Cl", 13, 216),
     "lialo2-gamma": ("LiAlO2", 16, 92),
+    "li2zngeo4": ("Li2ZnGeO4", 16, 31),
     "ligao2": ("LiGaO2", 16, 33),
     "li3po4-beta": ("Li3PO4", 16, 31),
     "li3ps4-gamma": ("Li3PS4", 16, 31),
     "lialsi2o6": ("LiAl(SiO3)2", 20, 15),
     "libh4": ("LiBH4", 24, 62),
     "lialcl4": ("LiAlCl4", 24, 14),
+    "calcite": ("CaCO3", 10, 167),
+    "zircon": ("ZrSiO4", 12, 141),
 }
 DENSITIES = {  # g/cm3, of the papers or standard tables
     "lino3": 2.38,
@@ -48,16 +57,19 @@ DENSITIES = {  # g/cm3, of the papers or standard tables
     "lialo2-gamma": 2.62,
     "ligao2": 4.19,
     "lialsi2o6": 3.18,
+    "calcite": 2.71,
+    "zircon": 4.66,
 }
 
 
 def test_the_benchmark_has_at_least_twelve_compounds_smallest_first() -> None:
     sizes = [len(known_structure(name).get_primitive_structure()) for name in COMPOUNDS]
     assert len(COMPOUNDS) >= 12 and sizes == sorted(sizes) and max(sizes) <= 24
-    assert not set(COMPOUNDS) & set(DEVELOPMENT)
+    assert not {*COMPOUNDS, *FURTHER} & {*DEVELOPMENT}
+    assert {*COMPOUNDS, *FURTHER} <= {*FORMULAS}
 
 
-@pytest.mark.parametrize("name", COMPOUNDS)
+@pytest.mark.parametrize("name", FORMULAS)
 def test_crystals_have_formula_symmetry_and_sound_distances(name: str) -> None:
     structure = known_structure(name)
     formula, n_atoms, group = FORMULAS[name]
@@ -105,7 +117,26 @@ def test_geometric_mean_of_the_ratios(results: pd.DataFrame) -> None:
     ratio = paired_ratio(results)
     assert ratio["ratio"] == pytest.approx((0.25 * 0.5) ** 0.5)
     assert ratio["ci_low"] <= ratio["ratio"] <= ratio["ci_high"] and ratio["n"] == 3
-    assert "2 of 16 compounds and 3 pairs" in summary(results) and "random 2 of 3" in summary(results)
+    assert "2 of 12 compounds and 3 pairs" in summary(results) and "random 2 of 3" in summary(results)
+
+
+def test_plain_random_search_counts_where_it_was_run(results: pd.DataFrame) -> None:
+    plain = [
+        {"compound": "a", "seed": 0, "evaluations_to_solution": 300.0, "solved": True},
+        {"compound": "a", "seed": 1, "evaluations_to_solution": 599.0, "solved": True},
+        {"compound": "b", "seed": 0, "evaluations_to_solution": float("nan"), "solved": False},
+    ]
+    rows = pd.DataFrame(plain).assign(arm=PLAIN, evaluations=1500)
+    table = pd.concat([results, rows], ignore_index=True)
+    assert against_plain(table)["within_a_third"].tolist() == [True, False, True]
+    assert "in 2 of the 3 pairs" in summary(table) and "for 1 of 3 compounds" in summary(table)
+    assert paired_ratio(table)["ratio"] == paired_ratio(results)["ratio"]
+
+
+def test_the_plain_arm_knows_no_ions_and_random_search_does() -> None:
+    settings = arms(benchmark_settings(100))
+    assert settings[PLAIN].as_ions_first == () and SEED in settings["random"].as_ions_first
+    assert settings[PLAIN].weights == settings["random"].weights == {SEED: 1.0}
 
 
 def test_stored_results_have_the_columns_of_the_command() -> None:

@@ -28,7 +28,7 @@ from sselib.generation.population import (
     survivors,
 )
 from sselib.generation.relaxation import RelaxationSettings
-from sselib.generation.search import SCREENED, SearchSettings, random_search, search
+from sselib.generation.search import SCREENED, SearchSettings, plan_generation, random_search, search
 
 CONTENT = {"Cu": 2, "Au": 1}
 FAST = SearchSettings(
@@ -149,6 +149,7 @@ def test_stop_rules(tmp_path: Path) -> None:
     [
         {"protocol": "npt"},
         {"weights": {"ratle": 1.0}},
+        {"as_ions_first": ("sead",)},
         {"children": 0},
         {"symmetric_share": 2.0},
         {"weights": {SEED: 0}},
@@ -208,6 +209,26 @@ def test_weights_follow_success_keep_a_floor_and_the_share_of_seeds() -> None:
     assert weights["rattle"] > 5 * weights["strain"] > 0.5 * SMALLEST_WEIGHT
     fixed = operator_weights(made, alive, weights=given, adaptive=False)
     assert fixed == pytest.approx(given)
+
+
+def test_of_two_operators_with_equal_success_the_cheaper_one_is_used_more() -> None:
+    given = {SEED: 0.4, "symmetrise": 0.3, "strain": 0.3}
+    cheap = [_candidate(i, 0.0, bulk("Cu"), operator="symmetrise", n_evaluations=5) for i in range(10)]
+    dear = [_candidate(i, 0.0, bulk("Cu"), operator="strain", n_evaluations=50) for i in range(10)]
+    weights = operator_weights(cheap + dear, [cheap[0], dear[0]], weights=given, adaptive=True)
+    assert weights["symmetrise"] > 2 * weights["strain"]
+
+
+def test_random_search_relaxes_its_seeds_as_ions_too() -> None:
+    settings = replace(FAST, potential="chgnet", screening_steps=0)
+    assert SEED in random_search(settings).as_ions_first
+    raw, relaxed = (
+        plan_generation({"Li": 2, "O": 1}, [], generation=0, settings=s, stored={})
+        for s in (replace(settings, as_ions_first=()), random_search(settings))
+    )
+    assert [p.space_group for p in raw] == [p.space_group for p in relaxed]
+    wrong, right = (np.median([p.atoms.get_volume() for p in plans]) for plans in (raw, relaxed))
+    assert right == pytest.approx(4.619**3 / 4, rel=0.3) and wrong > 1.5 * right  # Li2O
 
 
 def test_hopeless_and_repeated_candidates_are_given_up() -> None:

@@ -1,5 +1,6 @@
 """Who survives: duplicates, ranks, choice of parents and operators, and when to give a candidate up."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -75,19 +76,30 @@ def operator_weights(
 ) -> dict[str, float]:
     """Return the share of children that each operator makes next; they add up to 1.
 
-    Adaptive: the given weight times the share of an operator's children that live in the population,
-    (members + 1) / (children + 2), so that an untried one gets half; none falls below
-    `SMALLEST_WEIGHT`. Fresh seeds keep their given share.
+    Adaptive: the given weight times the members of the population that an operator made, per energy
+    evaluation that its children cost: (members + 1) / (cost + 2), the cost in units of the mean one of all
+    children, so that an untried operator gets half; none falls below `SMALLEST_WEIGHT`. Fresh seeds keep
+    their given share.
     """
     total = sum(weights.values())
     share = {name: w / total for name, w in weights.items() if w > 0}
     if not adaptive or set(share) <= {SEED}:
         return share
-    alive, made = [c.operator for c in population], [c.operator for c in candidates]
-    raw = {n: w * (alive.count(n) + 1) / (made.count(n) + 2) for n, w in share.items() if n != SEED}
+    alive, cost = [c.operator for c in population], _relative_costs(candidates)
+    raw = {n: w * (alive.count(n) + 1) / (cost.get(n, 0.0) + 2) for n, w in share.items() if n != SEED}
     floored = {n: max(w / sum(raw.values()), SMALLEST_WEIGHT) for n, w in raw.items()}
     rest = (1 - share.get(SEED, 0.0)) / sum(floored.values())
     return {n: share[SEED] if n == SEED else rest * floored[n] for n in share}
+
+
+def _relative_costs(candidates: Sequence[Candidate]) -> dict[str, float]:
+    """Return the energy evaluations of each operator's children, in units of the mean of all children."""
+    children = [c for c in candidates if c.operator != SEED]
+    spent = Counter()
+    for c in children:
+        spent[c.operator] += c.n_evaluations
+    mean = max(1, spent.total()) / max(1, len(children))
+    return {operator: n / mean for operator, n in spent.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

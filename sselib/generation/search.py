@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from sselib.errors import ParameterError
 from sselib.generation.database import Candidate, SearchDatabase
 from sselib.generation.dynamics import BAR_PER_GPA, KIM_RELAXATION, relax_by_npt
+from sselib.generation.ionic import relax_as_ions
 from sselib.generation.operators import N_PARENTS, OPERATORS, make_child
 from sselib.generation.population import (
     KINDS,
@@ -52,6 +53,7 @@ DEFAULT_WEIGHTS: dict[str, float] = {
     "permutation": 0.1,
     "symmetrise": 0.05,
 }
+AS_IONS = (SEED, "heredity", "permutation")  # what puts atoms where they do not fit together
 SCREENED = "screened"  # relaxed for a few steps, not yet decided upon
 SCREENED_OUT = "screened out: others of its kind were lower after the first steps"
 OPTIMISE, NPT = "optimise", "npt"
@@ -65,6 +67,10 @@ class SearchSettings:
     """What a search does. Two searches with the same settings and content give the same candidates.
 
     ``weights``: shares of the operators of `sselib.generation.operators` and of fresh seeds ("seed").
+    ``as_ions_first``: seeds and children that the pair model of `sselib.generation.ionic` relaxes before the
+    potential sees them. For 24 random crystals each of two development compounds, calcite and Li2SiO3, that
+    lowered the median enthalpy at the end from 468 to 59 and from 212 to 150 meV/atom above the known
+    crystal, and the evaluations of a relaxation from 96 to 69 and from 100 to 62.
     Screening is off because it costs more than it saves: in a trial with some 200 seeds of the benchmark's
     development compounds, keeping the lower third after 15 steps gave 0.73 to 0.95 times as many good
     structures per evaluation as relaxing all of them.
@@ -78,6 +84,9 @@ class SearchSettings:
     max_generations: int = 30
     max_evaluations: int = 100_000  # energy evaluations after which no new generation begins
     symmetric_share: float = 0.5  # of the seeds; the others have no symmetry
+    as_ions_first: tuple[str, ...] = (
+        AS_IONS  # seeds and operators whose children the pair model relaxes first
+    )
     weights: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_WEIGHTS))
     adaptive: bool = True  # operators that succeed are used more
     learn_volume: bool = True  # seeds take the volume of the best structures
@@ -218,6 +227,8 @@ def _plan(
         before = sum(c.operator == operator and c.parents == (parents[0].number,) for c in done)
         child = make_child(operator, [p.atoms for p in parents], n_before=before, rng=rng)
         if child is not None:
+            if operator in settings.as_ions_first:
+                child = relax_as_ions(child, keep_volume=True)
             return Plan(
                 operator=operator,
                 parents=tuple(p.number for p in parents),
@@ -248,9 +259,12 @@ def _seed(
     if settings.learn_volume and population:
         best = population[: max(1, round(BEST_SHARE * len(population)))]
         volume = float(np.mean([c.volume_angstrom3_atom for c in best])) * sum(content.values())
-    return random_seed(
+    seed = random_seed(
         dict(content), symmetric_share=settings.symmetric_share, volume_angstrom3=volume, rng=rng
     )
+    if SEED not in settings.as_ions_first:
+        return seed
+    return replace(seed, atoms=relax_as_ions(seed.atoms, keep_volume=volume is not None))
 
 
 def _finish(
@@ -434,7 +448,8 @@ def _why_stop(
 
 def _check(settings: SearchSettings) -> None:
     """Raise `ParameterError` for settings that make no search."""
-    unknown = [n for n in settings.weights if n not in (*OPERATORS, SEED)]
+    named = (*settings.weights, *settings.as_ions_first)
+    unknown = [n for n in named if n not in (*OPERATORS, SEED)]
     if unknown:
         raise ParameterError(f"there is no operator '{unknown[0]}': expected {SEED}, {', '.join(OPERATORS)}")
     if not any(w > 0 for w in settings.weights.values()) or min(settings.weights.values()) < 0:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from pymatgen.analysis.structure_matcher import StructureMatcher
-from pymatgen.core import Composition, Element, Structure
+from pymatgen.core import Composition, Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
+from sselib.generation.ionic import ionic_radius
 from sselib.generation.population import matcher
 from sselib.oxidation import assign_oxidation_states
 
@@ -69,7 +70,7 @@ def closest_pair(structure: Structure) -> ClosestPair:
     k = int(ratio.argmin())
     states = assign_oxidation_states(structure.composition.element_composition).states
     charge = np.array([states[s] for s in symbols])
-    ionic = np.array([_ionic_radius(s, states[s]) for s in symbols])
+    ionic = np.array([ionic_radius(s, states[s]) for s in symbols])
     bonds = charge[i] * charge[j] < 0
     ionic_ratio = (d / (ionic[i] + ionic[j]))[bonds]
     return ClosestPair(
@@ -84,12 +85,6 @@ def _covalent_radius(symbol: str) -> float:
     from ase.data import atomic_numbers, covalent_radii
 
     return float(covalent_radii[atomic_numbers[symbol]])
-
-
-def _ionic_radius(symbol: str, state: float) -> float:
-    """Return the ionic radius in Angstrom of the tabulated state nearest to ``state``; NaN if none."""
-    radii = {float(s): float(r) for s, r in Element(symbol).ionic_radii.items() if s * state > 0}
-    return radii[min(radii, key=lambda s: abs(s - state))] if radii else np.nan
 
 
 def match(structure: Structure, reference: Structure) -> Match:

@@ -1,0 +1,132 @@
+"""A pair model of ionic crystals: random crystals are relaxed with it before the potential sees them.
+
+Ions carry their oxidation states. They attract and repel by Coulomb's law, damped and shifted to zero at a
+cutoff (Fennell and Gezelter, J. Chem. Phys. 124, 234104 (2006), doi 10.1063/1.2206581), and opposite
+charges repel at short range as r^-n (Born). It costs no energy evaluation and a tenth of a second, brings
+anions around cations, and gives a volume: for the benchmark's development compounds that was within 20 % of
+the known one, while spheres of covalent radius were up to twice too large.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+from ase.data import atomic_numbers, covalent_radii
+from ase.optimize import BFGS
+from ase.units import Bohr, Hartree
+from pymatgen.core import Composition, Element
+from scipy.special import erfc
+from threadpoolctl import threadpool_limits
+
+from sselib.generation.neighbours import near_pairs
+from sselib.generation.relaxation import FAILURES, LogStrainFilter
+from sselib.oxidation import IMBALANCED, METALLIC, assign_oxidation_states
+
+COULOMB_EV_ANGSTROM = Hartree * Bohr  # energy of two elementary charges at 1 Angstrom
+CHARGE_SHARE = 0.6  # of the product of two oxidation states: bonds are partly covalent
+CUTOFF_ANGSTROM = 8.0
+DAMPING_PER_ANGSTROM = 0.25
+BORN_EXPONENT = 8
+BORN_SHARE = 0.25  # of a pair's attraction, balanced at the sum of radii; gives the right volumes
+LEAST_RATIO = 0.4  # of the sum of radii, below which the repulsion stays constant
+ANION_GROWTH_ANGSTROM = 0.85  # added to the covalent radius of an anion without a tabulated ionic one
+MAX_STEPS = 60
+FMAX_EV_ANGSTROM = 0.3
+
+
+def ionic_radius(symbol: str, state: float) -> float:
+    """Return the ionic radius in Angstrom of the tabulated state nearest to ``state``; NaN if none."""
+    radii = {float(s): float(r) for s, r in Element(symbol).ionic_radii.items() if s * state > 0}
+    return radii[min(radii, key=lambda s: abs(s - state))] if radii else np.nan
+
+
+class IonicModel(Calculator):
+    """Energy (eV), forces and stress; with ``keep_volume`` the stress has no isotropic part."""
+
+    implemented_properties = ("energy", "free_energy", "forces", "stress")
+
+    def __init__(self, charges: np.ndarray, radii: np.ndarray, *, keep_volume: bool = False) -> None:
+        """Take the charge (elementary charges) and radius (Angstrom) of each atom, both (n_atoms,)."""
+        super().__init__()
+        self._charges, self._radii, self._keep_volume = charges, radii, keep_volume
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] | None = None,
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        """Fill ``results`` (ASE's conventions); the energy leaves out what does not depend on positions."""
+        super().calculate(atoms, properties, system_changes)
+        i, j, vectors, length = near_pairs(self.atoms, CUTOFF_ANGSTROM)
+        strength = COULOMB_EV_ANGSTROM * CHARGE_SHARE * self._charges[i] * self._charges[j]
+        energies, slopes = _coulomb(strength, length)
+        repulsions, steeper = _born(strength, length, self._radii[i] + self._radii[j])
+        pulls = -((slopes + steeper) / length)[:, None] * vectors
+        forces = np.zeros((len(self.atoms), 3))
+        np.add.at(forces, i, pulls)
+        np.add.at(forces, j, -pulls)
+        stress = -(vectors.T @ pulls) / self.atoms.get_volume()
+        stress = (stress + stress.T) / 2 - self._keep_volume * np.eye(3) * np.trace(stress) / 3
+        energy = float((energies + repulsions).sum())
+        self.results.update(energy=energy, free_energy=energy, forces=forces)
+        self.results["stress"] = stress.flat[[0, 4, 8, 5, 2, 1]]
+
+
+def _coulomb(strength: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return energies and slopes of damped charges, both zero at the cutoff."""
+    end, end_slope = _damped(np.array([CUTOFF_ANGSTROM]))
+    value, slope = _damped(r)
+    return strength * (value - end - end_slope * (r - CUTOFF_ANGSTROM)), strength * (slope - end_slope)
+
+
+def _damped(r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return erfc(a r) / r and its derivative."""
+    value = erfc(DAMPING_PER_ANGSTROM * r) / r
+    gauss = 2 * DAMPING_PER_ANGSTROM / np.sqrt(np.pi) * np.exp(-((DAMPING_PER_ANGSTROM * r) ** 2))
+    return value, -(value + gauss) / r
+
+
+def _born(strength: np.ndarray, r: np.ndarray, radii: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return energies and slopes of the repulsion of opposite charges."""
+    height = np.where(strength < 0, -strength, 0.0) * BORN_SHARE / (BORN_EXPONENT * radii)
+    value = height * (radii / np.maximum(r, LEAST_RATIO * radii)) ** BORN_EXPONENT
+    return value, -BORN_EXPONENT * value / r
+
+
+def ionic_model(atoms: Atoms, *, keep_volume: bool = False) -> IonicModel | None:
+    """Return the model of these atoms, None where no oxidation states balance (alloys, elements)."""
+    found = assign_oxidation_states(Composition(atoms.get_chemical_formula()))
+    if found.rule in (METALLIC, IMBALANCED):
+        return None
+    radii = {s: _radius(s, q) for s, q in found.states.items()}
+    symbols = atoms.get_chemical_symbols()
+    charges = np.array([found.states[s] for s in symbols])
+    return IonicModel(charges, np.array([radii[s] for s in symbols]), keep_volume=keep_volume)
+
+
+def _radius(symbol: str, state: float) -> float:
+    tabulated = ionic_radius(symbol, state)
+    if np.isfinite(tabulated):
+        return tabulated
+    return float(covalent_radii[atomic_numbers[symbol]]) + ANION_GROWTH_ANGSTROM * (state < 0)
+
+
+def relax_as_ions(atoms: Atoms, *, keep_volume: bool = False, max_steps: int = MAX_STEPS) -> Atoms:
+    """Return the crystal relaxed with the pair model; ``atoms`` stay as they are.
+
+    A crystal that the model does not describe, or that it tears apart, comes back unchanged.
+    """
+    moved = atoms.copy()
+    moved.calc = ionic_model(moved, keep_volume=keep_volume)
+    if moved.calc is None:
+        return atoms.copy()
+    try:
+        with threadpool_limits(limits=1):
+            crystal = LogStrainFilter(moved, exp_cell_factor=len(moved) / 3, scalar_pressure=0.0)
+            BFGS(crystal, logfile=None).run(fmax=FMAX_EV_ANGSTROM, steps=max_steps)
+    except FAILURES:
+        return atoms.copy()
+    moved.calc = None
+    return moved if np.isfinite(moved.positions).all() and np.isfinite(moved.cell).all() else atoms.copy()

@@ -69,7 +69,7 @@ LAYERS_OF: Mapping[str, tuple[str, ...]] = {
     "v0123_occupancy": ("V0", "V1", "V2", "V3", "occupancy"),
 }
 CHGNET_LAYERS_OF: Mapping[str, tuple[str, ...]] = {"chgnet_v1": ("V1",)}  # of the second parent
-_CONTROL_CASES = ("mean/none", "1nn/composition", "shuffled/all")
+CONTROL_CASES = ("mean/none", "1nn/composition", "shuffled/all")
 _SETS_NEEDED: Mapping[str, str] = {  # by feature name
     "pooled_v1": "v1",
     "pooled_chgnet_v1": "chgnet_v1",
@@ -451,7 +451,7 @@ def class_predictions(
     if BLEND in models:
         wanted = list(dict.fromkeys([*wanted, *BLENDED]))
     found = {}
-    for name in progress([*wanted, *_CONTROL_CASES], stage="classifiers", total=None):
+    for name in progress([*wanted, *CONTROL_CASES], stage="classifiers", total=None):
         path = parts / f"{_fingerprint(name, inputs, splits, settings)}.npz" if parts else None
         found[name] = _kept(path, lambda name=name: _probabilities(name, inputs, splits, settings))
     if BLEND in models:
@@ -460,7 +460,7 @@ def class_predictions(
         path = parts / f"{_fingerprint(CHOSEN, inputs, splits, settings)}.npz" if parts else None
         found[CHOSEN] = _kept(path, lambda: _chosen(inputs, splits, settings, path))
         found[CENTRED] = [centred(p) for p in found[CHOSEN]]
-    shown = [m for m in found if m in models or m in _CONTROL_CASES]
+    shown = [m for m in found if m in models or m in CONTROL_CASES]
     frames = [_frame(inputs, s, p, m) for m in shown for s, p in zip(splits, found[m], strict=True)]
     return pd.concat(frames, ignore_index=True).assign(**{C.DATASET: dataset})[[str(c) for c in C]]
 

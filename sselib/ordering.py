@@ -52,6 +52,14 @@ class Comparison:
     n_ordered: int = 0
     delta: tuple[float, float, float] = field(default=(np.nan, np.nan, np.nan))
 
+    def counts(self) -> pd.DataFrame:
+        """Return outcome (numbers left out), rows, most sites and longest time (s) of each kind."""
+        kind = self.outcomes["outcome"].astype(str).str.replace(r"[0-9][0-9.]*", "…", regex=True)
+        found = self.outcomes.groupby(kind, sort=False).agg(
+            rows=("id", "size"), most_sites=("n_sites", "max"), longest_s=("seconds", "max")
+        )
+        return found.sort_values("rows", ascending=False).reset_index()
+
     def sentence(self) -> str:
         """Say what the comparison found."""
         if self.scores.empty:

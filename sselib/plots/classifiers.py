@@ -12,8 +12,8 @@ from sselib.classification import THRESHOLD, reliability
 from sselib.classifiers import CONTROLS, SUPERIONIC_LOG10_SIGMA
 from sselib.figures import PALETTE, SIGMA_LABEL
 from sselib.plots.models import CONTROL_LABELS, PROTOCOL_LABELS, interval_points
+from sselib.representation_grid import PARENT_NAMES
 
-PARENT_LABELS = {"formation_energy": "MEGNet", "chgnet": "CHGNet"}
 _CONTROL_PLACES = {"1nn": "top left", "mean": "bottom left", "shuffled": "top right"}
 _METRIC_TITLES = {"auc_pr": "AUC-PR", "mcc": "MCC at probability 0.5"}
 
@@ -102,7 +102,7 @@ def _whiskers(
         },
         mode="markers",
         marker={"color": colour, "size": 7, "symbol": "diamond-open" if model == "atomsets" else "circle"},
-        name=f"{PARENT_LABELS.get(parent, parent)} {representation}"
+        name=f"{PARENT_NAMES.get(parent, parent)} {representation}"
         + (" AtomSets" if model == "atomsets" else ""),
         legendgroup=" ".join(group),
         showlegend=shown,

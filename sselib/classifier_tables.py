@@ -40,13 +40,25 @@ MODEL_TEXTS: Mapping[str, ModelText] = {
         "gradient boosting", "mole fractions and statistics of element properties", True
     ),
     "xgb_sigma/elements_all_rows": ModelText(
-        "gradient boosting of log10(σ), turned into a probability", "the same", True
+        "gradient boosting of log10(σ), turned into a probability",
+        "mole fractions and statistics of element properties",
+        True,
+    ),
+    "gp_sigma/environment_all_rows": ModelText(
+        "Gaussian process of log10(σ): share of its spread above the limit",
+        "mole fractions, properties of the ions; of the structure density, symmetry, disorder, Li sites",
+        True,
+    ),
+    "extra_trees_sigma/environment_all_rows": ModelText(
+        "randomised trees of log10(σ), turned into a probability", "as the line before", True
     ),
     "logistic/sendek": ModelText("logistic regression", "the 20 features of Sendek et al. (2017)"),
     "logistic/pooled_v1": ModelText(
         "logistic regression", "mean and standard deviation over the sites of MEGNet's V1"
     ),
-    "logistic/pooled_chgnet_v1": ModelText("logistic regression", "the same of CHGNet's V1"),
+    "logistic/pooled_chgnet_v1": ModelText(
+        "logistic regression", "mean and standard deviation over the sites of CHGNet's V1"
+    ),
     "atomsets/v1": ModelText("AtomSets network", "site features after MEGNet's first convolution"),
     "atomsets/v0123_occupancy": ModelText(
         "AtomSets network", "site features after all of MEGNet's layers, occupancies of the site"

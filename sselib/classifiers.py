@@ -16,6 +16,7 @@ import pandas as pd
 import xgboost
 from joblib import Parallel, delayed
 from pymatgen.core import Structure
+from scipy.special import expit
 from scipy.stats import norm
 from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyClassifier
@@ -27,6 +28,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from xgboost import XGBClassifier, XGBRegressor
 
+from sselib.classification import logit
 from sselib.clusters import Clusters, composition_clusters
 from sselib.columns import ClassPrediction as C
 from sselib.columns import Curated, Entry, StructureTable
@@ -499,10 +501,8 @@ def centred(probabilities: np.ndarray) -> np.ndarray:
     therefore taken from the batch to be judged itself, all rows of a test set at once; no label is used, but
     a single row cannot be judged in this way, and a batch without a superionic row is called wrong.
     """
-    edge = 1e-6
-    p = np.clip(probabilities, edge, 1 - edge)
-    logits = np.log(p / (1 - p))
-    return 1 / (1 + np.exp(logits.mean() - logits))
+    logits = logit(probabilities, edge=1e-6)
+    return expit(logits - logits.mean())
 
 
 def _kept(path: Path | None, compute: Callable[[], list[np.ndarray]]) -> list[np.ndarray]:
@@ -612,7 +612,7 @@ def probability_of(fitted: BaseEstimator, X: np.ndarray) -> np.ndarray:
     found = np.asarray(fitted.predict(X), float)
     if isinstance(fitted, NearestComposition):
         return found
-    return 1 / (1 + np.exp(-_LOGIT_PER_DECADE * (found - SUPERIONIC_LOG10_SIGMA)))
+    return expit(_LOGIT_PER_DECADE * (found - SUPERIONIC_LOG10_SIGMA))
 
 
 def _atomsets_probability(

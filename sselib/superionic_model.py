@@ -19,10 +19,12 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from pymatgen.core import Structure
+from scipy.special import expit
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GroupKFold
 from xgboost import XGBClassifier, XGBRegressor
 
+from sselib.classification import logit
 from sselib.classifiers import inner_part, make_classifier, probability_of
 from sselib.columns import ClassPrediction, Curated, Entry
 from sselib.composition import element_fractions, l1_distances, parse_formula
@@ -43,7 +45,6 @@ NETWORK_WEIGHTS: tuple[float, ...] = (0.25, 0.5, 0.75)  # one is chosen on held-
 _N_CHECK_FOLDS = 5
 _FORMAT = 1  # of the files; a change makes older ensembles unreadable
 _STRUCTURES_AT_ONCE, _FORMULAS_AT_ONCE = 256, 5000
-_PROBABILITY_EDGE = 1e-4  # probabilities are kept this far from 0 and 1 before a logit is taken
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Calibration:
 
     def __call__(self, logits: np.ndarray) -> np.ndarray:
         """Return probabilities of the same shape."""
-        return _sigmoid(self.slope * logits + self.intercept)
+        return expit(self.slope * logits + self.intercept)
 
 
 @dataclass(frozen=True)
@@ -208,7 +209,7 @@ def network_logits(networks: "Sequence[FittedAtomSets]", sets: "Sequence[SiteSet
     import torch
 
     torch.set_num_threads(1)
-    return np.array([_logit(network.probability(sets)) for network in networks])
+    return np.array([logit(network.probability(sets)) for network in networks])
 
 
 def formula_matrix(formulas: Sequence[str]) -> np.ndarray:
@@ -219,7 +220,7 @@ def formula_matrix(formulas: Sequence[str]) -> np.ndarray:
 
 def bag_logits(bags: "Sequence[XGBClassifier | XGBRegressor]", matrix: np.ndarray) -> np.ndarray:
     """Return the logit of every bag for the rows of `formula_matrix`, shape (bags, n)."""
-    return np.array([_logit(probability_of(bag, matrix)) for bag in bags])
+    return np.array([logit(probability_of(bag, matrix)) for bag in bags])
 
 
 def paired_logits(networks: np.ndarray, bags: np.ndarray, *, weight: float) -> np.ndarray:
@@ -654,12 +655,3 @@ def _joined_notes(*notes: str) -> str:
 def _joined(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     empty = pd.DataFrame({c: pd.Series(dtype=object if c == "note" else float) for c in COLUMNS})
     return pd.concat(parts, ignore_index=True) if parts else empty
-
-
-def _logit(p: np.ndarray) -> np.ndarray:
-    p = np.clip(np.asarray(p, float), _PROBABILITY_EDGE, 1 - _PROBABILITY_EDGE)
-    return np.log(p / (1 - p))
-
-
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))

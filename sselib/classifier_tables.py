@@ -11,9 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
+from pymatgen.core import Structure
 
 from sselib.classifiers import CENTRED, CHOSEN, CONTROLS
 from sselib.errors import ParameterError
+from sselib.oxidation import rule_counts
 from sselib.plots.models import PROTOCOL_LABELS
 
 METRIC_NAMES: Mapping[str, str] = {"auc_pr": "AUC-PR", "mcc": "MCC", "brier": "Brier"}
@@ -185,6 +187,12 @@ def scores_by_cluster(folds: pd.DataFrame, *, metric: str = "auc_pr") -> pd.Data
     wide = rows.pivot_table(index="name", columns="fold", values=metric, sort=False)
     wide = wide.reindex(columns=sorted(heads)).rename(columns=heads).rename_axis(columns=None)
     return wide.map("{:.2f}".format).rename_axis(METRIC_NAMES[metric])
+
+
+def oxidation_rules(structures: Sequence[Structure]) -> pd.DataFrame:
+    """Return how many structures needed which rule of `sselib.oxidation`; worst imbalance per atom."""
+    found = rule_counts([s.composition for s in structures])
+    return found.rename(columns={"compositions": "structures"})
 
 
 def readable(table: pd.DataFrame, *, wrap: int = 0) -> Styler:

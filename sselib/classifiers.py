@@ -35,6 +35,8 @@ from sselib.columns import Curated, Entry, StructureTable
 from sselib.composition import element_fractions, elmd_distances, l1_distances
 from sselib.errors import DataError, ParameterError, nearest
 from sselib.features.description import Group
+from sselib.features.formula import with_formula_features
+from sselib.features.structure import with_environment
 from sselib.gaussian_process import CompositionGP
 from sselib.models import NearestComposition, feature_columns
 from sselib.progress import progress
@@ -237,6 +239,17 @@ def _sendek_row(structure: Structure) -> dict[str, float] | str:
         return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
+def with_environment_features(
+    features: pd.DataFrame, groups: pd.DataFrame, table: pd.DataFrame, structures: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the features of notebook 03 and their groups with what ``environment_all_rows`` needs.
+
+    See `sselib.features.structure.with_environment` and `sselib.features.formula.with_formula_features`.
+    """
+    features, groups = with_environment(features, groups, table, structures)
+    return with_formula_features(features, groups, table)
+
+
 def classifier_inputs(
     rows: pd.DataFrame,
     *,
@@ -248,9 +261,8 @@ def classifier_inputs(
 ) -> Inputs:
     """Return what the classifiers see; rows that any of them cannot use are left out for all.
 
-    ``features`` and ``groups`` are the tables of notebook 03, with the columns of `with_environment` and
-    `with_formula_features` where models on ``environment_all_rows`` shall run; ``sendek`` is
-    `sendek_table`. ``labelled`` is the whole curated table: its rows without a structure become
+    ``features`` and ``groups`` are the tables of notebook 03, those of `with_environment_features`
+    where models on ``environment_all_rows`` shall run; ``sendek`` is `sendek_table`. ``labelled`` is the whole curated table: its rows without a structure become
     `Inputs.unpaired`, and the groups of `group_material` are those of the whole table.
     """
     usable = rows[Entry.ID].isin(sendek.index) & rows[Entry.ID].isin(features["id"])
@@ -345,7 +357,7 @@ def _shares_group(protocol: str, rows: pd.DataFrame, held: pd.DataFrame) -> np.n
 
 def possible_models(models: Sequence[str], inputs: Inputs) -> list[str]:
     """Return the models that can run: site features need a parent model, ``environment_all_rows`` the
-    columns of `with_formula_features` and `with_environment`.
+    columns of `with_environment_features`.
 
     Raises `ParameterError` for a name that is none of `CLASSIFIERS`.
     """

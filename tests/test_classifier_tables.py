@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from pymatgen.core import Lattice, Structure
 
 from sselib import classifier_tables as tables
 from sselib.classifiers import CENTRED, CHOSEN, CLASSIFIERS, CONTROL_CASES
@@ -88,3 +89,9 @@ def test_no_row_is_hidden_and_long_texts_break() -> None:
 def test_names_of_differences() -> None:
     assert tables.column_name("delta_mcc_vs_1nn") == "MCC − 1nn"
     assert tables.column_name("longest_s") == "longest s"
+
+
+def test_structures_are_counted_by_the_rule_of_their_charges() -> None:
+    salt = Structure(Lattice.cubic(4), ["Li", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    found = tables.oxidation_rules([salt, salt * 2])
+    assert found[["structures", "worst_imbalance_per_atom"]].to_numpy().tolist() == [[2, 0]]

@@ -262,8 +262,9 @@ def classifier_inputs(
     """Return what the classifiers see; rows that any of them cannot use are left out for all.
 
     ``features`` and ``groups`` are the tables of notebook 03, those of `with_environment_features`
-    where models on ``environment_all_rows`` shall run; ``sendek`` is `sendek_table`. ``labelled`` is the whole curated table: its rows without a structure become
-    `Inputs.unpaired`, and the groups of `group_material` are those of the whole table.
+    where models on ``environment_all_rows`` shall run; ``sendek`` is `sendek_table`. ``labelled`` is the
+    whole curated table: its rows without a structure become `Inputs.unpaired`, and the groups of
+    `group_material` are those of the whole table.
     """
     usable = rows[Entry.ID].isin(sendek.index) & rows[Entry.ID].isin(features["id"])
     usable &= ~rows[Entry.ID].isin(sites.rejects["id"])

@@ -5,7 +5,7 @@ of its training rows. A probability that separates the classes well can still si
 in a new family, so the threshold is chosen too; the result is shifted so that it lies at 0.5.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, combinations
 
@@ -34,15 +34,28 @@ class Choice:
 
 
 def choose_and_predict(
-    inputs: Inputs, splits: Sequence[Split], settings: ClassifierSettings
+    inputs: Inputs,
+    splits: Sequence[Split],
+    settings: ClassifierSettings,
+    *,
+    known: Mapping[str, Sequence[np.ndarray]] | None = None,
 ) -> list[tuple[np.ndarray, Choice]]:
-    """Return probabilities and what was chosen, for each split."""
+    """Return probabilities and what was chosen, for each split.
+
+    ``known``: probabilities that members gave for these splits already, by name; they are not computed again.
+    """
+    known = known or {}
     cluster_of = _held_out_groups(splits, len(inputs.y))
     cases = [(s, inner_splits(inputs, s, cluster_of[s.protocol, s.repeat])) for s in splits]
-    jobs = [(name, s) for outer, inner in cases for s in (outer, *inner) for name in settings.blended]
+    jobs = [
+        (name, s, known[name][number] if s is outer and name in known else None)
+        for number, (outer, inner) in enumerate(cases)
+        for s in (outer, *inner)
+        for name in settings.blended
+    ]
     backend = "loky" if any(n.startswith("atomsets") for n in settings.blended) else "threading"
     done = Parallel(settings.n_jobs, backend=backend)(
-        delayed(split_probability)(name, inputs, s, settings) for name, s in jobs
+        delayed(_probability)(name, inputs, s, settings, there) for name, s, there in jobs
     )
     found, start = [], 0
     for outer, inner in cases:
@@ -50,6 +63,12 @@ def choose_and_predict(
         found.append(_choose(inputs, outer, inner, done[start:stop], settings.blended))
         start = stop
     return found
+
+
+def _probability(
+    name: str, inputs: Inputs, split: Split, settings: ClassifierSettings, there: np.ndarray | None
+) -> np.ndarray:
+    return split_probability(name, inputs, split, settings) if there is None else there
 
 
 def _held_out_groups(splits: Sequence[Split], n_rows: int) -> dict[tuple[str, int], np.ndarray]:

@@ -51,9 +51,6 @@ MODEL_TEXTS: Mapping[str, ModelText] = {
         "mole fractions, properties of the ions; of the structure density, symmetry, disorder, Li sites",
         True,
     ),
-    "extra_trees_sigma/environment_all_rows": ModelText(
-        "randomised trees of log10(σ), turned into a probability", "as the line before", True
-    ),
     "logistic/sendek": ModelText("logistic regression", "the 20 features of Sendek et al. (2017)"),
     "logistic/pooled_v1": ModelText(
         "logistic regression", "mean and standard deviation over the sites of MEGNet's V1"

@@ -20,7 +20,7 @@ from scipy.special import expit
 from scipy.stats import norm
 from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyClassifier
-from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
+from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
@@ -61,7 +61,6 @@ CLASSIFIERS: tuple[str, ...] = (
     "xgb/elements_all_rows",
     "xgb_sigma/elements_all_rows",
     "gp_sigma/environment_all_rows",
-    "extra_trees_sigma/environment_all_rows",
     "logistic/sendek",
     "logistic/pooled_v1",
     "logistic/pooled_chgnet_v1",
@@ -76,7 +75,6 @@ BLEND_MEMBERS: tuple[str, ...] = (  # from which `blend/chosen` chooses
     "gp_sigma/environment_all_rows",
     "extra_trees/lattice_all_rows",
     "xgb_sigma/elements_all_rows",
-    "extra_trees_sigma/environment_all_rows",
 )
 BLENDED: tuple[str, str] = ("atomsets/v0123_occupancy", "xgb/all")
 LAYERS_OF: Mapping[str, tuple[str, ...]] = {
@@ -104,7 +102,7 @@ _ALL_ROWS_GROUPS: Mapping[str, tuple[str, ...]] = {  # feature groups of noteboo
 }
 _ENVIRONMENT = "environment_all_rows"  # the features of notebook 04's model that reads structures
 _N_TREES = 200
-_FOREST_OF_SIGMA: Mapping[str, float] = {"min_samples_leaf": 2, "max_features": 0.33}  # see sselib.routed
+_GP_ITERATIONS = 4  # of the search for the kernel's settings; 15 rank held-out rows no better
 _LOGIT_PER_DECADE = 2.0  # how a predicted log10(S/cm) above the limit becomes a logit
 SUPERIONIC_LOG10_SIGMA = -4.0  # superionic: at least 1e-4 S/cm (McHaffie et al.)
 _LOGISTIC_C: Mapping[str, float] = {
@@ -454,12 +452,7 @@ def make_classifier(name: str, *, seed: int) -> BaseEstimator:
             ExtraTreesClassifier(_N_TREES, random_state=seed, n_jobs=1),
         )
     if model == "gp_sigma":
-        return CompositionGP()
-    if model == "extra_trees_sigma":
-        return make_pipeline(
-            SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
-            ExtraTreesRegressor(_N_TREES, **_FOREST_OF_SIGMA, random_state=seed, n_jobs=1),
-        )
+        return CompositionGP(max_iterations=_GP_ITERATIONS)
     if model == "xgb_sigma":
         return XGBRegressor(**XGB_SETTINGS, random_state=seed, n_jobs=1, tree_method="hist", max_bin=64)
     if model in ("xgb", "shuffled"):
@@ -500,7 +493,7 @@ def class_predictions(
         found[BLEND] = [(a + b) / 2 for a, b in zip(*(found[m] for m in BLENDED), strict=True)]
     if CHOSEN in models or CENTRED in models:
         path = parts / f"{_fingerprint(CHOSEN, inputs, splits, settings)}.npz" if parts else None
-        found[CHOSEN] = _kept(path, lambda: _chosen(inputs, splits, settings, path))
+        found[CHOSEN] = _kept(path, lambda: _chosen(inputs, splits, settings, path, found))
         found[CENTRED] = [centred(p) for p in found[CHOSEN]]
     shown = [m for m in found if m in models or m in CONTROL_CASES]
     frames = [_frame(inputs, s, p, m) for m in shown for s, p in zip(splits, found[m], strict=True)]
@@ -555,12 +548,19 @@ def _seen_by(name: str, inputs: Inputs) -> list[np.ndarray]:
 
 
 def _chosen(
-    inputs: Inputs, splits: Sequence[Split], settings: ClassifierSettings, path: Path | None
+    inputs: Inputs,
+    splits: Sequence[Split],
+    settings: ClassifierSettings,
+    path: Path | None,
+    known: Mapping[str, Sequence[np.ndarray]],
 ) -> list[np.ndarray]:
-    """Return the probabilities of `blend/chosen`; what it chose is kept beside them."""
+    """Return the probabilities of `blend/chosen`; what it chose is kept beside them.
+
+    ``known`` holds the probabilities of single models that are there already, by name and split.
+    """
     from sselib.chosen_blend import choose_and_predict
 
-    found = choose_and_predict(inputs, splits, settings)
+    found = choose_and_predict(inputs, splits, settings, known=known)
     rows = [
         {"protocol": s.protocol, "repeat": s.repeat, "fold": s.fold, **asdict(choice)}
         for s, (_, choice) in zip(splits, found, strict=True)

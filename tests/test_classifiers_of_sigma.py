@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
-from sselib import classifiers
 from sselib.classifiers import (
     BLEND_MEMBERS,
     CLASSIFIERS,
@@ -22,15 +21,10 @@ from sselib.classifiers import (
 from sselib.features.formula import formula_features, with_formula_features
 from sselib.splits import Split
 
-MODELS = ("gp_sigma/environment_all_rows", "extra_trees_sigma/environment_all_rows")
+MODELS = ("gp_sigma/environment_all_rows", "xgb_sigma/environment_all_rows")
 FORMULAS = [
     f"Li{a}{m}{x}{n}" for m in ("P", "Si", "La", "Zr") for x in ("S", "O") for a, n in ((2, 3), (4, 5))
 ]
-
-
-@pytest.fixture(autouse=True)
-def _small_forests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(classifiers, "_N_TREES", 25)
 
 
 def sulfides_conduct() -> tuple[np.ndarray, np.ndarray]:
@@ -87,10 +81,10 @@ def test_the_columns_of_the_formula_must_be_there() -> None:
     )
     options = {"sendek": pd.DataFrame({"f": 1.0}, index=FORMULAS), "sites": SiteInputs()}
     without = classifier_inputs(rows, features=features, groups=groups, **options)
-    assert possible_models(MODELS, without) == []
+    assert possible_models(MODELS[:1], without) == []
     features, groups = with_formula_features(features, groups, rows)
     found = classifier_inputs(rows, features=features, groups=groups, **options)
-    assert possible_models(MODELS, found) == list(MODELS)
+    assert possible_models(MODELS[:1], found) == list(MODELS[:1])
     X = found.matrices["environment_all_rows"]
     assert X.shape == (16, formula_features(FORMULAS).shape[1] + 1)  # the density, not the element's fraction
     assert np.array_equal(X[:, :-1], formula_features(FORMULAS), equal_nan=True) and (X[:, -1] == 2).all()

@@ -44,6 +44,8 @@ VARIANCE_KEPT = 0.95  # of the pooled site features, by the principal components
 NETWORK_WEIGHTS: tuple[float, ...] = (0.25, 0.5, 0.75)  # one is chosen on held-out groups
 _N_CHECK_FOLDS = 5
 _FORMAT = 1  # of the files; a change makes older ensembles unreadable
+_TOUCHING_ANGSTROM = 0.6  # closer sites are one atom split in parts, if their occupancies add up to one
+_FULL = 1.05  # sum of the occupancies of two touching sites that cannot be parts of one atom
 _STRUCTURES_AT_ONCE, _FORMULAS_AT_ONCE = 256, 5000
 
 
@@ -116,12 +118,15 @@ class SuperionicModel:
         ``d_training``: distance to the nearest training structure in `PooledSpace`. A structure without
         site features (an element that the parent never saw, too many sites) is scored by its composition
         alone, without a distance, and the note says why; one without a readable composition has no
-        probability and its reason as note. Never raises for a single structure.
+        probability and its reason as note. One without lithium or with sites on top of each other is scored
+        as it stands, with a note. Never raises for a single structure.
         """
         parts = [
             structures[i : i + _STRUCTURES_AT_ONCE] for i in range(0, len(structures), _STRUCTURES_AT_ONCE)
         ]
-        return _joined([self._structures(part) for part in parts])
+        found = _joined([self._structures(part) for part in parts])
+        found["note"] = [_joined_notes(n, _doubts(s)) for n, s in zip(found["note"], structures, strict=True)]
+        return found
 
     def predict_formulas(self, formulas: Sequence[str]) -> pd.DataFrame:
         """Return the same columns per formula, in input order, from the bags on composition.
@@ -642,6 +647,21 @@ def _formula_of(structure: Structure) -> str:
         return structure.composition.element_composition.formula.replace(" ", "")
     except Exception:  # dummy atoms, broken sites: the empty formula gets its reason as note
         return ""
+
+
+def _doubts(structure: Structure) -> str:
+    """Return why the score of a readable structure is to be doubted: no lithium, overlapping sites."""
+    holds_li = any(getattr(s, "symbol", "") == "Li" for s in structure.composition)
+    try:
+        first, second, _, distance = structure.get_neighbor_list(_TOUCHING_ANGSTROM, exclude_self=True)
+    except (ValueError, np.linalg.LinAlgError):  # no cell to speak of: site features have their own reason
+        return ""
+    full = np.array([site.species.num_atoms for site in structure])
+    overlaps = distance[full[first] + full[second] > _FULL]
+    return _joined_notes(
+        "" if holds_li else "no Li: trained on lithium conductors",
+        f"atoms overlap: two full sites are {overlaps.min():.2f} Angstrom apart" if len(overlaps) else "",
+    )
 
 
 def _added(notes: pd.Series, text: str) -> pd.Series:

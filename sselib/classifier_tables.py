@@ -5,7 +5,7 @@ A score stands above its 95 % interval in one cell, so that a table with one col
 
 import html
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,7 +64,7 @@ MODEL_TEXTS: Mapping[str, ModelText] = {
     ),
     "atomsets/chgnet_v1": ModelText("AtomSets network", "site features after CHGNet's first convolution"),
     "blend/atomsets+xgb": ModelText(
-        "mean probability of two models", "`atomsets/v0123_occupancy` and `xgb/all`, weights fixed in advance"
+        "mean probability of two models", "atomsets/v0123_occupancy and xgb/all, weights fixed in advance"
     ),
     CHOSEN: ModelText(
         "mean logit of some models", "members and limit chosen on inner folds of the training rows", True
@@ -111,7 +111,7 @@ def model_table(names: Sequence[str]) -> pd.DataFrame:
             "model/features": list(names),
             "what learns": [t.learner for t in texts],
             "from what": [t.sees for t in texts],
-            "rows without structure": ["also" if t.all_rows else "" for t in texts],
+            "without structure": ["also" if t.all_rows else "" for t in texts],
         }
     )
 
@@ -124,7 +124,7 @@ def scores_by_protocol(scores: pd.DataFrame, *, metric: str, protocols: Sequence
     """
     rows = scores[(scores["metric"] == metric) & scores["protocol"].isin(protocols)]
     texts = rows.assign(text=[_cell(*v) for v in rows[["value", "ci_low", "ci_high"]].to_numpy(float)])
-    names = sorted(dict.fromkeys(rows["name"]), key=lambda n: n.split("/")[0] in CONTROLS)
+    names = _controls_last(rows["name"])
     wide = texts.pivot_table(index="name", columns="protocol", values="text", aggfunc="first")
     wide = wide.reindex(index=names, columns=[p for p in protocols if p in wide])
     counts = rows.groupby("protocol")["n"].max().reindex(wide.columns)
@@ -139,6 +139,10 @@ def column_name(name: str) -> str:
         metric, _, other = name.removeprefix("delta_").partition("_vs_")
         return f"{METRIC_NAMES[metric]} − {other}"
     return METRIC_NAMES.get(name, name.replace("_", " "))
+
+
+def _controls_last(names: Iterable[str]) -> list[str]:
+    return sorted(dict.fromkeys(names), key=lambda n: n.split("/")[0] in CONTROLS)
 
 
 def _cell(value: float, low: float, high: float) -> str:
@@ -182,7 +186,11 @@ def scores_by_cluster(folds: pd.DataFrame, *, metric: str = "auc_pr") -> pd.Data
     rows = folds[folds[metric].notna()]
     heads = {f: f"{f}<br>{p} of {n}" for f, p, n in rows[["fold", "positives", "n"]].to_numpy()}
     wide = rows.pivot_table(index="name", columns="fold", values=metric, sort=False)
-    wide = wide.reindex(columns=sorted(heads)).rename(columns=heads).rename_axis(columns=None)
+    wide = (
+        wide.reindex(index=_controls_last(wide.index), columns=sorted(heads))
+        .rename(columns=heads)
+        .rename_axis(columns=None)
+    )
     return wide.map("{:.2f}".format).rename_axis(METRIC_NAMES[metric])
 
 

@@ -31,7 +31,7 @@ def test_every_model_and_control_is_described() -> None:
     found = tables.model_table([*CLASSIFIERS, *CONTROL_CASES])
     assert len(found) == len(CLASSIFIERS) + len(CONTROL_CASES)
     assert (found["from what"].str.len() > 5).all()
-    also = found.set_index("model/features")["rows without structure"] == "also"
+    also = found.set_index("model/features")["without structure"] == "also"
     assert all(also[n] for n in CLASSIFIERS if n.endswith("_all_rows") or n in (CHOSEN, CENTRED))
     with pytest.raises(ParameterError, match="no description of magic/beans"):
         tables.model_table(["magic/beans"])

@@ -5,21 +5,21 @@ of its training rows. A probability that separates the classes well can still si
 in a new family, so the threshold is chosen too; the result is shifted so that it lies at 0.5.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, combinations
 
 import numpy as np
 from joblib import Parallel, delayed
+from scipy.special import expit
 from sklearn.model_selection import GroupKFold, KFold
 
-from sselib.classification import CLUSTERED, auc_pr, mcc
+from sselib.classification import CLUSTERED, auc_pr, logit, mcc
 from sselib.classifiers import FRESH, ClassifierSettings, Inputs, split_probability
 from sselib.splits import Split, row_groups
 
 N_INNER = 4
 THRESHOLDS = np.arange(0.05, 0.951, 0.05)
-_EDGE = 1e-4  # probabilities are kept this far from 0 and 1 before a logit is taken
 _RANDOM = ("kfold5", FRESH)  # protocols whose inner folds are random
 
 
@@ -34,15 +34,28 @@ class Choice:
 
 
 def choose_and_predict(
-    inputs: Inputs, splits: Sequence[Split], settings: ClassifierSettings
+    inputs: Inputs,
+    splits: Sequence[Split],
+    settings: ClassifierSettings,
+    *,
+    known: Mapping[str, Sequence[np.ndarray]] | None = None,
 ) -> list[tuple[np.ndarray, Choice]]:
-    """Return probabilities and what was chosen, for each split."""
+    """Return probabilities and what was chosen, for each split.
+
+    ``known``: probabilities that members gave for these splits already, by name; they are not computed again.
+    """
+    known = known or {}
     cluster_of = _held_out_groups(splits, len(inputs.y))
     cases = [(s, inner_splits(inputs, s, cluster_of[s.protocol, s.repeat])) for s in splits]
-    jobs = [(name, s) for outer, inner in cases for s in (outer, *inner) for name in settings.blended]
+    jobs = [
+        (name, s, known[name][number] if s is outer and name in known else None)
+        for number, (outer, inner) in enumerate(cases)
+        for s in (outer, *inner)
+        for name in settings.blended
+    ]
     backend = "loky" if any(n.startswith("atomsets") for n in settings.blended) else "threading"
     done = Parallel(settings.n_jobs, backend=backend)(
-        delayed(split_probability)(name, inputs, s, settings) for name, s in jobs
+        delayed(_probability)(name, inputs, s, settings, there) for name, s, there in jobs
     )
     found, start = [], 0
     for outer, inner in cases:
@@ -50,6 +63,12 @@ def choose_and_predict(
         found.append(_choose(inputs, outer, inner, done[start:stop], settings.blended))
         start = stop
     return found
+
+
+def _probability(
+    name: str, inputs: Inputs, split: Split, settings: ClassifierSettings, there: np.ndarray | None
+) -> np.ndarray:
+    return split_probability(name, inputs, split, settings) if there is None else there
 
 
 def _held_out_groups(splits: Sequence[Split], n_rows: int) -> dict[tuple[str, int], np.ndarray]:
@@ -100,13 +119,13 @@ def _choose(
     names: Sequence[str],
 ) -> tuple[np.ndarray, Choice]:
     """Choose on the inner folds, then apply to the outer one; ``probabilities`` by split, then by name."""
-    logits = [_logit(p) for p in probabilities]
+    logits = [logit(p) for p in probabilities]
     rows = [logits[k : k + len(names)] for k in range(0, len(logits), len(names))]
     labels = [inputs.y[s.test] for s in inner]
     per_fold = outer.protocol in CLUSTERED
     if not inner:  # nothing to choose on: every member, threshold 0.5
         mean = np.mean(rows[0], axis=0)
-        return 1 / (1 + np.exp(-mean)), Choice(tuple(names), 0.5, 0.0, 0.0)
+        return expit(mean), Choice(tuple(names), 0.5, 0.0, 0.0)
     best = None
     for members in _subsets(len(names)):
         blended = [np.mean([found[m] for m in members], axis=0) for found in rows[1:]]
@@ -115,9 +134,9 @@ def _choose(
             best = (score, members, blended)
     score, members, blended = best
     threshold, found_mcc = _threshold(labels, blended, per_fold=per_fold)
-    outer_logit = np.mean([rows[0][m] for m in members], axis=0) - _logit(threshold)
+    outer_logit = np.mean([rows[0][m] for m in members], axis=0) - logit(threshold)
     choice = Choice(tuple(names[m] for m in members), threshold, score, found_mcc)
-    return 1 / (1 + np.exp(-outer_logit)), choice
+    return expit(outer_logit), choice
 
 
 def _subsets(n: int) -> list[tuple[int, ...]]:
@@ -130,7 +149,7 @@ def _threshold(
 ) -> tuple[float, float]:
     """Return the threshold of the best MCC, smoothed over neighbours so that one row decides little."""
     scores = np.array(
-        [_score(labels, logits, per_fold=per_fold, threshold=_logit(t), metric=mcc) for t in THRESHOLDS]
+        [_score(labels, logits, per_fold=per_fold, threshold=logit(t), metric=mcc) for t in THRESHOLDS]
     )
     smooth = np.convolve(np.pad(scores, 1, mode="edge"), np.ones(3) / 3, mode="valid")
     best = np.flatnonzero(smooth >= smooth.max() - 1e-9)
@@ -151,13 +170,8 @@ def _score(
     if not per_fold:
         pairs = [(np.concatenate(labels), np.concatenate(logits))]
     values = [
-        float(metric(y.astype(float), 1 / (1 + np.exp(threshold - x)), np.ones((len(y), 1)))[0])
+        float(metric(y.astype(float), expit(x - threshold), np.ones((len(y), 1)))[0])
         for y, x in pairs
         if len(set(y)) == 2
     ]
     return float(np.mean(values)) if values else 0.0
-
-
-def _logit(p: np.ndarray | float) -> np.ndarray | float:
-    p = np.clip(p, _EDGE, 1 - _EDGE)
-    return np.log(p / (1 - p))

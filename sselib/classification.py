@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 from sselib.columns import SELECTION_CONTROL
 from sselib.columns import ClassPrediction as C
@@ -18,6 +19,7 @@ from sselib.errors import DataError
 from sselib.metrics import require_same_rows, resample_counts
 
 THRESHOLD = 0.5
+_EDGE = 1e-4  # probabilities are kept this far from 0 and 1 before a logit is taken
 METRICS: tuple[str, ...] = ("auc_pr", "mcc", "brier")
 CLUSTERED: tuple[str, ...] = ("loco",)  # protocols scored as the mean over their folds
 _CI = (2.5, 97.5)  # percentiles of the bootstrap distribution
@@ -51,6 +53,11 @@ def mcc(y: np.ndarray, p: np.ndarray, w: np.ndarray) -> np.ndarray:
 def brier(y: np.ndarray, p: np.ndarray, w: np.ndarray) -> np.ndarray:
     """Return the weighted mean squared error of the probabilities, shape (b,); lower is better."""
     return (p - y) ** 2 @ w / w.sum(axis=0)
+
+
+def logit(p: np.ndarray | float, *, edge: float = _EDGE) -> np.ndarray:
+    """Return ln(p / (1 - p)) of probabilities kept ``edge`` away from 0 and 1, same shape."""
+    return special.logit(np.clip(np.asarray(p, float), edge, 1 - edge))
 
 
 _FUNCTIONS = {"auc_pr": auc_pr, "mcc": mcc, "brier": brier}

@@ -16,6 +16,8 @@ import pandas as pd
 import xgboost
 from joblib import Parallel, delayed
 from pymatgen.core import Structure
+from scipy.special import expit
+from scipy.stats import norm
 from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import ExtraTreesClassifier
@@ -26,11 +28,16 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from xgboost import XGBClassifier, XGBRegressor
 
+from sselib.classification import logit
 from sselib.clusters import Clusters, composition_clusters
 from sselib.columns import ClassPrediction as C
 from sselib.columns import Curated, Entry, StructureTable
 from sselib.composition import element_fractions, elmd_distances, l1_distances
 from sselib.errors import DataError, ParameterError, nearest
+from sselib.features.description import Group
+from sselib.features.formula import with_formula_features
+from sselib.features.structure import with_environment
+from sselib.gaussian_process import CompositionGP
 from sselib.models import NearestComposition, feature_columns
 from sselib.progress import progress
 from sselib.representations import primitive_cell
@@ -53,6 +60,7 @@ CLASSIFIERS: tuple[str, ...] = (
     "extra_trees/lattice_all_rows",
     "xgb/elements_all_rows",
     "xgb_sigma/elements_all_rows",
+    "gp_sigma/environment_all_rows",
     "logistic/sendek",
     "logistic/pooled_v1",
     "logistic/pooled_chgnet_v1",
@@ -63,13 +71,18 @@ CLASSIFIERS: tuple[str, ...] = (
     CHOSEN,
     CENTRED,
 )
+BLEND_MEMBERS: tuple[str, ...] = (  # from which `blend/chosen` chooses
+    "gp_sigma/environment_all_rows",
+    "extra_trees/lattice_all_rows",
+    "xgb_sigma/elements_all_rows",
+)
 BLENDED: tuple[str, str] = ("atomsets/v0123_occupancy", "xgb/all")
 LAYERS_OF: Mapping[str, tuple[str, ...]] = {
     "v1": ("V1",),
     "v0123_occupancy": ("V0", "V1", "V2", "V3", "occupancy"),
 }
 CHGNET_LAYERS_OF: Mapping[str, tuple[str, ...]] = {"chgnet_v1": ("V1",)}  # of the second parent
-_CONTROL_CASES = ("mean/none", "1nn/composition", "shuffled/all")
+CONTROL_CASES = ("mean/none", "1nn/composition", "shuffled/all")
 _SETS_NEEDED: Mapping[str, str] = {  # by feature name
     "pooled_v1": "v1",
     "pooled_chgnet_v1": "chgnet_v1",
@@ -87,7 +100,9 @@ _ALL_ROWS_GROUPS: Mapping[str, tuple[str, ...]] = {  # feature groups of noteboo
     "elements_all_rows": ("stoichiometric", "elemental"),
     "lattice_all_rows": ("stoichiometric", "elemental", "lattice_invariant"),
 }
+_ENVIRONMENT = "environment_all_rows"  # the features of notebook 04's model that reads structures
 _N_TREES = 200
+_GP_ITERATIONS = 4  # of the search for the kernel's settings; 15 rank held-out rows no better
 _LOGIT_PER_DECADE = 2.0  # how a predicted log10(S/cm) above the limit becomes a logit
 SUPERIONIC_LOG10_SIGMA = -4.0  # superionic: at least 1e-4 S/cm (McHaffie et al.)
 _LOGISTIC_C: Mapping[str, float] = {
@@ -150,11 +165,7 @@ class ClassifierSettings:
     n_members: int = 2
     max_epochs: int = 300
     patience: int = 50
-    blended: tuple[str, ...] = (
-        "extra_trees/lattice_all_rows",
-        "xgb/elements_all_rows",
-        "xgb_sigma/elements_all_rows",
-    )
+    blended: tuple[str, ...] = BLEND_MEMBERS
 
 
 def structure_rows(table: pd.DataFrame, structures: pd.DataFrame) -> pd.DataFrame:
@@ -226,6 +237,17 @@ def _sendek_row(structure: Structure) -> dict[str, float] | str:
         return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
+def with_environment_features(
+    features: pd.DataFrame, groups: pd.DataFrame, table: pd.DataFrame, structures: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the features of notebook 03 and their groups with what ``environment_all_rows`` needs.
+
+    See `sselib.features.structure.with_environment` and `sselib.features.formula.with_formula_features`.
+    """
+    features, groups = with_environment(features, groups, table, structures)
+    return with_formula_features(features, groups, table)
+
+
 def classifier_inputs(
     rows: pd.DataFrame,
     *,
@@ -237,8 +259,9 @@ def classifier_inputs(
 ) -> Inputs:
     """Return what the classifiers see; rows that any of them cannot use are left out for all.
 
-    ``features`` and ``groups`` are the tables of notebook 03, ``sendek`` is `sendek_table`. ``labelled`` is
-    the whole curated table: its rows without a structure become `Inputs.unpaired`, and the groups of
+    ``features`` and ``groups`` are the tables of notebook 03, those of `with_environment_features`
+    where models on ``environment_all_rows`` shall run; ``sendek`` is `sendek_table`. ``labelled`` is the
+    whole curated table: its rows without a structure become `Inputs.unpaired`, and the groups of
     `group_material` are those of the whole table.
     """
     usable = rows[Entry.ID].isin(sendek.index) & rows[Entry.ID].isin(features["id"])
@@ -270,10 +293,13 @@ def classifier_inputs(
 
 
 def _all_rows_matrices(tabular: pd.DataFrame, groups: pd.DataFrame) -> dict[str, np.ndarray]:
-    return {
-        name: tabular[list(groups.loc[groups["group"].isin(kinds), "feature"])].to_numpy(float)
+    columns = {
+        name: list(groups.loc[groups["group"].isin(kinds), "feature"])
         for name, kinds in _ALL_ROWS_GROUPS.items()
     }
+    if (groups["group"] == Group.FORMULA).any():
+        columns[_ENVIRONMENT] = feature_columns(groups, "formula_environment")
+    return {name: tabular[wanted].to_numpy(float) for name, wanted in columns.items()}
 
 
 def _unpaired(
@@ -329,7 +355,8 @@ def _shares_group(protocol: str, rows: pd.DataFrame, held: pd.DataFrame) -> np.n
 
 
 def possible_models(models: Sequence[str], inputs: Inputs) -> list[str]:
-    """Return the models that can run; those on site features need a parent model.
+    """Return the models that can run: site features need a parent model, ``environment_all_rows`` the
+    columns of `with_environment_features`.
 
     Raises `ParameterError` for a name that is none of `CLASSIFIERS`.
     """
@@ -339,8 +366,14 @@ def possible_models(models: Sequence[str], inputs: Inputs) -> list[str]:
                 f"model {name!r} is unknown: expected one of {', '.join(CLASSIFIERS)}."
                 f"{nearest(name, list(CLASSIFIERS))}"
             )
-    needed = {m: _SETS_NEEDED.get(m.partition("/")[2]) for m in models}
-    return [m for m in models if needed[m] is None or needed[m] in inputs.sets]
+    return [m for m in models if _can_run(m.partition("/")[2], inputs)]
+
+
+def _can_run(features: str, inputs: Inputs) -> bool:
+    """Tell whether the site sets or the columns that a feature name stands for are there."""
+    if features in _SETS_NEEDED:
+        return _SETS_NEEDED[features] in inputs.sets
+    return features != _ENVIRONMENT or features in inputs.matrices
 
 
 def clusters_by_seed(table: pd.DataFrame, *, seeds: Sequence[int]) -> dict[int, Clusters]:
@@ -418,6 +451,8 @@ def make_classifier(name: str, *, seed: int) -> BaseEstimator:
             SimpleImputer(strategy="median", keep_empty_features=True),
             ExtraTreesClassifier(_N_TREES, random_state=seed, n_jobs=1),
         )
+    if model == "gp_sigma":
+        return CompositionGP(max_iterations=_GP_ITERATIONS)
     if model == "xgb_sigma":
         return XGBRegressor(**XGB_SETTINGS, random_state=seed, n_jobs=1, tree_method="hist", max_bin=64)
     if model in ("xgb", "shuffled"):
@@ -451,16 +486,16 @@ def class_predictions(
     if BLEND in models:
         wanted = list(dict.fromkeys([*wanted, *BLENDED]))
     found = {}
-    for name in progress([*wanted, *_CONTROL_CASES], stage="classifiers", total=None):
+    for name in progress([*wanted, *CONTROL_CASES], stage="classifiers", total=None):
         path = parts / f"{_fingerprint(name, inputs, splits, settings)}.npz" if parts else None
         found[name] = _kept(path, lambda name=name: _probabilities(name, inputs, splits, settings))
     if BLEND in models:
         found[BLEND] = [(a + b) / 2 for a, b in zip(*(found[m] for m in BLENDED), strict=True)]
     if CHOSEN in models or CENTRED in models:
         path = parts / f"{_fingerprint(CHOSEN, inputs, splits, settings)}.npz" if parts else None
-        found[CHOSEN] = _kept(path, lambda: _chosen(inputs, splits, settings, path))
+        found[CHOSEN] = _kept(path, lambda: _chosen(inputs, splits, settings, path, found))
         found[CENTRED] = [centred(p) for p in found[CHOSEN]]
-    shown = [m for m in found if m in models or m in _CONTROL_CASES]
+    shown = [m for m in found if m in models or m in CONTROL_CASES]
     frames = [_frame(inputs, s, p, m) for m in shown for s, p in zip(splits, found[m], strict=True)]
     return pd.concat(frames, ignore_index=True).assign(**{C.DATASET: dataset})[[str(c) for c in C]]
 
@@ -472,10 +507,8 @@ def centred(probabilities: np.ndarray) -> np.ndarray:
     therefore taken from the batch to be judged itself, all rows of a test set at once; no label is used, but
     a single row cannot be judged in this way, and a batch without a superionic row is called wrong.
     """
-    edge = 1e-6
-    p = np.clip(probabilities, edge, 1 - edge)
-    logits = np.log(p / (1 - p))
-    return 1 / (1 + np.exp(logits.mean() - logits))
+    logits = logit(probabilities, edge=1e-6)
+    return expit(logits - logits.mean())
 
 
 def _kept(path: Path | None, compute: Callable[[], list[np.ndarray]]) -> list[np.ndarray]:
@@ -493,8 +526,8 @@ def _fingerprint(name: str, inputs: Inputs, splits: Sequence[Split], settings: C
     """Return a file name that changes with anything that can change the probabilities."""
     known = {**asdict(settings), "n_jobs": 0, "name": name, "xgboost": xgboost.__version__}
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode())
-    if name == CHOSEN:
-        digest.update(Path(__file__).with_name("chosen_blend.py").read_bytes())
+    for module in ("gaussian_process.py", *(["chosen_blend.py"] if name == CHOSEN else [])):
+        digest.update(Path(__file__).with_name(module).read_bytes())
     digest.update(Path(__file__).read_bytes() + "\n".join(inputs.table[Entry.ID]).encode())
     names = settings.blended if name == CHOSEN else (name,)
     arrays = [a for n in names for a in _seen_by(n, inputs)]
@@ -515,12 +548,19 @@ def _seen_by(name: str, inputs: Inputs) -> list[np.ndarray]:
 
 
 def _chosen(
-    inputs: Inputs, splits: Sequence[Split], settings: ClassifierSettings, path: Path | None
+    inputs: Inputs,
+    splits: Sequence[Split],
+    settings: ClassifierSettings,
+    path: Path | None,
+    known: Mapping[str, Sequence[np.ndarray]],
 ) -> list[np.ndarray]:
-    """Return the probabilities of `blend/chosen`; what it chose is kept beside them."""
+    """Return the probabilities of `blend/chosen`; what it chose is kept beside them.
+
+    ``known`` holds the probabilities of single models that are there already, by name and split.
+    """
     from sselib.chosen_blend import choose_and_predict
 
-    found = choose_and_predict(inputs, splits, settings)
+    found = choose_and_predict(inputs, splits, settings, known=known)
     rows = [
         {"protocol": s.protocol, "repeat": s.repeat, "fold": s.fold, **asdict(choice)}
         for s, (_, choice) in zip(splits, found, strict=True)
@@ -567,18 +607,25 @@ def split_probability(name: str, inputs: Inputs, split: Split, settings: Classif
         sigma = np.r_[sigma, inputs.unpaired.table[Entry.LOG10_SIGMA].to_numpy(float)[more]]
     if model == "shuffled":
         labels = np.random.default_rng([settings.seed, split.repeat, split.fold]).permutation(labels)
-    fitted = make_classifier(name, seed=settings.seed).fit(X, sigma if model == "xgb_sigma" else labels)
+    fitted = make_classifier(name, seed=settings.seed).fit(X, sigma if model.endswith("_sigma") else labels)
     return probability_of(fitted, inputs.matrices[features][split.test])
 
 
 def probability_of(fitted: BaseEstimator, X: np.ndarray) -> np.ndarray:
-    """Return P(superionic) of a classifier, of a look-up, or of a regression of log10(S/cm)."""
+    """Return P(superionic) of a classifier, of a look-up, or of a regression of log10(S/cm).
+
+    A Gaussian process says how sure it is: the share of its normal distribution above the limit. For other
+    regressions a decade above the limit is a fixed step in the logit.
+    """
     if hasattr(fitted, "predict_proba"):
         return np.asarray(fitted.predict_proba(X)[:, 1], float)
+    if isinstance(fitted, CompositionGP):
+        mean, spread = fitted.predict(X, return_spread=True)
+        return norm.cdf((mean - SUPERIONIC_LOG10_SIGMA) / spread)
     found = np.asarray(fitted.predict(X), float)
-    if isinstance(fitted, XGBRegressor):
-        return 1 / (1 + np.exp(-_LOGIT_PER_DECADE * (found - SUPERIONIC_LOG10_SIGMA)))
-    return found
+    if isinstance(fitted, NearestComposition):
+        return found
+    return expit(_LOGIT_PER_DECADE * (found - SUPERIONIC_LOG10_SIGMA))
 
 
 def _atomsets_probability(

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -19,12 +19,13 @@ import pandas as pd
 from joblib import Parallel, delayed
 from pymatgen.core import Element, Species, Structure
 from pymatgen.transformations.standard_transformations import OrderDisorderedStructureTransformation
-from sklearn.metrics import average_precision_score, matthews_corrcoef
 from sklearn.model_selection import GroupKFold
 
+from sselib.classification import auc_pr, mcc
 from sselib.classifiers import make_classifier
 from sselib.columns import Curated, Entry
 from sselib.composition import element_fractions, l1_distances
+from sselib.metrics import resample_counts
 from sselib.oxidation import assign_oxidation_states
 from sselib.progress import progress
 from sselib.representations import Representation, simplify
@@ -45,12 +46,23 @@ class OrderingTimeoutError(Exception):
 
 @dataclass(frozen=True)
 class Comparison:
-    """``outcomes``: id, outcome, n_sites, seconds; ``scores``: model, AUC-PR and MCC per representation."""
+    """``outcomes``: id, outcome, n_sites, seconds; ``scores``: structures, metric, value, ci_low, ci_high, n.
+
+    ``delta`` is the difference in AUC-PR, ordered minus disordered, with its 95 % interval.
+    """
 
     outcomes: pd.DataFrame
     scores: pd.DataFrame
     n_ordered: int = 0
     delta: tuple[float, float, float] = field(default=(np.nan, np.nan, np.nan))
+
+    def counts(self) -> pd.DataFrame:
+        """Return outcome (numbers left out), rows, most sites and longest time (s) of each kind."""
+        kind = self.outcomes["outcome"].astype(str).str.replace(r"[0-9][0-9.]*", "…", regex=True)
+        found = self.outcomes.groupby(kind, sort=False).agg(
+            rows=("id", "size"), most_sites=("n_sites", "max"), longest_s=("seconds", "max")
+        )
+        return found.sort_values("rows", ascending=False).reset_index()
 
     def sentence(self) -> str:
         """Say what the comparison found."""
@@ -209,8 +221,8 @@ def compare_ordered(
 ) -> Comparison:
     """Order the ``n_structures`` smallest structures and score both versions on the same folds.
 
-    Logistic regression on mean and standard deviation of MEGNet's V1, folds of `group_material`. The interval
-    is of the paired difference over resampled groups.
+    Logistic regression on mean and standard deviation of MEGNet's V1, folds of `group_material`. Intervals
+    resample groups, the same ones for both versions.
     """
     chosen = sorted(table[Entry.ID], key=lambda i: len(structures[i]))[:n_structures]
     ordered, outcomes = order_all({i: structures[i] for i in chosen}, timeout_s=timeout_s, n_jobs=n_jobs)
@@ -225,12 +237,25 @@ def compare_ordered(
     if len(set(groups)) < _N_FOLDS or np.bincount(y, minlength=2).min() < _N_FOLDS:
         return Comparison(outcomes, pd.DataFrame(), n_ordered)
     p = {name: _held_out(pooled([v.sets[i] for i in ids]), y, groups) for name, v in versions.items()}
+    codes, names = pd.factorize(groups)
+    weights = resample_counts(len(names), n_bootstrap=n_bootstrap, seed=seed)[codes]
+    values = {
+        (name, metric): function(y, q, weights)
+        for metric, function in (("auc_pr", auc_pr), ("mcc", mcc))
+        for name, q in p.items()
+    }
     scores = pd.DataFrame(
-        [(n, len(y), average_precision_score(y, q), matthews_corrcoef(y, q > 0.5)) for n, q in p.items()],
-        columns=["structures", "n", "auc_pr", "mcc"],
+        [(*key, *_with_interval(v), len(y)) for key, v in values.items()],
+        columns=["structures", "metric", "value", "ci_low", "ci_high", "n"],
     )
-    delta = _paired(y, groups, p["ordered"], p["disordered"], n_bootstrap=n_bootstrap, seed=seed)
+    delta = _with_interval(values["ordered", "auc_pr"] - values["disordered", "auc_pr"])
     return Comparison(outcomes, scores, n_ordered, delta)
+
+
+def _with_interval(values: np.ndarray) -> tuple[float, float, float]:
+    """Return the value of the sample (the first) and the 95 % interval of its resamples."""
+    low, high = np.nanpercentile(values[1:], [2.5, 97.5])
+    return float(values[0]), float(low), float(high)
 
 
 def _held_out(X: np.ndarray, y: np.ndarray, groups: np.ndarray) -> np.ndarray:
@@ -241,22 +266,3 @@ def _held_out(X: np.ndarray, y: np.ndarray, groups: np.ndarray) -> np.ndarray:
             fitted = make_classifier("logistic/pooled_v1", seed=0).fit(X[train], y[train])
             found[test] = fitted.predict_proba(X[test])[:, 1]
     return found
-
-
-def _paired(
-    y: np.ndarray, groups: np.ndarray, first: np.ndarray, second: np.ndarray, *, n_bootstrap: int, seed: int
-) -> tuple[float, float, float]:
-    """Return the difference in AUC-PR and its 95 % interval from resampled groups."""
-    rng, names = np.random.default_rng(seed), np.unique(groups)
-    members = {g: np.flatnonzero(groups == g) for g in names}
-    samples = []
-    for _ in range(n_bootstrap):
-        rows = np.concatenate([members[g] for g in rng.choice(names, len(names))])
-        if 0 < y[rows].mean() < 1:
-            samples.append(_difference(y[rows], first[rows], second[rows]))
-    low, high = np.percentile(samples, [2.5, 97.5])
-    return _difference(y, first, second), float(low), float(high)
-
-
-def _difference(y: np.ndarray, first: Sequence[float], second: Sequence[float]) -> float:
-    return float(average_precision_score(y, first) - average_precision_score(y, second))

@@ -15,13 +15,14 @@ A composition that stays unbalanced (CIFs with wrong occupancies) keeps plausibl
 so. States are one per element: the average, not the state of one site.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 from types import MappingProxyType
 
 import numpy as np
+import pandas as pd
 from pymatgen.core import Composition, DummySpecies, Element
 
 from sselib.composition import parse_formula
@@ -93,6 +94,21 @@ def assign_oxidation_states(composition: Composition | str) -> OxidationAssignme
     parsed = parse_formula(composition) if isinstance(composition, str) else composition
     fractions = _fractions(parsed)
     return _assign(tuple((el, round(x, 8)) for el, x in sorted(fractions.items())))
+
+
+def rule_counts(compositions: Sequence[Composition | str]) -> pd.DataFrame:
+    """Return for each of `RULES` that was needed how many compositions needed it, and the worst imbalance.
+
+    Columns: rule, compositions, worst_imbalance_per_atom (elementary charges).
+    """
+    found = [assign_oxidation_states(c) for c in compositions]
+    table = pd.DataFrame(
+        [(a.rule, a.imbalance_per_atom) for a in found], columns=["rule", "imbalance"]
+    ).astype({"imbalance": float})
+    counts = table.groupby("rule").agg(
+        compositions=("imbalance", "size"), worst_imbalance_per_atom=("imbalance", "max")
+    )
+    return counts.reindex([r for r in RULES if r in counts.index]).reset_index()
 
 
 def site_roles(composition: Composition | str, *, mobile_ion: str = "Li") -> dict[str, str]:

@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import numpy as np
 import pooch
+import requests
 from pymatgen.core import Structure
 from sklearn.model_selection import ShuffleSplit
 
@@ -53,7 +55,10 @@ def fetch_is_metal() -> Path:
     try:
         return Path(pooch.retrieve(URL, known_hash=f"sha256:{SHA256}", fname=path.name, path=folder))
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
+        no_way = isinstance(error, requests.exceptions.ConnectionError)
+        reason = (
+            f"no connection to {urlsplit(URL).hostname}" if no_way else " ".join(str(error).split())[:200]
+        )
         raise DataError(f"pretraining needs {path.name}, which cannot be had ({reason}): {advice}") from error
 
 

@@ -39,6 +39,7 @@ COLUMNS: tuple[str, ...] = (
     "ci_high",
     "n",
 )
+PARENT_NAMES: Mapping[str, str] = {"formation_energy": "MEGNet", "chgnet": "CHGNet"}
 REPRESENTATIONS: tuple[str, ...] = tuple(kind.value for kind in Representation)
 
 
@@ -148,9 +149,8 @@ class Comparison:
             return pd.DataFrame()
         text = [f"{v:.2f} [{a:.2f}, {b:.2f}]" for v, a, b in rows[["value", "ci_low", "ci_high"]].to_numpy()]
         index = ["model", "parent", "representation", "layer"]
-        return rows.assign(text=text).pivot_table(
-            index=index, columns="protocol", values="text", aggfunc="first", sort=False
-        )
+        named = rows.assign(text=text, parent=rows["parent"].replace(PARENT_NAMES))
+        return named.pivot_table(index=index, columns="protocol", values="text", aggfunc="first", sort=False)
 
 
 def compare_representations(
@@ -205,6 +205,7 @@ def grid_table(records: Sequence[Mapping[str, object]], cases: Sequence[Case]) -
 def grid_sentence(table: pd.DataFrame, *, protocol: str, metric: str = "auc_pr") -> str:
     """Return in words which layer, representation and parent score best, and the best control."""
     rows = table[(table["protocol"] == protocol) & (table["metric"] == metric)]
+    rows = rows.assign(parent=rows["parent"].replace(PARENT_NAMES))
     own, controls = rows[(rows["parent"] != "") & (rows["model"] == "logistic")], rows[rows["parent"] == ""]
     if own.empty or controls.empty:
         return f"`{protocol}` is not part of this comparison."

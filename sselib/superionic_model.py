@@ -19,10 +19,12 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from pymatgen.core import Structure
+from scipy.special import expit
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GroupKFold
 from xgboost import XGBClassifier, XGBRegressor
 
+from sselib.classification import logit
 from sselib.classifiers import inner_part, make_classifier, probability_of
 from sselib.columns import ClassPrediction, Curated, Entry
 from sselib.composition import element_fractions, l1_distances, parse_formula
@@ -42,8 +44,9 @@ VARIANCE_KEPT = 0.95  # of the pooled site features, by the principal components
 NETWORK_WEIGHTS: tuple[float, ...] = (0.25, 0.5, 0.75)  # one is chosen on held-out groups
 _N_CHECK_FOLDS = 5
 _FORMAT = 1  # of the files; a change makes older ensembles unreadable
+_TOUCHING_ANGSTROM = 0.6  # closer sites are one atom split in parts, if their occupancies add up to one
+_FULL = 1.05  # sum of the occupancies of two touching sites that cannot be parts of one atom
 _STRUCTURES_AT_ONCE, _FORMULAS_AT_ONCE = 256, 5000
-_PROBABILITY_EDGE = 1e-4  # probabilities are kept this far from 0 and 1 before a logit is taken
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Calibration:
 
     def __call__(self, logits: np.ndarray) -> np.ndarray:
         """Return probabilities of the same shape."""
-        return _sigmoid(self.slope * logits + self.intercept)
+        return expit(self.slope * logits + self.intercept)
 
 
 @dataclass(frozen=True)
@@ -115,12 +118,15 @@ class SuperionicModel:
         ``d_training``: distance to the nearest training structure in `PooledSpace`. A structure without
         site features (an element that the parent never saw, too many sites) is scored by its composition
         alone, without a distance, and the note says why; one without a readable composition has no
-        probability and its reason as note. Never raises for a single structure.
+        probability and its reason as note. One without lithium or with sites on top of each other is scored
+        as it stands, with a note. Never raises for a single structure.
         """
         parts = [
             structures[i : i + _STRUCTURES_AT_ONCE] for i in range(0, len(structures), _STRUCTURES_AT_ONCE)
         ]
-        return _joined([self._structures(part) for part in parts])
+        found = _joined([self._structures(part) for part in parts])
+        found["note"] = [_joined_notes(n, _doubts(s)) for n, s in zip(found["note"], structures, strict=True)]
+        return found
 
     def predict_formulas(self, formulas: Sequence[str]) -> pd.DataFrame:
         """Return the same columns per formula, in input order, from the bags on composition.
@@ -208,7 +214,7 @@ def network_logits(networks: "Sequence[FittedAtomSets]", sets: "Sequence[SiteSet
     import torch
 
     torch.set_num_threads(1)
-    return np.array([_logit(network.probability(sets)) for network in networks])
+    return np.array([logit(network.probability(sets)) for network in networks])
 
 
 def formula_matrix(formulas: Sequence[str]) -> np.ndarray:
@@ -219,7 +225,7 @@ def formula_matrix(formulas: Sequence[str]) -> np.ndarray:
 
 def bag_logits(bags: "Sequence[XGBClassifier | XGBRegressor]", matrix: np.ndarray) -> np.ndarray:
     """Return the logit of every bag for the rows of `formula_matrix`, shape (bags, n)."""
-    return np.array([_logit(probability_of(bag, matrix)) for bag in bags])
+    return np.array([logit(probability_of(bag, matrix)) for bag in bags])
 
 
 def paired_logits(networks: np.ndarray, bags: np.ndarray, *, weight: float) -> np.ndarray:
@@ -643,6 +649,21 @@ def _formula_of(structure: Structure) -> str:
         return ""
 
 
+def _doubts(structure: Structure) -> str:
+    """Return why the score of a readable structure is to be doubted: no lithium, overlapping sites."""
+    holds_li = any(getattr(s, "symbol", "") == "Li" for s in structure.composition)
+    try:
+        first, second, _, distance = structure.get_neighbor_list(_TOUCHING_ANGSTROM, exclude_self=True)
+    except (ValueError, np.linalg.LinAlgError):  # no cell to speak of: site features have their own reason
+        return ""
+    full = np.array([site.species.num_atoms for site in structure])
+    overlaps = distance[full[first] + full[second] > _FULL]
+    return _joined_notes(
+        "" if holds_li else "no Li: trained on lithium conductors",
+        f"atoms overlap: two full sites are {overlaps.min():.2f} Angstrom apart" if len(overlaps) else "",
+    )
+
+
 def _added(notes: pd.Series, text: str) -> pd.Series:
     return notes.map(lambda note: _joined_notes(note, text))
 
@@ -654,12 +675,3 @@ def _joined_notes(*notes: str) -> str:
 def _joined(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     empty = pd.DataFrame({c: pd.Series(dtype=object if c == "note" else float) for c in COLUMNS})
     return pd.concat(parts, ignore_index=True) if parts else empty
-
-
-def _logit(p: np.ndarray) -> np.ndarray:
-    p = np.clip(np.asarray(p, float), _PROBABILITY_EDGE, 1 - _PROBABILITY_EDGE)
-    return np.log(p / (1 - p))
-
-
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))

@@ -17,6 +17,7 @@ from sselib.ordering import (
     ordered_structure,
     time_limit,
 )
+from sselib.plots.classifiers import ordered_or_not
 
 FCC = Lattice(np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) * 2.1)
 
@@ -83,7 +84,11 @@ def test_equal_versions_show_no_difference(monkeypatch: pytest.MonkeyPatch) -> N
     crystals = dict.fromkeys(table["id"], Structure(FCC, ["Li", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]))
     found = compare_ordered(table, crystals, parent="any", n_structures=30, n_bootstrap=20)
     assert found.delta == (0.0, 0.0, 0.0) and "no clear difference" in found.sentence()
-    assert found.scores["auc_pr"].min() > 0.8
+    assert found.scores.groupby("metric")["value"].min()["auc_pr"] > 0.8
+    assert (found.scores["ci_low"] <= found.scores["value"]).all() and len(found.scores) == 4
+    assert found.counts()[["outcome", "rows"]].to_numpy().tolist() == [["ordered already", 30]]
+    figure = ordered_or_not(found.scores)
+    assert [len(t.x) for t in figure.data] == [2, 2] and figure.layout.yaxis.title.text
     few = compare_ordered(table, crystals, parent="any", n_structures=3)
     assert few.scores.empty and "Too few" in few.sentence()
     assert ORDERED not in set(found.outcomes["outcome"])

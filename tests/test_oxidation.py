@@ -16,8 +16,10 @@ from sselib.oxidation import (
     METALLIC,
     MIXED_VALENCE,
     ONE_RARE,
+    RULES,
     assign_oxidation_states,
     role_of_state,
+    rule_counts,
     site_roles,
 )
 from sselib.structures import read_cif
@@ -175,3 +177,12 @@ def obelix_structures(mirror) -> dict:
     with zipfile.ZipFile(mirror / "obelix" / "all_cifs.zip") as archive:
         names = [n for n in archive.namelist() if n.endswith(".cif")]
         return {n.rsplit("/", 1)[-1][:-4]: read_cif(archive.read(n).decode(), name=n) for n in names}
+
+
+def test_rules_are_counted_in_their_order() -> None:
+    found = rule_counts(["Li2O", "NaCl", "Cu", "Fe3O4"])
+    counts = dict(zip(found["rule"], found["compositions"], strict=True))
+    assert counts.pop(COMMON) == 2 and sum(counts.values()) == 2 and METALLIC in counts
+    assert list(found["rule"]) == [r for r in RULES if r in set(found["rule"])]
+    assert found["worst_imbalance_per_atom"].max() <= BALANCE_TOLERANCE
+    assert rule_counts([]).empty

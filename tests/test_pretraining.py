@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 from pymatgen.core import Lattice, Structure
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install -e '.[atomsets]'")
@@ -70,6 +71,19 @@ def test_another_file_and_no_network_say_what_to_do(tmp_path: Path, monkeypatch:
         fetch_is_metal()
     starts, said = pretrained_starts([SETTINGS], n_rows=5, parent="any", representation="CAMN", layers=["V1"])
     assert starts == () and "no route to host" in said
+
+
+def test_without_a_connection_the_message_is_one_readable_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise requests.exceptions.ConnectionError("HTTPSConnectionPool(host='ml...', port=443): Max retries")
+
+    monkeypatch.setenv("SSE_CACHE", str(tmp_path))
+    monkeypatch.setattr(pretraining.registry, "offline", lambda: False)
+    monkeypatch.setattr(pretraining.pooch, "retrieve", refuse)
+    with pytest.raises(DataError, match=r"\(no connection to ml\.materialsproject\.org\): download https"):
+        fetch_is_metal()
 
 
 def test_pretrained_weights_start_another_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

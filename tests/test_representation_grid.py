@@ -82,7 +82,7 @@ def test_every_layer_of_every_representation_has_both_metrics_and_controls(paren
     assert (kfold["n"] == N - 1).all()  # the row that one case cannot use is left out for all
     best = kfold[(kfold["model"] == "logistic") & (kfold["metric"] == "auc_pr")]
     assert best["value"].min() > 0.99  # O and I are told apart by every layer
-    assert "best formation_energy" in found.sentence() and "best control" in found.sentence()
+    assert "best MEGNet" in found.sentence() and "best control" in found.sentence()
     assert found.wide("mcc").shape == (13, 2)
     assert {t.name for t in drawn(found.table).data if t.showlegend} == {
         "MEGNet CAMN", "MEGNet CAN",

@@ -131,6 +131,17 @@ def test_structures_keep_their_order_and_one_bad_one_stops_nothing(parent: None)
     assert "Lr" in found["note"][2] and "composition alone" in found["note"][2]
     finite = found[["p_superionic", "p_superionic_sd"]].notna().all(axis=1)
     assert (finite | (found["note"] != "")).all()
+    assert "atoms overlap: two full sites are 0.00 Angstrom apart" in found["note"][3]
+    assert "no Li: trained on lithium conductors" in found["note"][4]
+    assert not found["note"][[0, 5]].any()
+
+
+def test_the_parts_of_a_split_site_do_not_overlap(parent: None) -> None:
+    sites = [[0, 0, 0], [0.1, 0, 0], [0.5, 0.5, 0.5]]
+    split = Structure(Lattice.cubic(4), [{"Li": 0.5}, {"Li": 0.5}, "Cl"], sites)
+    whole = Structure(Lattice.cubic(4), ["Li", "Li", "Cl"], sites)
+    notes = full_model().predict_structures([split, whole])["note"]
+    assert "overlap" not in notes[0] and "0.40 Angstrom apart" in notes[1]
 
 
 def test_supercell_and_order_of_sites_do_not_matter(parent: None) -> None:

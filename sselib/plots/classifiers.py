@@ -12,8 +12,8 @@ from sselib.classification import THRESHOLD, reliability
 from sselib.classifiers import CONTROLS, SUPERIONIC_LOG10_SIGMA
 from sselib.figures import PALETTE, SIGMA_LABEL
 from sselib.plots.models import CONTROL_LABELS, PROTOCOL_LABELS, interval_points
+from sselib.representation_grid import PARENT_NAMES
 
-PARENT_LABELS = {"formation_energy": "MEGNet", "chgnet": "CHGNet"}
 _CONTROL_PLACES = {"1nn": "top left", "mean": "bottom left", "shuffled": "top right"}
 _METRIC_TITLES = {"auc_pr": "AUC-PR", "mcc": "MCC at probability 0.5"}
 
@@ -102,11 +102,28 @@ def _whiskers(
         },
         mode="markers",
         marker={"color": colour, "size": 7, "symbol": "diamond-open" if model == "atomsets" else "circle"},
-        name=f"{PARENT_LABELS.get(parent, parent)} {representation}"
+        name=f"{PARENT_NAMES.get(parent, parent)} {representation}"
         + (" AtomSets" if model == "atomsets" else ""),
         legendgroup=" ".join(group),
         showlegend=shown,
     )
+
+
+def ordered_or_not(scores: pd.DataFrame) -> go.Figure:
+    """Draw AUC-PR and MCC on disordered and on ordered structures, as in Fig. 2 of McHaffie et al.
+
+    ``scores`` are those of `sselib.ordering.Comparison`, not empty; whiskers are 95 % intervals.
+    """
+    metrics = list(dict.fromkeys(scores["metric"]))
+    figure = go.Figure()
+    for k, (name, part) in enumerate(scores.groupby("structures", sort=False)):
+        x = [metrics.index(m) + (k - 0.5) * 0.2 for m in part["metric"]]
+        figure.add_trace(interval_points(part, x, model=name, label=f"{name} structures", k=k))
+    labels = [_METRIC_TITLES[m] for m in metrics]
+    figure.update_xaxes(tickvals=list(range(len(metrics))), ticktext=labels, range=[-0.6, len(metrics) - 0.4])
+    figure.update_yaxes(title="score (no unit)")
+    title = f"Disordered or ordered: {int(scores['n'].iloc[0])} structures without Li (bars: 95 % interval)"
+    return figure.update_layout(height=380, title=title)
 
 
 def score_by_cluster(folds: pd.DataFrame, *, names: Sequence[str], metric: str = "auc_pr") -> go.Figure:

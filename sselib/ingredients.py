@@ -27,9 +27,8 @@ from sselib.features.description import Group
 from sselib.features.formula import formula_features, with_formula_features
 from sselib.features.structure import with_environment
 from sselib.metrics import metrics_from_predictions, score_table
-from sselib.models import make_model
+from sselib.models import fit_model, make_model
 from sselib.progress import progress
-from sselib.routed import RoutedModel
 from sselib.site_features import pooled, site_sets
 from sselib.sources import liion
 from sselib.splits import SAME_COMPOSITION_L1, protocol_splits, row_groups
@@ -162,9 +161,7 @@ def evaluate_with_temperatures(
         allowed = (far.min(axis=1) > SAME_COMPOSITION_L1) & ~_shared(case.protocol, table, extra, split.test)
         train = np.r_[split.train, len(table) + np.flatnonzero(allowed)]
         model = make_model(case.model, options=settings.options, seed=settings.seed + k)
-        routed = isinstance(model, RoutedModel)
-        told = {"families": families[train], "censored": censored[train]} if routed else {}
-        model.fit(X[train], y[train], **told)
+        fit_model(model, X[train], y[train], censored=censored[train], families=families[train])
         frames.append(as_predictions(table, split, model.predict(X[split.test])))
     found = pd.concat(frames, ignore_index=True)
     return found.assign(

@@ -53,7 +53,8 @@ MODELS: tuple[str, ...] = (
 # The features that a control looks at, whatever features the models beside it use.
 CONTROL_FEATURES: Mapping[str, str] = {"mean": "none", "median": "none", "1nn": "composition"}
 
-_FEATURE_SETS: Mapping[str, tuple[tuple[str, ...], bool]] = {  # groups (empty: all), only Kim's own
+# Groups or single features (empty: all); whether only those of Kim et al. count.
+_FEATURE_SETS: Mapping[str, tuple[tuple[str, ...], bool]] = {
     "all": (
         ("stoichiometric", "elemental", "geometric", "pores", "lattice_invariant", "disorder", "symmetry"),
         False,
@@ -69,8 +70,8 @@ _FEATURE_SETS: Mapping[str, tuple[tuple[str, ...], bool]] = {  # groups (empty: 
         ("formula", "elemental", "geometric", "lattice_invariant", "disorder", "symmetry"),
         False,
     ),
-    "formula_environment": (("formula",), False),  # with STRUCTURE_COLUMNS
-    "formula_environment_embedding": (("formula", "structure_embedding"), False),  # likewise
+    "formula_environment": (("formula", *STRUCTURE_COLUMNS), False),
+    "formula_environment_embedding": (("formula", *STRUCTURE_COLUMNS, "structure_embedding"), False),
     "formula_embedding": (("formula", "embedding"), False),
     "formula_kind": (("formula", "measurement"), False),
 }
@@ -171,6 +172,25 @@ def make_model(
     )
 
 
+def fit_model(
+    model: BaseEstimator,
+    X: np.ndarray,
+    y: np.ndarray,
+    *,
+    censored: np.ndarray | None = None,
+    families: np.ndarray | None = None,
+) -> BaseEstimator:
+    """Fit a model of `make_model` on X (n, f), y (n,) and return it.
+
+    A model that treats bounds is told which labels are bounds (``censored``), one with routes by family
+    also the ``families`` of the labels, each (n,).
+    """
+    told = {"censored": censored} if isinstance(model, BoundedBooster | RoutedModel) else {}
+    if isinstance(model, RoutedModel):
+        told["families"] = families
+    return model.fit(X, y, **told)
+
+
 def _boosting_settings(name: str, options: ModelOptions) -> dict[str, float]:
     if name == "xgb_kim":
         return dict(KIM_TABLE_1)
@@ -208,9 +228,8 @@ def feature_columns(groups: pd.DataFrame, name: str) -> list[str]:
             f"{nearest(name, list(FEATURE_SETS))}"
         )
     kinds, only_kim = _FEATURE_SETS[name]
-    wanted = groups["group"].isin(kinds) if kinds else pd.Series(True, index=groups.index)
-    if name.startswith("formula_environment"):
-        wanted = wanted | groups["feature"].isin(STRUCTURE_COLUMNS)
+    named = groups["group"].isin(kinds) | groups["feature"].isin(kinds)
+    wanted = named if kinds else pd.Series(True, index=groups.index)
     if only_kim:
         wanted = wanted & groups["kim"].astype(bool)
     if not wanted.any():

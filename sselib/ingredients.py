@@ -26,7 +26,7 @@ from sselib.evaluation import Case, Settings, as_predictions, bootstrap_groups
 from sselib.features.description import Group
 from sselib.features.formula import formula_features, with_formula_features
 from sselib.features.structure import with_environment
-from sselib.metrics import metrics_from_predictions, score_table
+from sselib.metrics import metrics_from_predictions, score_table, with_interval
 from sselib.models import fit_model, make_model
 from sselib.progress import progress
 from sselib.site_features import pooled, site_sets
@@ -251,6 +251,15 @@ def ablation(scores: pd.DataFrame) -> pd.DataFrame:
         rows.append(found.assign(ingredient=ingredient, with_it=with_it, without_it=without_it))
     columns = ["ingredient", "protocol", "with_it", "without_it", "value", "ci_low", "ci_high", "n"]
     return pd.concat(rows, ignore_index=True)[columns]
+
+
+def ablation_table(ablation: pd.DataFrame) -> pd.DataFrame:
+    """Return `ablation` for reading: a line per ingredient, a column per protocol, "value [low, high]"."""
+    text = [with_interval(*r) for r in ablation[["value", "ci_low", "ci_high"]].itertuples(index=False)]
+    wide = ablation.assign(text=text).pivot_table(
+        index="ingredient", columns="protocol", values="text", aggfunc="first", sort=False
+    )
+    return wide.fillna("").rename_axis(columns=None)
 
 
 def structure_gain(

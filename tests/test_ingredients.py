@@ -11,6 +11,7 @@ from sselib.ingredients import (
     STEPS,
     TEMPERATURES,
     ablation,
+    ablation_table,
     composition_embedding,
     evaluate_with_temperatures,
     fitted_names,
@@ -122,6 +123,8 @@ def test_ablation_lists_each_step_that_was_run_with_its_interval() -> None:
     assert len(found) == 1
     assert found.loc[0, ["with_it", "without_it"]].tolist() == ["gp/formula", "xgb_single/formula"]
     assert found.loc[0, "ingredient"] == "Gaussian process instead of boosting"
+    shown = ablation_table(found)
+    assert shown.loc["Gaussian process instead of boosting", "group_doi"] == "-0.10 [-0.20, 0.00]"
 
 
 @pytest.mark.mirror

@@ -10,7 +10,7 @@ from sselib.columns import Entry
 from sselib.conformal import suggested_families
 from sselib.families import normalise_family
 from sselib.features.formula import formula_features
-from sselib.routed import RoutedModel
+from sselib.routed import RoutedModel, compressed, stretched
 from sselib.sources import obelix
 
 
@@ -33,10 +33,41 @@ def fitted() -> RoutedModel:
 def test_known_families_take_the_mean_and_others_the_coarse_forest(fitted: RoutedModel) -> None:
     X = formula_features(["Li6.5La3Zr1.5Ta0.5O12", "LiTi2(PO4)3"]).to_numpy(float)
     found = fitted.predict(X)
-    mean = (fitted.process_.predict(X) + fitted.fine_.predict(X)) / 2
+    mean = stretched((fitted.process_.predict(X) + fitted.fine_.predict(X)) / 2)
     assert found[0] == pytest.approx(mean[0])
-    assert found[1] == pytest.approx(fitted.coarse_.predict(X)[1])
+    assert found[1] == pytest.approx(stretched(fitted.coarse_.predict(X))[1])
     assert found[1] != pytest.approx(mean[1])
+
+
+def test_the_compressed_scale_keeps_order_and_comes_back() -> None:
+    y = np.array([-17.0, -5.0, -4.0, 0.9])
+    z = compressed(y)
+    assert (np.diff(z) > 0).all()
+    assert stretched(z) == pytest.approx(y)
+    assert z[2] - z[1] == pytest.approx(1, abs=0.05)  # a unit about 1e-5 S/cm, less among insulators
+    assert compressed(np.array([-16.0]))[0] - z[0] < 0.7
+    assert stretched(np.array([3.0])) == stretched(compressed(np.array([7.0]))) == 1.0
+
+
+def test_intervals_outside_rest_on_the_forest_that_predicts_there(fitted: RoutedModel) -> None:
+    X, y, families = garnets_and_halides()
+    calibration = fitted.calibration_
+    assert len(calibration.far_errors) == len(y)
+    garnets = calibration.far_families == "garnet"
+    forest = fitted._forest(10, min_samples_leaf=5).fit(X[families != "garnet"], compressed(y[40:]))
+    expected = compressed(y[:40]) - forest.predict(X[families == "garnet"])
+    assert calibration.far_errors[garnets] == pytest.approx(expected)
+
+
+def test_one_family_alone_says_nothing_of_others() -> None:
+    X, y, families = (a[:40] for a in garnets_and_halides())
+    model = RoutedModel(n_trees=10).fit(X, y, families=families)
+    assert not len(model.calibration_.far_errors)
+    _, lower, upper = model.predict_with_interval(
+        formula_features(["Li3YCl6"]).to_numpy(float), confidence=0.9
+    ).T
+    assert lower[0] < y.min()
+    assert upper[0] > y.max()
 
 
 def test_a_row_gets_what_it_gets_alone(fitted: RoutedModel) -> None:

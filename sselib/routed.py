@@ -1,8 +1,11 @@
 """A model with two routes: one for formulas of families that it knows, one for the others.
 
-Inside the known families the prediction is the mean of a Gaussian process on compositions and of extra
-trees. Outside them the process follows its trends too far, and a coarse forest, which averages over more
-training rows, errs less. All learn on a scale that compresses the tail of insulators (`compressed`).
+Inside the known families the prediction is the mean of a Gaussian process on compositions and of a forest
+of medians. Outside them the process follows its trends too far, and a coarse forest, which averages over more
+training rows, errs less. The size of the whole-number formula helps the process and the coarse forest, and
+hurts a forest with small leaves on chemical systems that it has not seen, which therefore goes without; the
+coarse forest reads the formula alone, because what structures teach does not carry over to new families. All
+learn on a scale that compresses the tail of insulators (`compressed`).
 Routes, scale, leaf sizes and shares of features were chosen on the official training rows by folds of
 chemical systems, of publications and of whole families together; nothing was chosen on test rows
 (docs/conductivity.md).
@@ -15,13 +18,15 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 
 from sselib.conformal import calibrate, suggested_families
+from sselib.features.formula import FORMULA_COLUMNS, SIZE_COLUMN
 from sselib.gaussian_process import CompositionGP
+from sselib.median_forest import MedianForest
 
 _FINE = {"min_samples_leaf": 2, "max_features": 0.33}  # inside the known families
 _COARSE = {"min_samples_leaf": 5}  # outside them
-_CALIBRATION_TREES = (
-    10  # of the coarse forests without a family, whose errors calibrate; leaves hold >= 5 rows
-)
+_FORMULA = slice(0, len(FORMULA_COLUMNS))  # what the coarse forest reads
+_SIZE = FORMULA_COLUMNS.index(SIZE_COLUMN)  # the fine forest does not read it
+_CALIBRATION_TREES = 10  # of the coarse forests without a family, whose errors calibrate
 _TOP = 1.0  # log10(S/cm); no solid conducts better
 _UNIT = 24.0  # makes a step of the compressed scale one log10 unit at 1e-5 S/cm
 
@@ -43,8 +48,8 @@ def stretched(z: np.ndarray) -> np.ndarray:
 class RoutedModel(RegressorMixin, BaseEstimator):
     """Process and forest inside the known families, a coarse forest outside, with calibrated intervals.
 
-    X begins with the columns of `sselib.features.formula.formula_features`. ``n_trees`` is the size of each
-    forest.
+    X begins with the columns of `sselib.features.formula.formula_features`; others may follow.
+    ``n_trees`` is the size of each forest.
     """
 
     def __init__(self, *, n_trees: int = 300, random_state: int = 0) -> None:
@@ -68,7 +73,8 @@ class RoutedModel(RegressorMixin, BaseEstimator):
         exact = np.ones(len(z), bool) if censored is None else ~np.asarray(censored, bool)
         labelled = suggested_families(X) if families is None else np.asarray(families, str)
         self.process_ = CompositionGP().fit(X, z)
-        self.fine_, self.coarse_ = (self._forest(self.n_trees, **k).fit(X, z) for k in (_FINE, _COARSE))
+        self.fine_ = self._fine_forest().fit(np.delete(X, _SIZE, axis=1), z)
+        self.coarse_ = self._coarse_forest(self.n_trees).fit(X[:, _FORMULA], z)
         far = self._without_family(X, z, labelled)
         self.calibration_ = calibrate(self.process_, X, z, exact=exact, families=labelled, far=far)
         return self
@@ -91,9 +97,10 @@ class RoutedModel(RegressorMixin, BaseEstimator):
         outside = self.calibration_.outside(families)
         z = np.empty(len(X))
         if (~outside).any():
-            z[~outside] = (mean[~outside] + self.fine_.predict(X[~outside])) / 2
+            fine = self.fine_.predict(np.delete(X[~outside], _SIZE, axis=1))
+            z[~outside] = (mean[~outside] + fine) / 2
         if outside.any():
-            z[outside] = self.coarse_.predict(X[outside])
+            z[outside] = self.coarse_.predict(X[outside, _FORMULA])
         return z, spread, families
 
     def _without_family(self, X: np.ndarray, z: np.ndarray, families: np.ndarray) -> np.ndarray:
@@ -105,13 +112,19 @@ class RoutedModel(RegressorMixin, BaseEstimator):
         for family in np.unique(families):
             rows = families == family
             if not rows.all():
-                forest = self._forest(_CALIBRATION_TREES, **_COARSE).fit(X[~rows], z[~rows])
-                found[rows] = forest.predict(X[rows])
+                forest = self._coarse_forest(_CALIBRATION_TREES).fit(X[~rows, _FORMULA], z[~rows])
+                found[rows] = forest.predict(X[rows, _FORMULA])
         return found
 
-    def _forest(self, n_trees: int, **leaves: float) -> BaseEstimator:
-        """Return an unfitted forest; missing features take the training median and set a flag."""
-        return make_pipeline(
-            SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
-            ExtraTreesRegressor(n_trees, random_state=self.random_state, **leaves),
-        )
+    def _fine_forest(self) -> BaseEstimator:
+        return _imputed(MedianForest(n_trees=self.n_trees, random_state=self.random_state, **_FINE))
+
+    def _coarse_forest(self, n_trees: int) -> BaseEstimator:
+        return _imputed(ExtraTreesRegressor(n_trees, random_state=self.random_state, **_COARSE))
+
+
+def _imputed(forest: BaseEstimator) -> BaseEstimator:
+    """Return an unfitted pipeline: missing features take the training median and set a flag."""
+    return make_pipeline(
+        SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True), forest
+    )

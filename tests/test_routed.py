@@ -9,7 +9,7 @@ from sklearn.model_selection import GroupKFold
 from sselib.columns import Entry
 from sselib.conformal import suggested_families
 from sselib.families import normalise_family
-from sselib.features.formula import formula_features
+from sselib.features.formula import FORMULA_COLUMNS, SIZE_COLUMN, formula_features
 from sselib.routed import RoutedModel, compressed, stretched
 from sselib.sources import obelix
 
@@ -33,10 +33,20 @@ def fitted() -> RoutedModel:
 def test_known_families_take_the_mean_and_others_the_coarse_forest(fitted: RoutedModel) -> None:
     X = formula_features(["Li6.5La3Zr1.5Ta0.5O12", "LiTi2(PO4)3"]).to_numpy(float)
     found = fitted.predict(X)
-    mean = stretched((fitted.process_.predict(X) + fitted.fine_.predict(X)) / 2)
+    without_size = np.delete(X, FORMULA_COLUMNS.index(SIZE_COLUMN), axis=1)
+    mean = stretched((fitted.process_.predict(X) + fitted.fine_.predict(without_size)) / 2)
     assert found[0] == pytest.approx(mean[0])
     assert found[1] == pytest.approx(stretched(fitted.coarse_.predict(X))[1])
     assert found[1] != pytest.approx(mean[1])
+
+
+def test_outside_the_known_families_further_features_do_not_matter() -> None:
+    X, y, families = garnets_and_halides()
+    asked = formula_features(["Li6.5La3Zr1.5Ta0.5O12", "LiTi2(PO4)3"]).to_numpy(float)
+    model = RoutedModel(n_trees=20).fit(np.c_[X, y], y, families=families)  # a feature that tells the label
+    low, high = (model.predict(np.c_[asked, np.full(2, v)]) for v in (-9.0, -2.0))
+    assert low[0] != high[0]
+    assert low[1] == high[1]
 
 
 def test_the_compressed_scale_keeps_order_and_comes_back() -> None:
@@ -54,7 +64,7 @@ def test_intervals_outside_rest_on_the_forest_that_predicts_there(fitted: Routed
     calibration = fitted.calibration_
     assert len(calibration.far_errors) == len(y)
     garnets = calibration.far_families == "garnet"
-    forest = fitted._forest(10, min_samples_leaf=5).fit(X[families != "garnet"], compressed(y[40:]))
+    forest = fitted._coarse_forest(10).fit(X[families != "garnet"], compressed(y[40:]))
     expected = compressed(y[:40]) - forest.predict(X[families == "garnet"])
     assert calibration.far_errors[garnets] == pytest.approx(expected)
 

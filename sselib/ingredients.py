@@ -48,7 +48,9 @@ STEPS: tuple[tuple[str, str, str], ...] = (
     ("gp/formula", "xgb_single/formula", "Gaussian process instead of boosting"),
     ("extra_trees/formula", "xgb_single/formula", "extra trees instead of boosting"),
     ("blend/formula", "gp/formula", "mean of process and extra trees"),
-    ("routed/formula", "blend/formula", "larger leaves, and a coarse forest outside known families"),
+    ("routed/formula", "blend/formula", "the routed model instead of that mean"),
+    ("routed/formula", "routed_log/formula", "a scale that compresses the tail of insulators"),
+    ("routed/formula", "routed_mean/formula", "medians instead of means in the forest"),
     ("routed/formula_environment", "routed/formula", "structure, where there is one"),
     ("routed/formula_embedding", "routed/formula", "MEGNet's element embedding over the composition"),
     (

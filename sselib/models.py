@@ -45,6 +45,8 @@ MODELS: tuple[str, ...] = (
     "extra_trees",
     "gp",
     "routed",
+    "routed_log",
+    "routed_mean",
     "mean",
     "median",
     "1nn",
@@ -52,6 +54,13 @@ MODELS: tuple[str, ...] = (
 )
 # The features that a control looks at, whatever features the models beside it use.
 CONTROL_FEATURES: Mapping[str, str] = {"mean": "none", "median": "none", "1nn": "composition"}
+
+# What the ablation takes away from the routed model.
+_ROUTED: Mapping[str, Mapping[str, bool]] = {
+    "routed": {},
+    "routed_log": {"compress": False},
+    "routed_mean": {"medians": False},
+}
 
 # Groups or single features (empty: all); whether only those of Kim et al. count.
 _FEATURE_SETS: Mapping[str, tuple[tuple[str, ...], bool]] = {
@@ -140,8 +149,9 @@ def make_model(
     boosting round instead of eight (an eighth of the time), ``xgb_tuned`` those in ``options.tuned``;
     XGBoost learns a default direction for missing values. ``extra_trees`` fills them with the training
     median and adds a flag. ``xgb_aft`` is ``xgb_single`` with bounds in its likelihood, ``gp`` a Gaussian
-    process on compositions, ``routed`` the mean of it and a forest inside the known families and a coarser
-    forest outside; both need a feature set that begins with mole fractions ("formula" and those that begin
+    process on compositions, ``routed`` the mean of it and a forest of medians inside the known families and
+    a coarser forest outside (``routed_log``: without its compressed scale, ``routed_mean``: with means); all
+    need a feature set that begins with mole fractions ("formula" and those that begin
     with it). ``mean``, ``median``, ``1nn`` and ``shuffled`` are the controls; the last is
     ``xgb_single`` trained on permuted labels. Raises `ParameterError` for another name.
     """
@@ -153,8 +163,8 @@ def make_model(
         return ShuffledLabels(make_model("xgb_single", options=options, seed=seed), random_state=seed)
     if name == "gp":
         return CompositionGP()
-    if name == "routed":
-        return RoutedModel(n_trees=options.n_trees, random_state=seed)
+    if name in _ROUTED:
+        return RoutedModel(n_trees=options.n_trees, random_state=seed, **_ROUTED[name])
     if name == "xgb_aft":
         settings = {**KIM_TABLE_1, "num_parallel_tree": 1, "max_bin": options.max_bin}
         return BoundedBooster(settings=settings, random_state=seed)

@@ -49,11 +49,16 @@ class RoutedModel(RegressorMixin, BaseEstimator):
     """Process and forest inside the known families, a coarse forest outside, with calibrated intervals.
 
     X begins with the columns of `sselib.features.formula.formula_features`; others may follow.
-    ``n_trees`` is the size of each forest.
+    ``n_trees`` is the size of each forest. Without ``compress`` all learn on log10(S/cm), without ``medians``
+    the fine forest predicts means: for the ablation.
     """
 
-    def __init__(self, *, n_trees: int = 300, random_state: int = 0) -> None:
+    def __init__(
+        self, *, n_trees: int = 300, compress: bool = True, medians: bool = True, random_state: int = 0
+    ) -> None:
         self.n_trees = n_trees
+        self.compress = compress
+        self.medians = medians
         self.random_state = random_state
 
     def fit(
@@ -69,7 +74,8 @@ class RoutedModel(RegressorMixin, BaseEstimator):
         ``families`` (n,) are the families of the labels (default: those that the formulas suggest),
         ``censored`` (n,) is True where y is a bound; a bound trains at its value and calibrates nothing.
         """
-        X, z = np.asarray(X, float), compressed(y)
+        X, y = np.asarray(X, float), np.asarray(y, float)
+        z = compressed(y) if self.compress else y
         exact = np.ones(len(z), bool) if censored is None else ~np.asarray(censored, bool)
         labelled = suggested_families(X) if families is None else np.asarray(families, str)
         self.process_ = CompositionGP().fit(X, z)
@@ -81,14 +87,17 @@ class RoutedModel(RegressorMixin, BaseEstimator):
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         """Return log10(S/cm), shape (m,)."""
-        return stretched(self._routed(np.asarray(X, float))[0])
+        return self._stretched(self._routed(np.asarray(X, float))[0])
 
     def predict_with_interval(self, X: np.ndarray, *, confidence: float) -> np.ndarray:
         """Return prediction, lower and upper end, shape (m, 3), log10(S/cm)."""
         X = np.asarray(X, float)
         z, spread, families = self._routed(X)
         ends = self.calibration_.interval(z, spread=spread, families=families, confidence=confidence)
-        return stretched(np.column_stack([z, *ends]))
+        return self._stretched(np.column_stack([z, *ends]))
+
+    def _stretched(self, z: np.ndarray) -> np.ndarray:
+        return stretched(z) if self.compress else z
 
     def _routed(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return prediction, spread of the process (both `compressed`) and suggested family, each (m,)."""
@@ -117,6 +126,8 @@ class RoutedModel(RegressorMixin, BaseEstimator):
         return found
 
     def _fine_forest(self) -> BaseEstimator:
+        if not self.medians:
+            return _imputed(ExtraTreesRegressor(self.n_trees, random_state=self.random_state, **_FINE))
         return _imputed(MedianForest(n_trees=self.n_trees, random_state=self.random_state, **_FINE))
 
     def _coarse_forest(self, n_trees: int) -> BaseEstimator:

@@ -59,6 +59,16 @@ def test_the_compressed_scale_keeps_order_and_comes_back() -> None:
     assert stretched(np.array([3.0])) == stretched(compressed(np.array([7.0]))) == 1.0
 
 
+def test_without_compression_and_medians_it_is_the_plain_mean_of_process_and_forest() -> None:
+    X, y, families = garnets_and_halides()
+    model = RoutedModel(n_trees=20, compress=False, medians=False).fit(X, y, families=families)
+    without_size = np.delete(X, FORMULA_COLUMNS.index(SIZE_COLUMN), axis=1)
+    assert model.predict(X) == pytest.approx(
+        (model.process_.predict(X) + model.fine_.predict(without_size)) / 2
+    )
+    assert np.abs(model.predict(X) - y).mean() < 0.3
+
+
 def test_intervals_outside_rest_on_the_forest_that_predicts_there(fitted: RoutedModel) -> None:
     X, y, families = garnets_and_halides()
     calibration = fitted.calibration_

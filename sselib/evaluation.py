@@ -579,7 +579,8 @@ def save_final_model(
     model, feature_set = split_name(name)
     columns = feature_columns(groups, feature_set)
     arrays = _arrays(table, features, columns)
-    fitted = make_model(model, options=settings.options, seed=settings.seed).fit(arrays.X, arrays.y)
+    fitted = make_model(model, options=settings.options, seed=settings.seed, n_jobs=settings.n_jobs)
+    fitted.fit(arrays.X, arrays.y)
     path = write_whole(folder / f"{model}-{feature_set}.json", lambda p: fitted.save_model(p))
     return {
         "name": name,

@@ -18,7 +18,7 @@ from pymatgen.core import Structure
 from sselib.columns import Curated, Entry
 from sselib.composition import parse_formula
 from sselib.errors import DataError, FormulaError, ParameterError, RunError
-from sselib.features.formula import formula_features
+from sselib.features.formula import FORMULA_COLUMNS, formula_features
 from sselib.features.structure import STRUCTURE_COLUMNS, structure_features
 from sselib.models import DEFAULT_OPTIONS, ModelOptions
 from sselib.routed import RoutedModel
@@ -199,4 +199,15 @@ def load_conductivity_model(run: Path, *, inputs: str = "formula") -> Conductivi
             f"{path} was written with scikit-learn {saved['sklearn']}, and {sklearn.__version__} is "
             f"installed: train it anew (sse run 04 --out {run})"
         )
-    return saved["model"]
+    return _current(saved["model"], path)
+
+
+def _current(model: ConductivityModel, path: Path) -> ConductivityModel:
+    """Return the model; raise `DataError` where it was trained on other features than this code computes."""
+    expected = len(FORMULA_COLUMNS) + (len(STRUCTURE_COLUMNS) if model.inputs == "structure" else 0)
+    if model.background.shape[1] != expected:
+        raise DataError(
+            f"{path} was trained on {model.background.shape[1]} features by another version of this suite, "
+            f"which now computes {expected}: train it anew (sse run 04)"
+        )
+    return model

@@ -7,10 +7,13 @@ smaller one. A family is known where training rows carry it as their label: what
 can go by a sibling's name (half of Li-P-S is "thio-LISICON" to a formula), and would then borrow intervals
 that were made for relatives. Outside the known families whole families are the unit (two layers): each end
 lies so far from the prediction that the wanted share of rows is covered in the wanted share of the families
-that were left out. No end lies farther out than a unit beyond the labels seen. Sources: Boström, PMLR 179,
-24 (2022), crepes; Papadopoulos et al., J. Artif. Intell. Res. 40, 815 (2011), doi 10.1613/jair.3198; Dunn,
-Wasserman and Ramdas, J. Am. Stat. Assoc. 118, 2491 (2023), doi 10.1080/01621459.2022.2060112 (groups as
-units, double conformal).
+that were left out. There the errors are those of the model that predicts there, made without the family
+(`calibrate`, ``far``). No end lies farther out than a unit beyond the labels seen. Labels, errors and ends
+are on the scale that the process learnt on: log10(S/cm) or one that grows with it.
+
+Sources: Boström, PMLR 179, 24 (2022), crepes; Papadopoulos et al., J. Artif. Intell. Res. 40, 815 (2011),
+doi 10.1613/jair.3198; Dunn, Wasserman and Ramdas, J. Am. Stat. Assoc. 118, 2491 (2023),
+doi 10.1080/01621459.2022.2060112 (groups as units, double conformal).
 """
 
 from dataclasses import dataclass
@@ -29,12 +32,12 @@ _FAMILY_START = FORMULA_COLUMNS.index(FAMILY_COLUMNS[0])
 
 @dataclass(frozen=True)
 class Calibration:
-    """Errors of held-out training rows, label minus prediction in log10(S/cm); bounds are left out.
+    """Errors of held-out training rows, label minus prediction on the process's scale; bounds are left out.
 
     ``errors``, ``spreads`` and ``families``, shape (n,): rows held out alone and by chemical system, with
     the family that their formula suggests. ``far_errors``, ``far_families``, shape (m,): rows held out with
     the family of their label. ``known``: families with at least `MIN_KNOWN` training rows. ``lowest``,
-    ``highest``: the range of the labels, log10(S/cm).
+    ``highest``: the range of the labels.
     """
 
     errors: np.ndarray
@@ -49,7 +52,7 @@ class Calibration:
     def interval(
         self, y_pred: np.ndarray, *, spread: np.ndarray, families: np.ndarray, confidence: float
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return lower and upper ends, each of shape (k,), in log10(S/cm).
+        """Return lower and upper ends, each of shape (k,), on the scale of ``y_pred``.
 
         ``families`` (k,) is what the formulas suggest.
         """
@@ -77,7 +80,7 @@ class Calibration:
         return ~np.isin(families, list(self.known))
 
     def outside_offsets(self, confidence: float) -> np.ndarray:
-        """Return how far both ends lie from a prediction outside the known families, log10(S/cm)."""
+        """Return how far both ends lie from a prediction outside the known families."""
         share = (1 + confidence) / 2
         errors = [self.far_errors[self.far_families == f] for f in self.known & set(self.far_families)]
         if not errors:
@@ -94,23 +97,27 @@ def calibrate(
     *,
     exact: np.ndarray,
     families: np.ndarray | None = None,
+    far: np.ndarray | None = None,
 ) -> Calibration:
     """Return the calibration of a process fitted on X (n, f), y (n,); ``exact``: rows that are no bounds.
 
     X begins with the columns of `sselib.features.formula.formula_features`; ``families`` (n,) are the
-    families of the labels, by default those that the formulas suggest.
+    families of the labels, by default those that the formulas suggest. ``far`` (n,) is what the model that
+    predicts outside the known families says of each row without its family (NaN: not known), by default
+    what the process says.
     """
     suggested = suggested_families(X)
     labelled = suggested if families is None else np.asarray(families, str)
     near = [model.held_out(g) for g in (np.arange(len(y)), _chemical_systems(X))]
-    far = model.held_out(labelled)
+    far = model.held_out(labelled).mean if far is None else far
+    judged = exact & np.isfinite(far)
     names, counts = np.unique(labelled, return_counts=True)
     return Calibration(
         errors=np.concatenate([(y - h.mean)[exact] for h in near]),
         spreads=np.concatenate([h.spread[exact] for h in near]),
         families=np.tile(suggested[exact], 2),
-        far_errors=(y - far.mean)[exact],
-        far_families=labelled[exact],
+        far_errors=(y - far)[judged],
+        far_families=labelled[judged],
         known=frozenset(names[counts >= MIN_KNOWN]),
         lowest=float(y.min()),
         highest=float(y.max()),

@@ -19,7 +19,6 @@ from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import GroupKFold
 
-from sselib.censored import BoundedBooster
 from sselib.columns import Curated, Entry
 from sselib.columns import Prediction as P
 from sselib.composition import element_fractions, l1_distances
@@ -33,6 +32,7 @@ from sselib.models import (
     MODELS,
     ModelOptions,
     feature_columns,
+    fit_model,
     make_model,
 )
 from sselib.progress import progress
@@ -302,10 +302,8 @@ def _fit_and_predict(
     model: BaseEstimator, arrays: _Arrays, train: np.ndarray, test: np.ndarray
 ) -> np.ndarray:
     """Return predictions of the test rows, shape (m,); a model that knows bounds or families is told."""
-    told = {"censored": arrays.censored[train]} if isinstance(model, BoundedBooster | RoutedModel) else {}
-    if isinstance(model, RoutedModel):
-        told["families"] = _of(arrays.families, train)
-    model.fit(arrays.X[train], arrays.y[train], **told)
+    families = _of(arrays.families, train)
+    fit_model(model, arrays.X[train], arrays.y[train], censored=arrays.censored[train], families=families)
     return np.asarray(model.predict(arrays.X[test]), float)
 
 
@@ -581,7 +579,8 @@ def save_final_model(
     model, feature_set = split_name(name)
     columns = feature_columns(groups, feature_set)
     arrays = _arrays(table, features, columns)
-    fitted = make_model(model, options=settings.options, seed=settings.seed).fit(arrays.X, arrays.y)
+    fitted = make_model(model, options=settings.options, seed=settings.seed, n_jobs=settings.n_jobs)
+    fitted.fit(arrays.X, arrays.y)
     path = write_whole(folder / f"{model}-{feature_set}.json", lambda p: fitted.save_model(p))
     return {
         "name": name,

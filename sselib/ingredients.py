@@ -26,10 +26,9 @@ from sselib.evaluation import Case, Settings, as_predictions, bootstrap_groups
 from sselib.features.description import Group
 from sselib.features.formula import formula_features, with_formula_features
 from sselib.features.structure import with_environment
-from sselib.metrics import metrics_from_predictions, score_table
-from sselib.models import make_model
+from sselib.metrics import metrics_from_predictions, score_table, with_interval
+from sselib.models import fit_model, make_model
 from sselib.progress import progress
-from sselib.routed import RoutedModel
 from sselib.site_features import pooled, site_sets
 from sselib.sources import liion
 from sselib.splits import SAME_COMPOSITION_L1, protocol_splits, row_groups
@@ -49,7 +48,9 @@ STEPS: tuple[tuple[str, str, str], ...] = (
     ("gp/formula", "xgb_single/formula", "Gaussian process instead of boosting"),
     ("extra_trees/formula", "xgb_single/formula", "extra trees instead of boosting"),
     ("blend/formula", "gp/formula", "mean of process and extra trees"),
-    ("routed/formula", "blend/formula", "larger leaves, and a coarse forest outside known families"),
+    ("routed/formula", "blend/formula", "the routed model instead of that mean"),
+    ("routed/formula", "routed_log/formula", "a scale that compresses the tail of insulators"),
+    ("routed/formula", "routed_mean/formula", "medians instead of means in the forest"),
     ("routed/formula_environment", "routed/formula", "structure, where there is one"),
     ("routed/formula_embedding", "routed/formula", "MEGNet's element embedding over the composition"),
     (
@@ -162,9 +163,7 @@ def evaluate_with_temperatures(
         allowed = (far.min(axis=1) > SAME_COMPOSITION_L1) & ~_shared(case.protocol, table, extra, split.test)
         train = np.r_[split.train, len(table) + np.flatnonzero(allowed)]
         model = make_model(case.model, options=settings.options, seed=settings.seed + k)
-        routed = isinstance(model, RoutedModel)
-        told = {"families": families[train], "censored": censored[train]} if routed else {}
-        model.fit(X[train], y[train], **told)
+        fit_model(model, X[train], y[train], censored=censored[train], families=families[train])
         frames.append(as_predictions(table, split, model.predict(X[split.test])))
     found = pd.concat(frames, ignore_index=True)
     return found.assign(
@@ -254,6 +253,15 @@ def ablation(scores: pd.DataFrame) -> pd.DataFrame:
         rows.append(found.assign(ingredient=ingredient, with_it=with_it, without_it=without_it))
     columns = ["ingredient", "protocol", "with_it", "without_it", "value", "ci_low", "ci_high", "n"]
     return pd.concat(rows, ignore_index=True)[columns]
+
+
+def ablation_table(ablation: pd.DataFrame) -> pd.DataFrame:
+    """Return `ablation` for reading: a line per ingredient, a column per protocol, "value [low, high]"."""
+    text = [with_interval(*r) for r in ablation[["value", "ci_low", "ci_high"]].itertuples(index=False)]
+    wide = ablation.assign(text=text).pivot_table(
+        index="ingredient", columns="protocol", values="text", aggfunc="first", sort=False
+    )
+    return wide.fillna("").rename_axis(columns=None)
 
 
 def structure_gain(

@@ -323,7 +323,7 @@ def score_table(
     """
     rows = pd.DataFrame(list(records))
     rows = rows[(rows["dataset"] == dataset) & rows["metric"].isin(metrics)].copy()
-    rows["text"] = [_text(*r) for r in rows[["value", "ci_low", "ci_high"]].itertuples(index=False)]
+    rows["text"] = [with_interval(*r) for r in rows[["value", "ci_low", "ci_high"]].itertuples(index=False)]
     order = list(protocols) or list(dict.fromkeys(rows["protocol"]))
     names = list(dict.fromkeys(zip(rows["model"], rows["features"], strict=True)))
     keys = [(p, *n) for p in order for n in names]
@@ -334,7 +334,8 @@ def score_table(
     return table.assign(n=n).reindex([k for k in keys if k in table.index]).reset_index()
 
 
-def _text(value: float, low: float | None, high: float | None) -> str:
+def with_interval(value: float, low: float | None, high: float | None) -> str:
+    """Return "value [low, high]", the value alone where there is no interval."""
     return f"{value:.2f}" if low is None or np.isnan(low) else f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 
@@ -364,7 +365,7 @@ def beside_published(
     stand beside ``model`` on the same, the others beside ``model`` on ``features``.
     """
     own = {
-        (r["features"], r["protocol"], r["metric"]): _text(r["value"], r["ci_low"], r["ci_high"])
+        (r["features"], r["protocol"], r["metric"]): with_interval(r["value"], r["ci_low"], r["ci_high"])
         for r in records
         if (r["dataset"], r["model"]) == (dataset, model)
     }

@@ -45,6 +45,8 @@ MODELS: tuple[str, ...] = (
     "extra_trees",
     "gp",
     "routed",
+    "routed_log",
+    "routed_mean",
     "mean",
     "median",
     "1nn",
@@ -53,7 +55,15 @@ MODELS: tuple[str, ...] = (
 # The features that a control looks at, whatever features the models beside it use.
 CONTROL_FEATURES: Mapping[str, str] = {"mean": "none", "median": "none", "1nn": "composition"}
 
-_FEATURE_SETS: Mapping[str, tuple[tuple[str, ...], bool]] = {  # groups (empty: all), only Kim's own
+# What the ablation takes away from the routed model.
+_ROUTED: Mapping[str, Mapping[str, bool]] = {
+    "routed": {},
+    "routed_log": {"compress": False},
+    "routed_mean": {"medians": False},
+}
+
+# Groups or single features (empty: all); whether only those of Kim et al. count.
+_FEATURE_SETS: Mapping[str, tuple[tuple[str, ...], bool]] = {
     "all": (
         ("stoichiometric", "elemental", "geometric", "pores", "lattice_invariant", "disorder", "symmetry"),
         False,
@@ -69,8 +79,8 @@ _FEATURE_SETS: Mapping[str, tuple[tuple[str, ...], bool]] = {  # groups (empty: 
         ("formula", "elemental", "geometric", "lattice_invariant", "disorder", "symmetry"),
         False,
     ),
-    "formula_environment": (("formula",), False),  # with STRUCTURE_COLUMNS
-    "formula_environment_embedding": (("formula", "structure_embedding"), False),  # likewise
+    "formula_environment": (("formula", *STRUCTURE_COLUMNS), False),
+    "formula_environment_embedding": (("formula", *STRUCTURE_COLUMNS, "structure_embedding"), False),
     "formula_embedding": (("formula", "embedding"), False),
     "formula_kind": (("formula", "measurement"), False),
 }
@@ -139,8 +149,9 @@ def make_model(
     boosting round instead of eight (an eighth of the time), ``xgb_tuned`` those in ``options.tuned``;
     XGBoost learns a default direction for missing values. ``extra_trees`` fills them with the training
     median and adds a flag. ``xgb_aft`` is ``xgb_single`` with bounds in its likelihood, ``gp`` a Gaussian
-    process on compositions, ``routed`` the mean of it and a forest inside the known families and a coarser
-    forest outside; both need a feature set that begins with mole fractions ("formula" and those that begin
+    process on compositions, ``routed`` the mean of it and a forest of medians inside the known families and
+    a coarser forest outside (``routed_log``: without its compressed scale, ``routed_mean``: with means); all
+    need a feature set that begins with mole fractions ("formula" and those that begin
     with it). ``mean``, ``median``, ``1nn`` and ``shuffled`` are the controls; the last is
     ``xgb_single`` trained on permuted labels. Raises `ParameterError` for another name.
     """
@@ -152,8 +163,8 @@ def make_model(
         return ShuffledLabels(make_model("xgb_single", options=options, seed=seed), random_state=seed)
     if name == "gp":
         return CompositionGP()
-    if name == "routed":
-        return RoutedModel(n_trees=options.n_trees, random_state=seed)
+    if name in _ROUTED:
+        return RoutedModel(n_trees=options.n_trees, random_state=seed, **_ROUTED[name])
     if name == "xgb_aft":
         settings = {**KIM_TABLE_1, "num_parallel_tree": 1, "max_bin": options.max_bin}
         return BoundedBooster(settings=settings, random_state=seed)
@@ -169,6 +180,25 @@ def make_model(
         n_jobs=n_jobs,
         tree_method="hist",
     )
+
+
+def fit_model(
+    model: BaseEstimator,
+    X: np.ndarray,
+    y: np.ndarray,
+    *,
+    censored: np.ndarray | None = None,
+    families: np.ndarray | None = None,
+) -> BaseEstimator:
+    """Fit a model of `make_model` on X (n, f), y (n,) and return it.
+
+    A model that treats bounds is told which labels are bounds (``censored``), one with routes by family
+    also the ``families`` of the labels, each (n,).
+    """
+    told = {"censored": censored} if isinstance(model, BoundedBooster | RoutedModel) else {}
+    if isinstance(model, RoutedModel):
+        told["families"] = families
+    return model.fit(X, y, **told)
 
 
 def _boosting_settings(name: str, options: ModelOptions) -> dict[str, float]:
@@ -208,9 +238,8 @@ def feature_columns(groups: pd.DataFrame, name: str) -> list[str]:
             f"{nearest(name, list(FEATURE_SETS))}"
         )
     kinds, only_kim = _FEATURE_SETS[name]
-    wanted = groups["group"].isin(kinds) if kinds else pd.Series(True, index=groups.index)
-    if name.startswith("formula_environment"):
-        wanted = wanted | groups["feature"].isin(STRUCTURE_COLUMNS)
+    named = groups["group"].isin(kinds) | groups["feature"].isin(kinds)
+    wanted = named if kinds else pd.Series(True, index=groups.index)
     if only_kim:
         wanted = wanted & groups["kim"].astype(bool)
     if not wanted.any():

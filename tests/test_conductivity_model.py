@@ -1,5 +1,6 @@
 """The saved model of conductivity: what it promises about rows, units and intervals."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from sselib.conductivity_model import (
     train_conductivity_model,
     train_structure_model,
 )
-from sselib.errors import ParameterError, RunError
+from sselib.errors import DataError, ParameterError, RunError
 from sselib.families import family_from_composition
 from sselib.features.structure import STRUCTURE_COLUMNS
 from sselib.models import ModelOptions
@@ -152,3 +153,10 @@ def test_the_model_that_reads_structures_is_saved_beside_the_other(
             again.predict(["LiCl"], structures=structures),
             with_structures.predict(["LiCl"], structures=structures),
         )
+
+
+def test_a_model_trained_on_other_features_is_refused(model: ConductivityModel, tmp_path: Path) -> None:
+    older = replace(model, background=model.background[:, 1:])
+    save_conductivity_model(older, folder=tmp_path / "04_gbr_shap" / "models")
+    with pytest.raises(DataError, match="train it anew"):
+        load_conductivity_model(tmp_path)

@@ -10,6 +10,7 @@ from sselib.features.formula import (
     FRACTION_COLUMNS,
     formula_descriptions,
     formula_features,
+    whole_formula_atoms,
     with_formula_features,
 )
 
@@ -34,6 +35,22 @@ def test_a_known_case() -> None:
     assert found["mobile_charge_share"] == pytest.approx(3 / 8)
     assert found["suggests_thio_lisicon"] == 1
     assert found[list(FRACTION_COLUMNS)].sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("formula", "atoms"),
+    [("Li3PS4", 8), ("Li10GeP2S12", 25), ("Li7La3Zr2O12", 24), ("Li1.3Al0.3Ti1.7P3O12", 183), ("Li", 1)],
+)
+def test_size_of_the_whole_number_formula_does_not_depend_on_its_writing(formula: str, atoms: int) -> None:
+    x = formula_features([formula, f"({formula})0.37", f"({formula})12"])[list(FRACTION_COLUMNS)].to_numpy()
+    assert whole_formula_atoms(x).tolist() == [atoms] * 3
+
+
+def test_a_formula_without_a_small_whole_number_form_counts_as_the_largest() -> None:
+    odd = np.array([0.1234567, 0.2718281, 0.0314159, 0.0577215, 0.5155778])
+    rounded, whole = np.array([0.333, 0.667, 0, 0, 0]), np.array([1, 2, 0, 0, 0]) / 3
+    assert whole_formula_atoms(np.array([odd, rounded, whole])).tolist() == [600, 3, 3]
+    assert whole_formula_atoms(np.tile(whole, (600, 1))).tolist() == [3] * 600
 
 
 def test_without_other_cations_their_statistics_are_missing() -> None:

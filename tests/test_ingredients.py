@@ -11,6 +11,7 @@ from sselib.ingredients import (
     STEPS,
     TEMPERATURES,
     ablation,
+    ablation_table,
     composition_embedding,
     evaluate_with_temperatures,
     fitted_names,
@@ -72,24 +73,17 @@ def test_rows_of_another_temperature_train_unless_they_belong_to_the_test_rows()
     assert np.array_equal(leaked["y_pred"][of_system], without["y_pred"][of_system])
 
 
+def made_up_predictions(ids: list[str], *, y_pred: list[float]) -> pd.DataFrame:
+    """Return predictions of rows whose label is -5, without model and interval."""
+    frame = pd.DataFrame({"id": ids, "y_pred": y_pred})
+    missing = {"lower": np.nan, "upper": np.nan, "p_superionic": np.nan}
+    place = {"dataset": "made-up", "features": "formula", "protocol": "kfold5", "repeat": 0, "fold": 0}
+    return frame.assign(y_true=-5.0, censored=False, **missing, **place)
+
+
 def test_the_blend_is_made_where_both_members_ran_and_no_source_is_read_unasked() -> None:
-    rows = pd.DataFrame(
-        {
-            "id": ["a", "b"] * 2,
-            "dataset": "made-up",
-            "model": ["gp", "gp", "extra_trees", "extra_trees"],
-            "features": "formula",
-            "protocol": "kfold5",
-            "repeat": 0,
-            "fold": 0,
-            "y_true": -5.0,
-            "censored": False,
-            "y_pred": [-4.0, -5.0, -6.0, -7.0],
-            "lower": np.nan,
-            "upper": np.nan,
-            "p_superionic": np.nan,
-        }
-    )
+    rows = made_up_predictions(["a", "b"] * 2, y_pred=[-4.0, -5.0, -6.0, -7.0])
+    rows["model"] = ["gp", "gp", "extra_trees", "extra_trees"]
     asked = {"names": ["gp/formula"], "protocols": ["kfold5"], "settings": Settings()}
     found = with_variants(rows, table(6), table(6), **asked)
     assert found[found["model"] == "blend"]["y_pred"].tolist() == [-5.0, -6.0]
@@ -101,23 +95,8 @@ def test_the_blend_is_made_where_both_members_ran_and_no_source_is_read_unasked(
 def test_what_a_structure_adds_is_judged_on_rows_with_a_structure() -> None:
     main = table(6).assign(structure_id=["s0", "s1", "s2", None, None, None])
     structures = pd.DataFrame({"structure_id": ["s0", "s1", "s2"]})
-    one = pd.DataFrame(
-        {
-            "id": main[Entry.ID],
-            "dataset": "made-up",
-            "model": "routed",
-            "features": "formula",
-            "protocol": "kfold5",
-            "repeat": 0,
-            "fold": 0,
-            "y_true": -5.0,
-            "censored": False,
-            "y_pred": [-6.0, -6.0, -6.0, 0.0, 0.0, 0.0],
-            "lower": -7.0,
-            "upper": -4.0,
-            "p_superionic": np.nan,
-        }
-    )
+    one = made_up_predictions(list(main[Entry.ID]), y_pred=[-6.0, -6.0, -6.0, 0.0, 0.0, 0.0])
+    one = one.assign(model="routed", lower=-7.0, upper=-4.0)
     both = pd.concat([one, one.assign(features="formula_environment", y_pred=-5.5)])
     found = structure_gain(both, main, structures=structures, protocols=["kfold5"], n_bootstrap=20)
     assert found["n"].tolist() == [3, 3]
@@ -144,6 +123,8 @@ def test_ablation_lists_each_step_that_was_run_with_its_interval() -> None:
     assert len(found) == 1
     assert found.loc[0, ["with_it", "without_it"]].tolist() == ["gp/formula", "xgb_single/formula"]
     assert found.loc[0, "ingredient"] == "Gaussian process instead of boosting"
+    shown = ablation_table(found)
+    assert shown.loc["Gaussian process instead of boosting", "group_doi"] == "-0.10 [-0.20, 0.00]"
 
 
 @pytest.mark.mirror

@@ -9,8 +9,8 @@ from sklearn.model_selection import GroupKFold
 from sselib.columns import Entry
 from sselib.conformal import suggested_families
 from sselib.families import normalise_family
-from sselib.features.formula import formula_features
-from sselib.routed import RoutedModel
+from sselib.features.formula import FORMULA_COLUMNS, SIZE_COLUMN, formula_features
+from sselib.routed import RoutedModel, compressed, stretched
 from sselib.sources import obelix
 
 
@@ -33,10 +33,61 @@ def fitted() -> RoutedModel:
 def test_known_families_take_the_mean_and_others_the_coarse_forest(fitted: RoutedModel) -> None:
     X = formula_features(["Li6.5La3Zr1.5Ta0.5O12", "LiTi2(PO4)3"]).to_numpy(float)
     found = fitted.predict(X)
-    mean = (fitted.process_.predict(X) + fitted.fine_.predict(X)) / 2
+    without_size = np.delete(X, FORMULA_COLUMNS.index(SIZE_COLUMN), axis=1)
+    mean = stretched((fitted.process_.predict(X) + fitted.fine_.predict(without_size)) / 2)
     assert found[0] == pytest.approx(mean[0])
-    assert found[1] == pytest.approx(fitted.coarse_.predict(X)[1])
+    assert found[1] == pytest.approx(stretched(fitted.coarse_.predict(X))[1])
     assert found[1] != pytest.approx(mean[1])
+
+
+def test_outside_the_known_families_further_features_do_not_matter() -> None:
+    X, y, families = garnets_and_halides()
+    asked = formula_features(["Li6.5La3Zr1.5Ta0.5O12", "LiTi2(PO4)3"]).to_numpy(float)
+    model = RoutedModel(n_trees=20).fit(np.c_[X, y], y, families=families)  # a feature that tells the label
+    low, high = (model.predict(np.c_[asked, np.full(2, v)]) for v in (-9.0, -2.0))
+    assert low[0] != high[0]
+    assert low[1] == high[1]
+
+
+def test_the_compressed_scale_keeps_order_and_comes_back() -> None:
+    y = np.array([-17.0, -5.0, -4.0, 0.9])
+    z = compressed(y)
+    assert (np.diff(z) > 0).all()
+    assert stretched(z) == pytest.approx(y)
+    assert z[2] - z[1] == pytest.approx(1, abs=0.05)  # a unit about 1e-5 S/cm, less among insulators
+    assert compressed(np.array([-16.0]))[0] - z[0] < 0.7
+    assert stretched(np.array([3.0])) == stretched(compressed(np.array([7.0]))) == 1.0
+
+
+def test_without_compression_and_medians_it_is_the_plain_mean_of_process_and_forest() -> None:
+    X, y, families = garnets_and_halides()
+    model = RoutedModel(n_trees=20, compress=False, medians=False).fit(X, y, families=families)
+    without_size = np.delete(X, FORMULA_COLUMNS.index(SIZE_COLUMN), axis=1)
+    assert model.predict(X) == pytest.approx(
+        (model.process_.predict(X) + model.fine_.predict(without_size)) / 2
+    )
+    assert np.abs(model.predict(X) - y).mean() < 0.3
+
+
+def test_intervals_outside_rest_on_the_forest_that_predicts_there(fitted: RoutedModel) -> None:
+    X, y, families = garnets_and_halides()
+    calibration = fitted.calibration_
+    assert len(calibration.far_errors) == len(y)
+    garnets = calibration.far_families == "garnet"
+    forest = fitted._coarse_forest(10).fit(X[families != "garnet"], compressed(y[40:]))
+    expected = compressed(y[:40]) - forest.predict(X[families == "garnet"])
+    assert calibration.far_errors[garnets] == pytest.approx(expected)
+
+
+def test_one_family_alone_says_nothing_of_others() -> None:
+    X, y, families = (a[:40] for a in garnets_and_halides())
+    model = RoutedModel(n_trees=10).fit(X, y, families=families)
+    assert not len(model.calibration_.far_errors)
+    _, lower, upper = model.predict_with_interval(
+        formula_features(["Li3YCl6"]).to_numpy(float), confidence=0.9
+    ).T
+    assert lower[0] < y.min()
+    assert upper[0] > y.max()
 
 
 def test_a_row_gets_what_it_gets_alone(fitted: RoutedModel) -> None:

@@ -28,15 +28,19 @@ _ION_PROPERTIES: dict[str, tuple[str, str]] = {
     "field_per_angstrom2": ("1/Angstrom^2", "state divided by squared radius"),
 }
 _KINDS = ("mean", "std", "min", "max")
+SIZE_COLUMN = "log_whole_formula_atoms"  # natural logarithm of `whole_formula_atoms`
+_MOST_ATOMS, _ATOMS_OFF = 300, 0.03  # of a whole-number formula: its largest size, and the rounding allowed
+_CHUNK = 256  # formulas whose sizes are tried at a time
 FAMILY_COLUMNS: tuple[str, ...] = tuple(f"suggests_{f}" for f in Family if f is not Family.GLASS)
 
 
 def formula_features(formulas: Sequence[str], *, mobile_ion: str = "Li") -> pd.DataFrame:
-    """Return features of formulas that `sselib.composition.parse_formula` reads, shape (n, 160).
+    """Return features of formulas that `sselib.composition.parse_formula` reads, shape (n, 161).
 
     First the mole fraction of every element (`FRACTION_COLUMNS`, modified Pettifor order), then
     statistics over the cations other than the mobile ion and over the anions, charge balance and size
-    ratios, and one flag per family that the composition suggests. NaN where a kind of ion is absent.
+    ratios, the size of the whole-number formula, and one flag per family that the composition suggests.
+    NaN where a kind of ion is absent.
     Raises `FormulaError` for a formula that cannot be read.
     """
     fractions = element_fractions(formulas)
@@ -47,10 +51,30 @@ def formula_features(formulas: Sequence[str], *, mobile_ion: str = "Li") -> pd.D
     columns = dict(zip(FRACTION_COLUMNS, x.T, strict=True))
     for kind, weights, sign in (("cation", cations, 1), ("anion", anions, -1)):
         columns |= _ion_statistics(kind, weights, ions=_nominal_ions(sign))
-    columns |= _balance(columns, mobile)
+    columns |= _balance(columns, mobile) | {SIZE_COLUMN: np.log(whole_formula_atoms(x))}
     families = np.array([str(family_from_composition(f)) for f in formulas])
     columns |= {name: (families == name.removeprefix("suggests_")).astype(float) for name in FAMILY_COLUMNS}
     return pd.DataFrame(columns)
+
+
+def whole_formula_atoms(fractions: np.ndarray) -> np.ndarray:
+    """Return the number of atoms in the smallest whole-number formula, shape (n,).
+
+    ``fractions`` are mole fractions, shape (n, elements). Each number of atoms may be off by 0.03, which
+    forgives rounding ("Li0.33"). A line compound has few atoms (Li3PS4: 8), a doped one or a solid
+    solution, whose carriers are made by substitution, many (Li1.3Al0.3Ti1.7P3O12: 183). Where none up to
+    300 fits, 600.
+    """
+    n_present = max(1, int((fractions > 0).sum(axis=1).max(initial=1)))
+    parts = -np.sort(-fractions, axis=1)[:, :n_present, None]
+    counts, found = np.arange(1, _MOST_ATOMS + 1), np.full(len(parts), 2 * _MOST_ATOMS)
+    for start in range(0, len(parts), _CHUNK):
+        atoms = parts[start : start + _CHUNK] * counts
+        fits = (np.abs(atoms - np.rint(atoms)) <= _ATOMS_OFF) & ((atoms == 0) | (atoms > 0.5))
+        whole = fits.all(axis=1)
+        rows = np.flatnonzero(whole.any(axis=1))
+        found[start + rows] = counts[whole[rows].argmax(axis=1)]
+    return found
 
 
 def with_formula_features(

@@ -354,7 +354,8 @@ def static_view(data: ModelData, *, n_rows: int = 10) -> Iterator[object]:
     yield as_html(f"<p>{words} The {min(n_rows, len(rows))} largest errors:</p>")
     table = error_table(rows)
     yield as_html(html_table(table.head(n_rows).round(2)))
-    explained = [i for i in rows.loc[table.index, Prediction.ID] if i in set(data.shap["id"])]
+    with_shap = set(data.shap["id"])
+    explained = [i for i in rows.loc[table.index, Prediction.ID] if i in with_shap]
     if explained:
         yield compound_waterfall(data, explained[0])
     if data.formula_model:

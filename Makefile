@@ -51,7 +51,7 @@ $(READY): pyproject.toml constraints.txt
 
 # Rewrite the numbers, times and the figure of the README from a run with all notebooks.
 readme: $(READY)
-	$(BIN)/python -m sselib.readme $(RUN) 04_gbr_shap/$(README_FIGURE)
+	$(BIN)/python -m sselib.reporting.readme $(RUN) 04_gbr_shap/$(README_FIGURE)
 
 # Pin what the tests ran with: a fresh environment without constraints, then its versions.
 constraints:

@@ -63,7 +63,7 @@ def _add_run(commands: argparse._SubParsersAction) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from sselib.runner import RunRequest, run
+    from sselib.running.runner import RunRequest, run
 
     request = RunRequest(
         out=options.out,
@@ -92,7 +92,7 @@ def _add_report(commands: argparse._SubParsersAction) -> None:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from sselib.report import render
+    from sselib.reporting.report import render
 
     for page in render(options.run):
         _say(f"{page} ({page.stat().st_size / 1e6:.1f} MB)")
@@ -129,8 +129,8 @@ def _positive(text: str) -> float:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from sselib.predict import PredictRequest, predict
-    from sselib.structure_input import CifLimits
+    from sselib.materials.structure_input import CifLimits
+    from sselib.prediction.predict import PredictRequest, predict
 
     request = PredictRequest(
         source=options.source,
@@ -187,7 +187,7 @@ def _add_data_import(actions: argparse._SubParsersAction) -> None:
 
 
 def _data_import(options: argparse.Namespace) -> int:
-    from sselib.data_import import ImportRequest, import_table, report_lines, usage_lines
+    from sselib.sources.data_import import ImportRequest, import_table, report_lines, usage_lines
 
     request = ImportRequest(
         table=options.table,
@@ -207,8 +207,8 @@ def _data_import(options: argparse.Namespace) -> int:
 
 def _data_list(_: argparse.Namespace) -> int:
     from sselib import registry
-    from sselib.data_import import stored_lines
-    from sselib.materials_project import status_line
+    from sselib.sources.data_import import stored_lines
+    from sselib.sources.materials_project import status_line
 
     table = registry.status_table()
     _say(
@@ -254,7 +254,7 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from sselib import check
+    from sselib.running import check
 
     if options.refresh:
         for path in check.refresh(options.paths, say=_say):

@@ -14,7 +14,7 @@ class Entry(StrEnum):
     SOURCE = "source"  # obelix, liion, reference, generated or the user's name
     SOURCE_ID = "source_id"
     FORMULA = "formula"  # as the source writes it
-    COMPOSITION = "composition"  # canonical, see sselib.composition.canonical
+    COMPOSITION = "composition"  # canonical, see sselib.materials.composition.canonical
     LOG10_SIGMA = "log10_sigma"  # log10(S/cm); the bound itself where censored
     CENSORED = "censored"  # True: log10_sigma is an upper bound
     TEMPERATURE_C = "temperature_c"  # deg C; missing where the source says only "room temperature"
@@ -40,7 +40,7 @@ class Entry(StrEnum):
 class Curated(StrEnum):
     """What curation adds to `Entry`: one row per labelled material."""
 
-    FAMILY = "family"  # normalised, see sselib.families.Family
+    FAMILY = "family"  # normalised, see sselib.materials.families.Family
     CHEMICAL_SYSTEM = "chemical_system"  # "Cl-Li-P-S"
     CONDUCTIVITY_CLASS = "conductivity_class"  # low, moderate, high, superionic (Kim et al.)
     SUPERIONIC = "superionic"  # sigma >= 1e-4 S/cm (McHaffie et al.); missing if undecided
@@ -137,7 +137,7 @@ class Predicted(StrEnum):
     P_SUPERIONIC = "p_superionic"  # probability that sigma >= 1e-4 S/cm
     P_SUPERIONIC_SD = "p_superionic_sd"  # standard deviation over the ensemble
     D_TRAINING = "d_training"  # distance to the training data in the classifier's own measure
-    IN_DOMAIN = "in_domain"  # see sselib.applicability
+    IN_DOMAIN = "in_domain"  # see sselib.prediction.applicability
     NEAREST = "nearest"  # nearest training compound, its measured value, L1 distance of composition
     MODEL = "model"
     NOTE = "note"

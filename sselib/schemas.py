@@ -10,10 +10,10 @@ import pandera.pandas as pa
 from pandera.errors import SchemaErrors
 
 from sselib.columns import Audit, ClassPrediction, Curated, Entry, Prediction, Reject, StructureTable
-from sselib.conductivity import CLASS_LIMITS, LOG10_SIGMA_MAX, LOG10_SIGMA_MIN
-from sselib.disorder import DisorderClass
 from sselib.errors import SchemaError
-from sselib.families import Family
+from sselib.materials.conductivity import CLASS_LIMITS, LOG10_SIGMA_MAX, LOG10_SIGMA_MIN
+from sselib.materials.disorder import DisorderClass
+from sselib.materials.families import Family
 
 _N_SHOWN = 5  # failing rows that an error names
 

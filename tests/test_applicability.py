@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sselib.applicability import domain_errors, judge, nearest_other, training_space
-from sselib.composition import element_fractions
 from sselib.errors import RunError
+from sselib.materials.composition import element_fractions
+from sselib.prediction.applicability import domain_errors, judge, nearest_other, training_space
 
 TRAINING = pd.DataFrame(
     [

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sselib.arrhenius import BOLTZMANN_EV_K, activation_energies, room_temperature_rows
 from sselib.columns import Entry
-from sselib.composition import canonical
 from sselib.errors import DataError
+from sselib.materials.arrhenius import BOLTZMANN_EV_K, activation_energies, room_temperature_rows
+from sselib.materials.composition import canonical
 
 
 def law(celsius: float, *, energy_ev: float, at_room: float = -5.0) -> float:

@@ -5,14 +5,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install -e '.[atomsets]'")
 
-from sselib.atomsets import (  # noqa: E402
-    AtomSetsSettings,
-    SiteSet,
-    WeightedSet2Set,
-    fit_atomsets,
-    unique_sites,
-)
+from sselib.atomsets.network import AtomSetsSettings, WeightedSet2Set, fit_atomsets  # noqa: E402
 from sselib.errors import ParameterError  # noqa: E402
+from sselib.features.site_features import SiteSet, unique_sites  # noqa: E402
 
 QUICK = AtomSetsSettings(
     site_layers=(16,), readout_width=8, head_layers=(8,), dropout=0.0, learning_rate=1.0e-2, max_epochs=40

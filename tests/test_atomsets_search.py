@@ -7,8 +7,7 @@ import pytest
 
 pytest.importorskip("torch", reason="torch is not installed: pip install -e '.[atomsets]'")
 
-from sselib.atomsets import unique_sites
-from sselib.atomsets_search import (
+from sselib.atomsets.tuning import (
     SEARCH_SPACE,
     chosen_on_held_out,
     random_settings,
@@ -16,6 +15,7 @@ from sselib.atomsets_search import (
     settings_from,
 )
 from sselib.errors import ParameterError
+from sselib.features.site_features import unique_sites
 
 
 def some_sets(n: int = 36, *, seed: int = 0, noise: bool = False) -> tuple[list, np.ndarray]:

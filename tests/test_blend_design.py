@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from test_chosen_blend import some_inputs
 
-from sselib import classifiers
-from sselib.blend_design import design_scores, training_part
-from sselib.classifiers import ClassifierSettings, fresh_tenth, unpaired_rows
-from sselib.clusters import Clusters
+from sselib.atomsets import classifiers
+from sselib.atomsets.blend_design import design_scores, training_part
+from sselib.atomsets.classifiers import ClassifierSettings, fresh_tenth, unpaired_rows
 from sselib.errors import DataError
-from sselib.splits import Split
+from sselib.validation.clusters import Clusters
+from sselib.validation.splits import Split
 
 SETTINGS = ClassifierSettings(n_jobs=1)
 
@@ -52,7 +52,8 @@ def test_the_informative_features_score_best(monkeypatch: pytest.MonkeyPatch) ->
     inputs = some_inputs()
     n = len(training_part(inputs).y)
     flat = Clusters(np.arange(n) % 4, np.zeros((n, 2)))
-    monkeypatch.setattr("sselib.blend_design.clusters_by_seed", lambda table, seeds: {seeds[0]: flat})
+    clusters = lambda table, seeds: {seeds[0]: flat}  # noqa: E731
+    monkeypatch.setattr("sselib.atomsets.blend_design.clusters_by_seed", clusters)
     table = inputs.table.assign(
         duplicate_group=range(len(inputs.y)), doi=[f"10.1/{k % 12}" for k in range(len(inputs.y))]
     )

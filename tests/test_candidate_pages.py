@@ -12,14 +12,14 @@ from nbformat import v4
 from pymatgen.core import Lattice, Structure
 from scratch_project import code, notebook
 
-from sselib import report
-from sselib.candidate_explanation import Explanation
-from sselib.candidate_pages import NOTEBOOK, candidate_pages
-from sselib.candidate_records import page_records
-from sselib.filters import FilterSettings, apply_filters, filter_details
-from sselib.ranked_table import page_name, ranked_html, to_page
+from sselib.materials.structures import structure_to_json
+from sselib.reporting import report
+from sselib.reporting.candidate_pages import NOTEBOOK, candidate_pages
+from sselib.reporting.candidate_records import page_records
+from sselib.reporting.ranked_table import page_name, ranked_html, to_page
 from sselib.runfolder import RunFolder
-from sselib.structures import structure_to_json
+from sselib.screening.explanation import Explanation
+from sselib.screening.filters import FilterSettings, apply_filters, filter_details
 
 EVIL = "</script><script>alert(1)</script>"
 ROWS = pd.DataFrame(

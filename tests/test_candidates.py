@@ -9,8 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymatgen.core import Composition, Lattice, Structure
 
-from sselib.candidate_pool import PoolSettings, candidate_pool
-from sselib.candidates import (
+from sselib.errors import DataError, ParameterError
+from sselib.materials.composition import element_fractions
+from sselib.materials.oxidation import assign_oxidation_states
+from sselib.materials.structures import structure_to_json
+from sselib.reporting.ranked_table import cif_text
+from sselib.screening.candidate_pool import PoolSettings, candidate_pool
+from sselib.screening.candidates import (
     Candidate,
     Deduplicator,
     checked,
@@ -22,14 +27,8 @@ from sselib.candidates import (
     from_materials_project,
     from_structure_table,
 )
-from sselib.composition import element_fractions
-from sselib.doping import Doping, doped, doped_structure, largest_void
-from sselib.errors import DataError, ParameterError
-from sselib.oxidation import assign_oxidation_states
-from sselib.ranked_table import cif_text
-from sselib.sources import reference
-from sselib.structures import structure_to_json
-from sselib.substitution import (
+from sselib.screening.doping import Doping, doped, doped_structure, largest_void
+from sselib.screening.substitution import (
     EXCLUDED,
     Host,
     hosts_from_table,
@@ -39,6 +38,7 @@ from sselib.substitution import (
     replaced,
     substituted,
 )
+from sselib.sources import reference
 
 
 def rock_salt(cation: str = "Li", anion: str = "Cl") -> Structure:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sselib.censored import BoundedBooster
+from sselib.regression.censored import BoundedBooster
 
 SETTINGS = {"n_estimators": 60, "max_depth": 3, "learning_rate": 0.2, "reg_lambda": 1.0}
 

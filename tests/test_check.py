@@ -9,8 +9,8 @@ import pytest
 from nbformat import v4
 from scratch_project import RUN_DIR, SECTIONS, code, make, markdown, notebook
 
-from sselib.check import compared_values, count_text, lint, normalised, refresh
 from sselib.errors import RunError
+from sselib.running.check import compared_values, count_text, lint, normalised, refresh
 
 TAG = "nbval-check-output"
 

@@ -8,12 +8,12 @@ from pymatgen.core import Lattice, Structure
 
 pytest.importorskip("chgnet", reason="chgnet is not installed: pip install -e '.[atomsets]'")
 
-from sselib import chgnet_features
-from sselib.chgnet_features import chgnet_layers, load_chgnet
 from sselib.errors import DataError
-from sselib.megnet import StructureNotSupportedError
-from sselib.representations import primitive_cell
-from sselib.site_features import pooled, site_sets
+from sselib.features import chgnet_features
+from sselib.features.chgnet_features import chgnet_layers, load_chgnet
+from sselib.features.megnet import StructureNotSupportedError
+from sselib.features.representations import primitive_cell
+from sselib.features.site_features import pooled, site_sets
 
 PEROVSKITE = Structure(
     Lattice.cubic(3.9),

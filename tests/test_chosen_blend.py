@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sselib import classifiers
-from sselib.chosen_blend import choose_and_predict, inner_splits
-from sselib.classifiers import (
+from sselib.atomsets import classifiers
+from sselib.atomsets.chosen_blend import choose_and_predict, inner_splits
+from sselib.atomsets.classifiers import (
     CHOSEN,
     ClassifierSettings,
     Inputs,
@@ -16,8 +16,8 @@ from sselib.classifiers import (
     fresh_tenth,
     unpaired_rows,
 )
-from sselib.clusters import Clusters
-from sselib.splits import Split
+from sselib.validation.clusters import Clusters
+from sselib.validation.splits import Split
 
 NAMES = ("extra_trees/lattice_all_rows", "xgb/elements_all_rows")
 SETTINGS = ClassifierSettings(n_jobs=1, blended=NAMES)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, matthews_corrcoef
 
-from sselib.classification import (
+from sselib.atomsets.classification import (
     auc_pr,
     best_of_random,
     brier,

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from sselib import classifier_tables as tables
-from sselib.classifiers import CENTRED, CHOSEN, CLASSIFIERS, CONTROL_CASES
+from sselib.atomsets.classifiers import CENTRED, CHOSEN, CLASSIFIERS, CONTROL_CASES
 from sselib.errors import ParameterError
+from sselib.plots import classifier_tables as tables
 
 
 def records(**values: float) -> pd.DataFrame:

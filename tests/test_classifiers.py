@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sselib import classifiers
-from sselib.classification import classification_records
-from sselib.classifiers import (
+from sselib.atomsets import classifiers
+from sselib.atomsets.classification import classification_records
+from sselib.atomsets.classifiers import (
     BLEND,
     CONTROLS,
     ClassifierSettings,
@@ -24,9 +24,9 @@ from sselib.classifiers import (
     site_inputs,
     structure_rows,
 )
-from sselib.clusters import Clusters
 from sselib.errors import DataError, ParameterError
 from sselib.schemas import CLASS_PREDICTIONS, validate
+from sselib.validation.clusters import Clusters
 
 QUICK = ClassifierSettings(n_jobs=1, n_members=1, max_epochs=30, patience=10)
 
@@ -49,7 +49,7 @@ def some_inputs(*, n: int = 80, with_sets: bool = False, seed: int = 0) -> Input
     matrices = dict.fromkeys(("composition", "all", "sendek", "pooled_v1"), X)
     sets = {}
     if with_sets:
-        from sselib.atomsets import unique_sites
+        from sselib.features.site_features import unique_sites
 
         sets = {name: [unique_sites(np.vstack([x, x, -x / 2])) for x in X] for name in classifiers.LAYERS_OF}
     return Inputs(table, y, matrices | {"none": np.zeros((n, 1))}, sets, np.arange(n) // 2)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
-from sselib.classifiers import (
+from sselib.atomsets.classifiers import (
     BLEND_MEMBERS,
     CLASSIFIERS,
     SUPERIONIC_LOG10_SIGMA,
@@ -19,7 +19,7 @@ from sselib.classifiers import (
     split_probability,
 )
 from sselib.features.formula import formula_features, with_formula_features
-from sselib.splits import Split
+from sselib.validation.splits import Split
 
 MODELS = ("gp_sigma/environment_all_rows", "xgb_sigma/environment_all_rows")
 FORMULAS = [

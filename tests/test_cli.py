@@ -68,7 +68,7 @@ def test_ctrl_c_ends_with_130(suite, monkeypatch, capsys):
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sselib.runner.run", interrupted)
+    monkeypatch.setattr("sselib.running.runner.run", interrupted)
     assert cli.main(["run", "--out", str(suite / "RUN")]) == 130
     assert "--resume continues" in capsys.readouterr().err
 

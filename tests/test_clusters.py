@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from sselib.clusters import composition_clusters, composition_map, duplicate_groups
-from sselib.composition import element_fractions, elmd_distances
+from sselib.materials.composition import element_fractions, elmd_distances
+from sselib.validation.clusters import composition_clusters, composition_map, duplicate_groups
 
 
 def test_near_duplicates_are_connected_components():

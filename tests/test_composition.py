@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from pymatgen.core import Composition
 from scipy.stats import wasserstein_distance
 
-from sselib.composition import (
+from sselib.errors import FormulaError
+from sselib.materials.composition import (
     MODIFIED_PETTIFOR_ORDER,
     canonical,
     chemical_system,
@@ -16,7 +17,6 @@ from sselib.composition import (
     l1_distances,
     parse_formula,
 )
-from sselib.errors import FormulaError
 
 ELEMENTS = ("Li", "La", "Zr", "O", "P", "S", "Cl", "Ti", "Al", "H")
 AMOUNTS = st.dictionaries(st.sampled_from(ELEMENTS), st.integers(1, 99), min_size=1, max_size=5)

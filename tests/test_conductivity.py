@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sselib.conductivity import (
+from sselib.errors import ConductivityError
+from sselib.materials.conductivity import (
     CLASS_LIMITS,
     UNIT_EXPONENTS,
     conductivity_class,
     is_superionic,
     parse_conductivity,
 )
-from sselib.errors import ConductivityError
 
 MANTISSAS = st.floats(1.0, 9.999).map(lambda x: round(x, 3))
 EXPONENTS = st.integers(-25, -1)

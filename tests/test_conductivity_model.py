@@ -9,18 +9,18 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from sselib.columns import Curated, Entry
-from sselib.composition import canonical, chemical_system
-from sselib.conductivity_model import (
+from sselib.errors import DataError, ParameterError, RunError
+from sselib.features.structure import STRUCTURE_COLUMNS
+from sselib.materials.composition import canonical, chemical_system
+from sselib.materials.families import family_from_composition
+from sselib.regression.conductivity_model import (
     ConductivityModel,
     load_conductivity_model,
     save_conductivity_model,
     train_conductivity_model,
     train_structure_model,
 )
-from sselib.errors import DataError, ParameterError, RunError
-from sselib.families import family_from_composition
-from sselib.features.structure import STRUCTURE_COLUMNS
-from sselib.models import ModelOptions
+from sselib.regression.models import ModelOptions
 
 
 def labelled() -> pd.DataFrame:

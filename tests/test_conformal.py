@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from sselib.conformal import Calibration, calibrate, suggested_families
 from sselib.features.formula import formula_features
-from sselib.gaussian_process import CompositionGP
+from sselib.regression.conformal import Calibration, calibrate, suggested_families
+from sselib.regression.gaussian_process import CompositionGP
 
 
 def made_up(n: int, *, seed: int, families: tuple[str, ...] = ("garnet", "halide")) -> Calibration:

@@ -5,13 +5,13 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from sselib.columns import Audit, Curated, Entry
-from sselib.composition import canonical
-from sselib.curation import audit_counts, curate
+from sselib.curation.inputs import load_sources
+from sselib.curation.merging import audit_counts, curate
 from sselib.errors import DataError, ParameterError
-from sselib.inputs import load_sources
+from sselib.materials.composition import canonical
+from sselib.materials.structures import structure_record
 from sselib.schemas import AUDIT, CURATED, MEASUREMENTS, validate
 from sselib.sources.table import SourceTable, entries_frame, reject, rejects_frame, structures_frame
-from sselib.structures import structure_record
 
 
 def source(name: str, *rows: dict, rejects: tuple = (), structures: tuple = ()) -> SourceTable:

@@ -14,15 +14,22 @@ from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
 
-from sselib import cif_matching, cli, paths
-from sselib.column_mapping import guess, parse_pairs
+from sselib import cli, paths
 from sselib.columns import Entry
-from sselib.data_import import ImportRequest, fingerprint, import_table, load_stored, report_lines, stored
+from sselib.curation.inputs import load_sources
 from sselib.errors import ConductivityError, DataError, ParameterError, SchemaError
-from sselib.inputs import load_sources
-from sselib.quantities import read_conductivity, read_temperature, sigma_unit_of, temperature_unit_of
-from sselib.runner import _imported
-from sselib.sources import own, reference
+from sselib.running.runner import _imported
+from sselib.sources import cif_matching, own, reference
+from sselib.sources.column_mapping import guess, parse_pairs
+from sselib.sources.data_import import (
+    ImportRequest,
+    fingerprint,
+    import_table,
+    load_stored,
+    report_lines,
+    stored,
+)
+from sselib.sources.quantities import read_conductivity, read_temperature, sigma_unit_of, temperature_unit_of
 
 # Semicolons and decimal commas as a German Excel writes them; every third row has something the matter.
 MESSY = """\ufeffSample;Composition;σ_RT (mS/cm);T (K);SG;Ref;Operator

@@ -3,7 +3,7 @@
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from sselib.disorder import DisorderClass, disorder_class, disordered_elements
+from sselib.materials.disorder import DisorderClass, disorder_class, disordered_elements
 
 CUBIC = Lattice.cubic(5.0)
 

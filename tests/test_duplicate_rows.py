@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from sselib.columns import Entry
-from sselib.composition import canonical
-from sselib.duplicate_rows import FOLDS, compounds, effect_of_duplicates, row_tables
 from sselib.errors import ParameterError
-from sselib.models import ModelOptions
+from sselib.materials.composition import canonical
+from sselib.regression.duplicate_rows import FOLDS, compounds, effect_of_duplicates, row_tables
+from sselib.regression.models import ModelOptions
 
 
 def measured(*, copies: int) -> pd.DataFrame:

@@ -5,8 +5,8 @@ from pymatgen.analysis.cost import CostAnalyzer, CostDBElements
 from pymatgen.core import Composition
 from scipy.stats import spearmanr
 
-from sselib.element_data import element_facts, practical_facts
 from sselib.errors import FormulaError
+from sselib.materials.element_data import element_facts, practical_facts
 
 
 def test_facts_are_there_for_the_elements_of_solid_electrolytes_and_positive():

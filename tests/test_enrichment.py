@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import hypergeom
 
-from sselib.enrichment import HEADINGS, enrichment_table, metric_records, readable, top_hits
 from sselib.schemas import METRICS, validate
+from sselib.screening.enrichment import HEADINGS, enrichment_table, metric_records, readable, top_hits
 
 
 def predictions(p: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> pd.DataFrame:

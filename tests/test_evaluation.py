@@ -11,9 +11,9 @@ from sklearn.metrics import mean_absolute_error, r2_score
 from xgboost import XGBRegressor
 
 from sselib.columns import Prediction
-from sselib.composition import canonical, chemical_system, element_fractions
 from sselib.errors import DataError, ParameterError
-from sselib.evaluation import (
+from sselib.materials.composition import canonical, chemical_system, element_fractions
+from sselib.regression.evaluation import (
     Case,
     Settings,
     bootstrap_groups,
@@ -28,9 +28,9 @@ from sselib.evaluation import (
     plan,
     save_final_model,
 )
-from sselib.metrics import metrics_from_predictions
-from sselib.models import ModelOptions
+from sselib.regression.models import ModelOptions
 from sselib.runfolder import to_json
+from sselib.validation.metrics import metrics_from_predictions
 
 SETTINGS = Settings(repeats=2, n_jobs=1, options=ModelOptions(n_trees=30, max_bin=32))
 

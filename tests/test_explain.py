@@ -5,9 +5,15 @@ import pandas as pd
 import pytest
 
 from sselib.errors import DataError
-from sselib.explain import axis_relabelling, importance, rank_stability, relabel_axes, shap_out_of_fold
-from sselib.models import ModelOptions, make_model
-from sselib.splits import protocol_splits
+from sselib.regression.explain import (
+    axis_relabelling,
+    importance,
+    rank_stability,
+    relabel_axes,
+    shap_out_of_fold,
+)
+from sselib.regression.models import ModelOptions, make_model
+from sselib.validation.splits import protocol_splits
 
 OPTIONS = ModelOptions(max_bin=32)
 COLUMNS = ["a_angstrom", "b_angstrom", "c_angstrom", "noise"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sselib.families import (
+from sselib.materials.families import (
     Family,
     KimGroup,
     family_from_composition,

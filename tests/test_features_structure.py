@@ -13,7 +13,7 @@ from sselib.features.structure import (
     structure_features,
     with_environment,
 )
-from sselib.structures import structure_record
+from sselib.materials.structures import structure_record
 
 
 def rock_salt(a: float = 5.13) -> Structure:

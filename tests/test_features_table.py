@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from sselib.composition import canonical
 from sselib.errors import ParameterError, SchemaError
 from sselib.features import table as feature_table
 from sselib.features.pores import PoreSettings
 from sselib.features.table import compute_features, structure_features
+from sselib.materials.composition import canonical
+from sselib.materials.structures import structure_record, structure_to_json
 from sselib.sources import obelix
 from sselib.sources.table import entries_frame
-from sselib.structures import structure_record, structure_to_json
 
 SETTINGS = PoreSettings(probe_radius_angstrom=0.3, grid_spacing_angstrom=0.15)
 LATTICE_LABELS = {"a_angstrom", "b_angstrom", "c_angstrom"}

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sselib.composition import element_fractions
 from sselib.errors import ParameterError
-from sselib.filters import (
+from sselib.materials.composition import element_fractions
+from sselib.screening.filters import (
     FilterSettings,
     apply_filters,
     filter_summary,
@@ -17,7 +17,7 @@ from sselib.filters import (
     open_d_shell_ions,
     read_filters,
 )
-from sselib.published_candidates import published_candidates
+from sselib.screening.published_candidates import published_candidates
 
 
 def known(formulas: list[str], training: list[str], tolerance: float = 0.05) -> list[bool]:

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sselib.composition import canonical, element_fractions, parse_formula
 from sselib.errors import FormulaError
-from sselib.formula_input import FormulaReading, read_formula
+from sselib.materials.composition import canonical, element_fractions, parse_formula
+from sselib.materials.formula_input import FormulaReading, read_formula
 
 READ = {  # as written: (plain meaning, part of the note or "" for no note)
     "Li6PS5Cl": ("Li6PS5Cl", ""),

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.optimize import approx_fprime
 
-from sselib.composition import element_fractions, elmd_distances, l1_distances
 from sselib.features.formula import formula_features
-from sselib.gaussian_process import CompositionGP, _distances, _negative_log_posterior
+from sselib.materials.composition import element_fractions, elmd_distances, l1_distances
+from sselib.regression.gaussian_process import CompositionGP, _distances, _negative_log_posterior
 
 FORMULAS = [f"Li{3 + x / 10:.1f}{m}S{4 * x / 30 + 0.1:.2f}O{4 - x / 10:.2f}" for x in range(25) for m in "PV"]
 

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sselib.composition import parse_formula
 from sselib.errors import FormulaError
 from sselib.generation.formula_units import (
     MAX_ATOMS,
@@ -16,6 +15,7 @@ from sselib.generation.formula_units import (
     integer_formula,
     nearest_integer_formula,
 )
+from sselib.materials.composition import parse_formula
 
 ELEMENTS = st.lists(
     st.sampled_from(["Li", "La", "P", "S", "O", "Cl", "Ti"]), min_size=1, max_size=5, unique=True

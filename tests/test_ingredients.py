@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from sselib.columns import Curated, Entry
-from sselib.composition import canonical, chemical_system
-from sselib.evaluation import Case, Settings
-from sselib.ingredients import (
+from sselib.materials.composition import canonical, chemical_system
+from sselib.regression.evaluation import Case, Settings
+from sselib.regression.ingredients import (
     STEPS,
     TEMPERATURES,
     ablation,
@@ -20,7 +20,7 @@ from sselib.ingredients import (
     with_element_embedding,
     with_variants,
 )
-from sselib.models import MODELS, ModelOptions, feature_columns
+from sselib.regression.models import MODELS, ModelOptions, feature_columns
 
 
 def table(n: int = 60) -> pd.DataFrame:

@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sselib.clusters import duplicate_groups
 from sselib.columns import Curated, Entry
-from sselib.composition import canonical, chemical_system, element_fractions
 from sselib.errors import DataError
-from sselib.leakage import audit_protocol, audit_split
-from sselib.splits import Split
+from sselib.materials.composition import canonical, chemical_system, element_fractions
+from sselib.validation.clusters import duplicate_groups
+from sselib.validation.leakage import audit_protocol, audit_split
+from sselib.validation.splits import Split
 
 FORMULAS = ["Li6PS5Cl", "Li6.1PS5Cl", "Li3YCl6", "Li7La3Zr2O12", "Li3N", "Li6PS5Br"]
 

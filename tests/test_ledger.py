@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from sselib.errors import DataError, SchemaError
-from sselib.ledger import COLUMNS, beside_ledger, load_ledger
+from sselib.regression.ledger import COLUMNS, beside_ledger, load_ledger
 
 LINE = "gp/formula,obelix,2026-11-21,1.6,1.3,1.2,0.4,grouped folds"
 

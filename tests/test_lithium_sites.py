@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
 
 from sselib.columns import StructureTable
-from sselib.lithium_sites import lithium_filling
+from sselib.materials.lithium_sites import lithium_filling
+from sselib.materials.structures import structure_from_json
 from sselib.sources import obelix
-from sselib.structures import structure_from_json
 
 
 def garnet(tetrahedral: float, octahedral: float) -> Structure:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from sselib import cli, materials_project
+from sselib import cli
 from sselib.errors import DataError, FormulaError, ParameterError
-from sselib.materials_project import COLUMNS, MaterialsProject, reduced, status_line
-from sselib.structures import structure_from_json
+from sselib.materials.structures import structure_from_json
+from sselib.sources import materials_project
+from sselib.sources.materials_project import COLUMNS, MaterialsProject, reduced, status_line
 
 pytest.importorskip("mp_api")
 KEY = "k" * 32  # keys of the Materials Project have 32 characters

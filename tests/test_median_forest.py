@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sselib.median_forest import MedianForest
+from sselib.regression.median_forest import MedianForest
 
 
 def made_up(n: int = 120, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ from pymatgen.core import Lattice, Structure
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install -e '.[atomsets]'")
 pytest.importorskip("h5py")
 
-from sselib.megnet import (  # noqa: E402
+from sselib.features.megnet import (  # noqa: E402
     MegnetModel,
     StructureNotSupportedError,
     crystal_graphs,

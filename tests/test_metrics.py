@@ -12,7 +12,13 @@ from scipy.stats import spearmanr
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
 from sselib.errors import DataError
-from sselib.metrics import beside_published, interval_score, metrics_from_predictions, score_table, srcc
+from sselib.validation.metrics import (
+    beside_published,
+    interval_score,
+    metrics_from_predictions,
+    score_table,
+    srcc,
+)
 
 
 def make_predictions(

@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 
 from sselib.errors import DataError, ParameterError
-from sselib.models import (
+from sselib.regression.models import (
     KIM_TABLE_1,
     ModelOptions,
     NearestComposition,
     feature_columns,
     make_model,
 )
-from sselib.tuning import SEARCH_SPACE, _folds, tune
+from sselib.regression.tuning import SEARCH_SPACE, _folds, tune
 
 GROUPS = pd.DataFrame(
     [

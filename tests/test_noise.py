@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from sselib.columns import Entry
-from sselib.noise import label_noise, source_disagreement
+from sselib.curation.noise import label_noise, source_disagreement
 
 
 def measurements(rows):

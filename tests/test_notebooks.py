@@ -7,9 +7,9 @@ import papermill
 import pytest
 from scratch_project import notebook
 
-from sselib.check import compared_values, lint
 from sselib.errors import RunError
-from sselib.notebooks import TEMPLATE, Notebook, find_notebooks, read_notebook, select_notebooks
+from sselib.running.check import compared_values, lint
+from sselib.running.notebooks import TEMPLATE, Notebook, find_notebooks, read_notebook, select_notebooks
 
 COMMITTED = [p.stem for p in find_notebooks()]
 

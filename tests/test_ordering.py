@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from sselib import ordering
-from sselib.ordering import (
+from sselib.atomsets import ordering
+from sselib.atomsets.ordering import (
     NEEDS_NO_ORDERING,
     ORDERED,
     OrderingTimeoutError,

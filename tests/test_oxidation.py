@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pymatgen.core import Composition, Element, Species
 
 from sselib.errors import DataError, FormulaError
-from sselib.oxidation import (
+from sselib.materials.oxidation import (
     BALANCE_TOLERANCE,
     COMMON,
     IMBALANCED,
@@ -22,7 +22,7 @@ from sselib.oxidation import (
     rule_counts,
     site_roles,
 )
-from sselib.structures import read_cif
+from sselib.materials.structures import read_cif
 
 KNOWN = {
     "Li3P": {"P": -3},
@@ -157,7 +157,7 @@ def test_unusable_input_is_named() -> None:
 
 @pytest.mark.mirror
 def test_all_of_obelix(obelix_structures: dict) -> None:
-    from sselib import oxidation
+    from sselib.materials import oxidation
 
     oxidation._assign.cache_clear()
     start = time.perf_counter()

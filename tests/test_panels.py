@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from IPython.display import HTML
 
-from sselib.curation import curate
+from sselib.curation.merging import curate
 from sselib.errors import DataError, FormulaError, ParameterError, RunError
 from sselib.panels import clusters, dataset, display, model, screening
 from sselib.panels.compound import Dataset, card, doi_link, load_dataset, near_duplicates, structure_of
@@ -18,7 +18,7 @@ from sselib.panels.what_if import Answer, FeatureWhatIf, FinalModel, FormulaWhat
 from sselib.panels.widgets import ElementPicker, RowTable
 from sselib.runfolder import RunFolder
 from sselib.sources import reference
-from sselib.splits import protocol_splits
+from sselib.validation.splits import protocol_splits
 
 LIMIT_S = 0.2  # process time of a what-if
 
@@ -471,9 +471,9 @@ def test_missing_columns_are_tolerated_but_not_all_of_them(candidates: pd.DataFr
 @pytest.fixture(scope="module")
 def model_data(data: Dataset) -> model.ModelData:
     """Return predictions of two models on the reference set, SHAP of a sum, and a trained formula model."""
-    from sselib.conductivity_model import train_conductivity_model
-    from sselib.explain import shap_out_of_fold
     from sselib.features.stoichiometry import fraction_features
+    from sselib.regression.conductivity_model import train_conductivity_model
+    from sselib.regression.explain import shap_out_of_fold
 
     table = data.table.head(60)
     features = fraction_features(list(table["composition"]))[0].assign(id=table["id"].to_numpy())

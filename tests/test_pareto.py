@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sselib.errors import ParameterError
-from sselib.pareto import (
+from sselib.screening.pareto import (
     Objective,
     pareto_front_numbers,
     rank_by_objectives,

@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 
 from sselib.columns import Curated, Entry
-from sselib.conductivity import conductivity_class, is_superionic
-from sselib.families import normalise_family
-from sselib.overview import class_table, family_table, finding_table, metric_records, structure_table
+from sselib.curation.overview import class_table, family_table, finding_table, metric_records, structure_table
+from sselib.materials.conductivity import conductivity_class, is_superionic
+from sselib.materials.families import normalise_family
 from sselib.plots import curation as draw
 
 ROWS = [

@@ -11,16 +11,17 @@ import pandas as pd
 import pytest
 from cif_text import p1_cif
 
-from sselib import cli, prediction_inputs
-from sselib import predict as module
+from sselib import cli
 from sselib.columns import Curated, Entry
-from sselib.composition import canonical, chemical_system, element_fractions
-from sselib.conductivity_model import save_conductivity_model, train_conductivity_model
 from sselib.errors import DataError, ParameterError, RunError, SSEError
-from sselib.models import ModelOptions
-from sselib.predict import COLUMNS, PredictRequest, robust
-from sselib.prediction_inputs import SeenInputs, n_cores
-from sselib.structure_input import CifLimits
+from sselib.materials.composition import canonical, chemical_system, element_fractions
+from sselib.materials.structure_input import CifLimits
+from sselib.prediction import inputs
+from sselib.prediction import predict as module
+from sselib.prediction.inputs import SeenInputs, n_cores
+from sselib.prediction.predict import COLUMNS, PredictRequest, robust
+from sselib.regression.conductivity_model import save_conductivity_model, train_conductivity_model
+from sselib.regression.models import ModelOptions
 
 FORMULAS = ["Li6PS5Cl", "Li6PS5Br", "Li3PS4", "Li2S", "LiF", "Li3PO4", "LiCl", "Li7P3S11", "LiTi2P3O12"]
 TRAINING = pd.DataFrame(
@@ -68,9 +69,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(module, "load_conductivity_model", lambda run, inputs: Conductivity())
     monkeypatch.setattr(module, "load_superionic_model", lambda run: Superionic())
     monkeypatch.setattr(module, "n_cores", lambda: 2)  # threads take part wherever the tests run
-    monkeypatch.setattr(
-        prediction_inputs, "n_cores", lambda: 1
-    )  # a second child would only take time to start
+    monkeypatch.setattr(inputs, "n_cores", lambda: 1)  # a second child would only take time to start
     (tmp_path / "RUN").mkdir()
     return tmp_path / "RUN"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sselib.errors import DataError, RunError
-from sselib.prediction_file import PredictionFile
+from sselib.prediction.output import PredictionFile
 
 COLUMNS = ("id", "note")
 

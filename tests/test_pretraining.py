@@ -14,13 +14,14 @@ torch = pytest.importorskip("torch", reason="torch is not installed: pip install
 
 from test_superionic_model import SETTINGS, FakeParent  # noqa: E402
 
-from sselib import megnet, pretraining, site_features  # noqa: E402
-from sselib.atomsets import fit_atomsets  # noqa: E402
+from sselib.atomsets import pretraining  # noqa: E402
+from sselib.atomsets.network import fit_atomsets  # noqa: E402
+from sselib.atomsets.pretraining import fetch_is_metal, pretrain, pretrained_starts, read_is_metal  # noqa: E402
 from sselib.errors import DataError  # noqa: E402
-from sselib.pretraining import fetch_is_metal, pretrain, pretrained_starts, read_is_metal  # noqa: E402
-from sselib.site_features import site_sets  # noqa: E402
+from sselib.features import megnet, site_features  # noqa: E402
+from sselib.features.site_features import site_sets  # noqa: E402
+from sselib.materials.structures import structure_from_json  # noqa: E402
 from sselib.sources import reference  # noqa: E402
-from sselib.structures import structure_from_json  # noqa: E402
 
 
 def crystal(k: int) -> Structure:

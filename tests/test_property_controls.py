@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sselib.material_properties import PropertyModels, load_property_models
-from sselib.property_controls import (
+from sselib.screening.material_properties import PropertyModels, load_property_models
+from sselib.screening.property_controls import (
     COMPARED,
     compare_properties,
     control_crystals,

@@ -7,17 +7,17 @@ import pandas as pd
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from sselib import published_retraining
+from sselib.atomsets.superionic_model import SiteSettings, SuperionicModel, fit_bags, training_table
 from sselib.columns import Curated
-from sselib.conductivity import is_superionic
-from sselib.conductivity_model import train_conductivity_model
-from sselib.families import normalise_family
-from sselib.material_properties import PropertyModels
-from sselib.published_retraining import without_relatives
-from sselib.screening import ScreeningModels
+from sselib.materials.conductivity import is_superionic
+from sselib.materials.families import normalise_family
+from sselib.materials.structures import structure_to_json
+from sselib.regression.conductivity_model import train_conductivity_model
+from sselib.screening import published_retraining
+from sselib.screening.material_properties import PropertyModels
+from sselib.screening.published_retraining import without_relatives
+from sselib.screening.scoring import ScreeningModels
 from sselib.sources import reference
-from sselib.structures import structure_to_json
-from sselib.superionic_model import SiteSettings, SuperionicModel, fit_bags, training_table
 
 ROCK_SALT = Structure(Lattice.cubic(5.13), ["Li", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 ASKED = ["Li6PS5Cl", "LiNbOCl4"]

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
 
-from sselib.composition import element_fractions, l1_distances
 from sselib.errors import DataError
-from sselib.published_candidates import published_candidates
-from sselib.published_structures import (
+from sselib.materials.composition import element_fractions, l1_distances
+from sselib.materials.structures import structure_to_json
+from sselib.screening.published_candidates import published_candidates
+from sselib.screening.published_structures import (
     StructureType,
     by_route,
     nearest_host,
@@ -20,8 +21,7 @@ from sselib.published_structures import (
     structure_route,
     with_sites_of,
 )
-from sselib.structures import structure_to_json
-from sselib.substitution import Host
+from sselib.screening.substitution import Host
 
 # A perovskite with lithium on a part of the A sites stands for a type: A on 1a, B on 1b, X on 3c.
 TYPE = StructureType(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sselib.errors import RunError
-from sselib.readme import update_readme
+from sselib.reporting.readme import update_readme
 from sselib.runfolder import to_json
 
 README = """# Title

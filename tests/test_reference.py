@@ -11,13 +11,13 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Composition, Element, Lattice, Structure
 
 from sselib.columns import Entry, StructureTable
-from sselib.composition import canonical, element_fractions, l1_distances
+from sselib.curation.reference_page import PAGE, render
 from sselib.errors import DataError
-from sselib.families import Family, is_known_family, normalise_family
+from sselib.materials.composition import canonical, element_fractions, l1_distances
+from sselib.materials.families import Family, is_known_family, normalise_family
+from sselib.materials.structures import structure_from_json
 from sselib.paths import project_root
-from sselib.reference_page import PAGE, render
 from sselib.sources import load_source, reference
-from sselib.structures import structure_from_json
 
 FOLDER = project_root() / "data" / "reference"
 DESCRIPTIONS = yaml.safe_load((FOLDER / "structures.yaml").read_text(encoding="utf-8"))
@@ -302,7 +302,7 @@ def test_every_kind_of_lithium_conductor_is_there(table):
 
 def test_the_page_of_the_set_is_current():
     page = (project_root() / PAGE).read_text(encoding="utf-8")
-    assert page == render(), "run 'python -m sselib.reference_page'"
+    assert page == render(), "run 'python -m sselib.curation.reference_page'"
 
 
 def test_structure_by_slug_has_site_labels():

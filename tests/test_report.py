@@ -12,11 +12,11 @@ import pytest
 from nbformat import v4
 from scratch_project import code, markdown, notebook
 
-from sselib import report
 from sselib.errors import RunError, SchemaError
-from sselib.headline import headlines, published_numbers, read_metrics
-from sselib.pngs import export_pngs, find_browser
+from sselib.reporting import report
+from sselib.reporting.headline import headlines, published_numbers, read_metrics
 from sselib.runfolder import to_json
+from sselib.running.pngs import export_pngs, find_browser
 
 EVIL = "</script><script>alert(1)</script><b>x</b>"
 

@@ -11,13 +11,13 @@ torch = pytest.importorskip("torch", reason="torch is not installed: pip install
 
 from test_superionic_model import FakeParent  # noqa: E402
 
-from sselib import megnet, site_features  # noqa: E402
-from sselib.classifiers import ClassifierSettings, Inputs  # noqa: E402
-from sselib.clusters import Clusters  # noqa: E402
+from sselib.atomsets.classifiers import ClassifierSettings, Inputs  # noqa: E402
+from sselib.atomsets.representation_grid import Case, compare_representations, grid_cases, grid_inputs  # noqa: E402
 from sselib.errors import ParameterError  # noqa: E402
+from sselib.features import megnet, site_features  # noqa: E402
+from sselib.features.site_features import layer_columns, layer_names  # noqa: E402
 from sselib.plots.classifiers import representation_grid as drawn  # noqa: E402
-from sselib.representation_grid import Case, compare_representations, grid_cases, grid_inputs  # noqa: E402
-from sselib.site_features import layer_columns, layer_names  # noqa: E402
+from sselib.validation.clusters import Clusters  # noqa: E402
 
 N = 40
 

@@ -7,10 +7,10 @@ import pytest
 from sklearn.model_selection import GroupKFold
 
 from sselib.columns import Entry
-from sselib.conformal import suggested_families
-from sselib.families import normalise_family
 from sselib.features.formula import FORMULA_COLUMNS, SIZE_COLUMN, formula_features
-from sselib.routed import RoutedModel, compressed, stretched
+from sselib.materials.families import normalise_family
+from sselib.regression.conformal import suggested_families
+from sselib.regression.routed import RoutedModel, compressed, stretched
 from sselib.sources import obelix
 
 

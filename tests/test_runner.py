@@ -17,11 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scratch_project import code, make, notebook
 
-from sselib import parameters
 from sselib.errors import ParameterError, RunError
-from sselib.notebooks import Parameter, read_notebook, read_parameters, select_notebooks
-from sselib.parameters import check_value, parse_assignment, resolve
-from sselib.runner import RunRequest, changes, is_locked, locked, run, without_paths
+from sselib.running import parameters
+from sselib.running.notebooks import Parameter, read_notebook, read_parameters, select_notebooks
+from sselib.running.parameters import check_value, parse_assignment, resolve
+from sselib.running.runner import RunRequest, changes, is_locked, locked, run, without_paths
 
 VALUES = (
     "rate: float = 0.1  # 1/s\nn_rows: int = 3  # rows\nname: str = 'a'  # text\nfast: bool = True  # flag\n"
@@ -269,7 +269,7 @@ def test_resume_runs_again_only_what_changed(finished, monkeypatch):
 
 
 def test_an_own_file_that_changes_counts_as_a_change(tmp_path):
-    from sselib.provenance import path_state
+    from sselib.running.provenance import path_state
 
     (tmp_path / "own.csv").write_text("a")
     before, folder = path_state(tmp_path / "own.csv"), path_state(tmp_path)
@@ -336,7 +336,9 @@ def test_cut_off_runs_lose_nothing_and_resume(tmp_path):
         kernels = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signum)
         stdout, stderr = process.communicate(timeout=20)
-        assert process.returncode == code_ and "sselib/runner.py" not in stderr  # no traceback of ours
+        assert (
+            process.returncode == code_ and "sselib/running/runner.py" not in stderr
+        )  # no traceback of ours
         assert signum == signal.SIGKILL or "sse: interrupted" in stderr
         _wait(lambda kernels=kernels: not any(k.is_running() for k in kernels), 10)
         assert (

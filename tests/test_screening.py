@@ -8,8 +8,26 @@ import pandas as pd
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from sselib import screening
-from sselib.candidate_explanation import (
+from sselib.atomsets.superionic_model import SuperionicModel, fit_bags, training_table
+from sselib.columns import Curated
+from sselib.features.formula import formula_features
+from sselib.materials.conductivity import is_superionic
+from sselib.materials.families import normalise_family
+from sselib.materials.structures import read_cif
+from sselib.plots import screening as plots
+from sselib.regression.conductivity_model import train_conductivity_model
+from sselib.reporting.ranked_table import (
+    RANKED_COLUMNS,
+    cif_text,
+    csv_bytes,
+    downloads,
+    ranked_html,
+    zip_bytes,
+)
+from sselib.schemas import STRUCTURES, validate
+from sselib.screening import scoring
+from sselib.screening.candidates import Candidate, checked
+from sselib.screening.explanation import (
     describe,
     explain_candidates,
     nearest_training,
@@ -18,29 +36,18 @@ from sselib.candidate_explanation import (
     with_unit,
     words,
 )
-from sselib.candidates import Candidate, checked
-from sselib.columns import Curated
-from sselib.conductivity import is_superionic
-from sselib.conductivity_model import train_conductivity_model
-from sselib.families import normalise_family
-from sselib.features.formula import formula_features
-from sselib.filters import FilterSettings, apply_filters
-from sselib.material_properties import (
+from sselib.screening.filters import FilterSettings, apply_filters
+from sselib.screening.material_properties import (
     PROPERTIES,
     PropertyModels,
     load_property_models,
     material_properties,
 )
-from sselib.pareto import Objective
-from sselib.plots import screening as plots
-from sselib.published_candidates import measured_errors, predicted, published_candidates
-from sselib.ranked_table import RANKED_COLUMNS, cif_text, csv_bytes, downloads, ranked_html, zip_bytes
-from sselib.relaxation import DISORDERED, relaxed
-from sselib.schemas import STRUCTURES, validate
-from sselib.screening import ScreeningModels, Training
+from sselib.screening.pareto import Objective
+from sselib.screening.published_candidates import measured_errors, predicted, published_candidates
+from sselib.screening.relaxation import DISORDERED, relaxed
+from sselib.screening.scoring import ScreeningModels, Training
 from sselib.sources import reference
-from sselib.structures import read_cif
-from sselib.superionic_model import SuperionicModel, fit_bags, training_table
 
 
 def rock_salt(anion: str = "Cl", a: float = 5.13) -> Structure:
@@ -95,16 +102,16 @@ def models(curated: pd.DataFrame) -> ScreeningModels:
 
 @pytest.fixture(scope="module")
 def training(models: ScreeningModels, curated: pd.DataFrame) -> Training:
-    return screening.training_of(models, curated)
+    return scoring.training_of(models, curated)
 
 
 @pytest.fixture(scope="module")
 def tables(models, training, tmp_path_factory) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the tables of both passes."""
     parts = tmp_path_factory.mktemp("parts")
-    by_formula = screening.score_formulas(CANDIDATES, models, training, parts=parts, chunk_size=4)
+    by_formula = scoring.score_formulas(CANDIDATES, models, training, parts=parts, chunk_size=4)
     ids = ["x:1", "x:4", "x:5"]
-    return by_formula, screening.score_structures(CANDIDATES, ids, models, parts=parts, chunk_size=2)
+    return by_formula, scoring.score_structures(CANDIDATES, ids, models, parts=parts, chunk_size=2)
 
 
 def test_every_candidate_has_one_row_in_order_and_bad_ones_say_why(tables):
@@ -120,28 +127,28 @@ def test_every_candidate_has_one_row_in_order_and_bad_ones_say_why(tables):
 
 
 def test_chunks_make_no_difference_and_finished_ones_are_not_scored_again(models, training, tables, tmp_path):
-    whole = screening.score_formulas(CANDIDATES, models, training, parts=tmp_path, chunk_size=100)
+    whole = scoring.score_formulas(CANDIDATES, models, training, parts=tmp_path, chunk_size=100)
     pd.testing.assert_frame_equal(whole, tables[0])
     broken_models = replace(models, conductivity=replace(models.conductivity, estimator=None))
-    again = screening.score_formulas(CANDIDATES, broken_models, training, parts=tmp_path, chunk_size=100)
+    again = scoring.score_formulas(CANDIDATES, broken_models, training, parts=tmp_path, chunk_size=100)
     pd.testing.assert_frame_equal(again, whole)  # with a model that cannot predict: read, not computed
 
 
 def test_parts_of_other_settings_are_not_taken_up(models, training, tmp_path):
-    screening.score_formulas(CANDIDATES, models, training, parts=tmp_path)
-    narrow = screening.score_formulas(CANDIDATES, models, training, parts=tmp_path, confidence=0.5)
-    wide = screening.score_formulas(CANDIDATES, models, training, parts=tmp_path)
+    scoring.score_formulas(CANDIDATES, models, training, parts=tmp_path)
+    narrow = scoring.score_formulas(CANDIDATES, models, training, parts=tmp_path, confidence=0.5)
+    wide = scoring.score_formulas(CANDIDATES, models, training, parts=tmp_path)
     assert len(list(Path(tmp_path).glob("*.parquet"))) == 2
     assert (narrow["upper"] - narrow["lower"]).mean() < (wide["upper"] - wide["lower"]).mean()
 
 
 def test_costs_are_those_of_the_scoring_and_stay_when_chunks_are_resumed(models, training, tmp_path):
-    screening.score_formulas(CANDIDATES, models, training, parts=tmp_path, chunk_size=2)
-    costs = screening.formula_costs(tmp_path)
+    scoring.score_formulas(CANDIDATES, models, training, parts=tmp_path, chunk_size=2)
+    costs = scoring.formula_costs(tmp_path)
     assert costs["candidates"].tolist() == [2, 4, 6] and costs["memory_mib"].gt(10).all()
     assert costs["cpu_s"].is_monotonic_increasing and costs["cpu_s"].iloc[0] > 0
-    screening.score_formulas(CANDIDATES, models, training, parts=tmp_path, chunk_size=2)
-    pd.testing.assert_frame_equal(screening.formula_costs(tmp_path), costs)
+    scoring.score_formulas(CANDIDATES, models, training, parts=tmp_path, chunk_size=2)
+    pd.testing.assert_frame_equal(scoring.formula_costs(tmp_path), costs)
 
 
 def test_a_stream_is_read_chunk_by_chunk(models, training, tmp_path):
@@ -155,7 +162,7 @@ def test_a_stream_is_read_chunk_by_chunk(models, training, tmp_path):
             yield candidate
 
     with pytest.raises(KeyboardInterrupt):
-        screening.score_formulas(stream(), models, training, parts=tmp_path, chunk_size=4)
+        scoring.score_formulas(stream(), models, training, parts=tmp_path, chunk_size=4)
     assert len(list(Path(tmp_path).glob("*.parquet"))) == 2  # both chunks that were complete are kept
 
 
@@ -177,7 +184,7 @@ def test_structures_are_scored_and_failures_kept_with_their_reason(tables):
 
 
 def test_combined_rows_say_where_their_score_comes_from(tables):
-    both = screening.combine(*tables)
+    both = scoring.combine(*tables)
     assert both["scored_from"].tolist() == [
         "structure",
         "formula",
@@ -204,37 +211,37 @@ class FromStructure:
 
 def test_a_model_that_reads_structures_is_used_where_it_can_read_them(models, tables, tmp_path):
     with_structure = replace(models, structure_conductivity=FromStructure())
-    found = screening.score_structures(CANDIDATES, ["x:1", "x:4", "x:5"], with_structure, parts=tmp_path)
-    both = screening.combine(tables[0], found).set_index("id")
+    found = scoring.score_structures(CANDIDATES, ["x:1", "x:4", "x:5"], with_structure, parts=tmp_path)
+    both = scoring.combine(tables[0], found).set_index("id")
     one, other = both.loc["x:1"], both.loc["x:2"]
     assert one["sigma_model"] == "stand-in/structure" and other["sigma_model"] == models.conductivity.name
     assert one["upper"] - one["lower"] == pytest.approx(1.8) and one["log10_sigma"] != one["sigma_formula"]
     assert other["log10_sigma"] == other["sigma_formula"]
     assert both.loc["x:5", "sigma_model"] == models.conductivity.name  # its structure could not be built
     structures = [rock_salt(), rock_salt().replace_species({"Cl": "Br"}, in_place=False)]
-    direct = screening.structure_conductivities(structures, with_structure)
+    direct = scoring.structure_conductivities(structures, with_structure)
     assert direct["log10_sigma"].notna().tolist() == [True, False]
     assert direct["sigma_model"].dropna().tolist() == ["stand-in/structure"]
-    assert screening.structure_conductivities(structures, models).isna().all(axis=None)
+    assert scoring.structure_conductivities(structures, models).isna().all(axis=None)
     assert "stand-in/structure" in with_structure.describe() and "no model that reads" in models.describe()
 
 
 def test_structure_table_fits_its_schema_and_the_formulas(tables):
-    table = validate(screening.structure_table(tables[1]), STRUCTURES, what="structures")
+    table = validate(scoring.structure_table(tables[1]), STRUCTURES, what="structures")
     assert table["structure_id"].tolist() == ["x:1", "x:4"]
-    assert screening.composition_error(table["structure_json"][0], "Li2Cl2") == pytest.approx(0)
-    assert screening.composition_error(table["structure_json"][0], "LiBr") == pytest.approx(1)
+    assert scoring.composition_error(table["structure_json"][0], "Li2Cl2") == pytest.approx(0)
+    assert scoring.composition_error(table["structure_json"][0], "LiBr") == pytest.approx(1)
 
 
 def test_the_best_by_formula_share_a_host_no_more_than_asked(tables):
     passed = apply_filters(tables[0], FilterSettings(novelty_tolerance=None))
     goals = [Objective("p_superionic", "max"), Objective("band_gap_ev", "max")]
-    free = screening.best_by_formula(passed, goals, n=10, at_most={}).ids
+    free = scoring.best_by_formula(passed, goals, n=10, at_most={}).ids
     assert sorted(free) == ["x:1", "x:4", "x:5"]
-    limited = screening.best_by_formula(passed, goals, n=10, at_most={"parent": 1}).ids
+    limited = scoring.best_by_formula(passed, goals, n=10, at_most={"parent": 1}).ids
     assert len(limited) == 2 and "x:1" in limited
-    assert screening.best_by_formula(passed, goals, n=1, at_most={}).ids == free[:1]
-    assert screening.best_by_formula(passed.iloc[:0], goals, n=5, at_most={}).ids == []
+    assert scoring.best_by_formula(passed, goals, n=1, at_most={}).ids == free[:1]
+    assert scoring.best_by_formula(passed.iloc[:0], goals, n=5, at_most={}).ids == []
 
 
 def test_proposals_next_to_a_better_one_are_its_variants_and_own_candidates_are_not():
@@ -250,16 +257,16 @@ def test_proposals_next_to_a_better_one_are_its_variants_and_own_candidates_are_
         }
     )
     goals = [Objective("p_superionic", "max")]
-    found = screening.best_by_formula(rows, goals, n=10, at_most={}, min_distance=0.05)
+    found = scoring.best_by_formula(rows, goals, n=10, at_most={}, min_distance=0.05)
     assert found.ids == ["best", "far", "polymorph"] and found.variant_of == {"near": "best"}
-    only = screening.best_by_formula(rows, goals, n=1, at_most={}, min_distance=0.05)
+    only = scoring.best_by_formula(rows, goals, n=1, at_most={}, min_distance=0.05)
     assert only.ids == ["best"] and only.variant_of == {"near": "best"}
-    assert screening.best_by_formula(rows, goals, n=10, at_most={}).variant_of == {}
+    assert scoring.best_by_formula(rows, goals, n=10, at_most={}).variant_of == {}
 
 
 def test_nothing_chosen_gives_empty_tables_that_combine(models, tables, tmp_path):
-    none = screening.score_structures(CANDIDATES, [], models, parts=tmp_path)
-    assert len(none) == 0 and (screening.combine(tables[0], none)["scored_from"] == "formula").all()
+    none = scoring.score_structures(CANDIDATES, [], models, parts=tmp_path)
+    assert len(none) == 0 and (scoring.combine(tables[0], none)["scored_from"] == "formula").all()
 
 
 def test_properties_without_models_are_missing_with_their_reason():
@@ -296,7 +303,7 @@ def test_chgnet_relaxes_a_compressed_salt_and_leaves_disorder_alone():
 
 
 def test_contributions_add_up_to_the_prediction(models, training, tables):
-    rows = screening.combine(*tables).query("problem == ''").head(2)
+    rows = scoring.combine(*tables).query("problem == ''").head(2)
     for row, found in zip(rows.to_dict("records"), explain_candidates(rows, models.conductivity, training)):
         assert found.base + found.contributions["shap"].sum() == pytest.approx(row["log10_sigma"], abs=1e-6)
         assert found.contributions["feature"].iloc[-1] == "other"
@@ -318,7 +325,7 @@ def test_outside_range_names_the_new_element_only(training):
 
 
 def test_a_bound_is_called_a_bound(models, training, tables):
-    row = screening.combine(*tables).iloc[0].to_dict()
+    row = scoring.combine(*tables).iloc[0].to_dict()
     near = nearest_training("LiCl", training).assign(censored=True)
     parts = pd.DataFrame(
         {"feature": ["mole_fraction_Li", "other"], "value": [0.5, np.nan], "shap": [-1.0, 0.0]}
@@ -405,7 +412,7 @@ def test_cifs_keep_occupancies():
 
 
 def test_figures_hold_every_row(tables, models, training):
-    both = screening.combine(*tables).query("problem == ''")
+    both = scoring.combine(*tables).query("problem == ''")
     drawn = both.assign(kind=both["scored_from"])
     bars = plots.probability_histogram(drawn)
     assert sum(sum(t.y) for t in bars.data) == len(drawn)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
+from sselib.atomsets.sendek import SENDEK_FEATURES, sendek_features, sendek_features_with_reasons
 from sselib.errors import DataError
-from sselib.sendek import SENDEK_FEATURES, sendek_features, sendek_features_with_reasons
 
 X_LI, X_O, X_CL, X_N, X_P, X_I = 0.98, 3.44, 3.16, 3.04, 2.19, 2.66  # Pauling
 R_LI, R_O, R_CL = 1.28, 0.66, 1.02  # covalent radii, Angstrom
@@ -274,7 +274,7 @@ def test_part_of_obelix(mirror) -> None:
     """Every tenth structure of OBELiX: finite and inside physical bounds."""
     import zipfile
 
-    from sselib.structures import read_cif
+    from sselib.materials.structures import read_cif
 
     with zipfile.ZipFile(mirror / "obelix" / "all_cifs.zip") as archive:
         names = sorted(n for n in archive.namelist() if n.endswith(".cif"))[::10]

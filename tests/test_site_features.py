@@ -9,9 +9,9 @@ from pymatgen.core import Lattice, Structure
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install -e '.[atomsets]'")
 
-from sselib import megnet, site_features  # noqa: E402
 from sselib.errors import ParameterError  # noqa: E402
-from sselib.site_features import occupancies, pooled, site_sets  # noqa: E402
+from sselib.features import megnet, site_features  # noqa: E402
+from sselib.features.site_features import occupancies, pooled, site_sets  # noqa: E402
 
 LICL = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.13), ["Li", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 MIXED = Structure(Lattice.cubic(4), [{"Li": 0.3, "Na": 0.5}, "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])

@@ -11,13 +11,13 @@ from pymatgen.core import Lattice, Structure
 
 pytest.importorskip("chgnet", reason="chgnet is not installed: pip install -e '.[atomsets]'")
 
-from sselib.site_features import site_sets
+from sselib.features.site_features import site_sets
 
 LIMIT_GIB = 4.0
 _MEASURE = """
 import json, resource, sys
 from pymatgen.core import Structure
-from sselib.site_features import site_sets
+from sselib.features.site_features import site_sets
 structure = Structure.from_file(sys.argv[1])
 found = site_sets({"a": structure}, parent=sys.argv[2], cache_dir=sys.argv[3])
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

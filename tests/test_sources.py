@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sselib.columns import Entry, Reject, StructureTable
-from sselib.composition import canonical, parse_formula
 from sselib.errors import DataError, ParameterError, SchemaError
+from sselib.materials.composition import canonical, parse_formula
+from sselib.materials.structures import structure_from_json
 from sselib.schemas import ENTRIES, REJECTS, STRUCTURES, validate
 from sselib.sources import SOURCES, load_source, own
 from sselib.sources.liion import _require_agreement
@@ -22,7 +23,6 @@ from sselib.sources.table import (
     rejects_frame,
     structures_frame,
 )
-from sselib.structures import structure_from_json
 
 CIF = """data_x
 _cell_length_a 5.13

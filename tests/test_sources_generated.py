@@ -7,12 +7,12 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from sselib.columns import Entry
-from sselib.composition import canonical
-from sselib.curation import curate
+from sselib.curation.merging import curate
 from sselib.errors import DataError, SchemaError
+from sselib.materials.composition import canonical
+from sselib.materials.structures import structure_to_json
 from sselib.sources import generated
 from sselib.sources.table import SourceTable, entries_frame, rejects_frame, structures_frame
-from sselib.structures import structure_to_json
 
 
 def _row(name: str, formula: str, enthalpy: float, a: float = 5.13) -> dict[str, object]:

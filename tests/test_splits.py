@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sselib.errors import DataError, ParameterError
-from sselib.splits import PROTOCOLS, fold_sizes, protocol_splits, row_groups, why_unavailable
+from sselib.validation.splits import PROTOCOLS, fold_sizes, protocol_splits, row_groups, why_unavailable
 
 GROUPED = ["group_doi", "group_chemsys", "group_family", "group_material"]
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from openpyxl import Workbook
 
 from sselib.errors import DataError, SchemaError, SSEError
-from sselib.prediction_inputs import FormulaInputs, open_inputs
-from sselib.spreadsheet_input import as_text_table
-from sselib.structure_input import CifLimits
+from sselib.materials.structure_input import CifLimits
+from sselib.prediction.inputs import FormulaInputs, open_inputs
+from sselib.sources.spreadsheet_input import as_text_table
 
 ROWS = [
     ("name", "Formula", "id"),

@@ -5,7 +5,7 @@ import pytest
 
 from sselib.columns import Prediction as P
 from sselib.errors import ParameterError
-from sselib.stacking import blend, members_of
+from sselib.regression.stacking import blend, members_of
 
 
 def predictions(model: str, values: list[float], protocol: str = "kfold5") -> pd.DataFrame:

@@ -9,9 +9,9 @@ from cif_text import p1_cif
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sselib import structure_input
 from sselib.errors import DataError
-from sselib.structure_input import (
+from sselib.materials import structure_input
+from sselib.materials.structure_input import (
     CifLimits,
     CifReaders,
     CifReading,

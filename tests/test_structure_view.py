@@ -8,7 +8,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from sselib.errors import DataError
-from sselib.structure_view import VACANCY, Sector, site_sectors, structure_figure
+from sselib.plots.structure_view import VACANCY, Sector, site_sectors, structure_figure
 
 
 @pytest.fixture

@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymatgen.core import Composition, Lattice, Structure
 
-from sselib.composition import parse_formula
 from sselib.errors import DataError
-from sselib.sources.table import structures_frame
-from sselib.structures import (
+from sselib.materials.composition import parse_formula
+from sselib.materials.structures import (
     FINDINGS,
     quality_findings,
     read_cif,
@@ -21,6 +20,7 @@ from sselib.structures import (
     structure_record,
     structure_to_json,
 )
+from sselib.sources.table import structures_frame
 
 HEAD = """data_x
 _cell_length_a 4.0

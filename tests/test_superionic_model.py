@@ -11,10 +11,8 @@ from pymatgen.core import DummySpecies, Lattice, Structure
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install -e '.[atomsets]'")
 
-from sselib import megnet, site_features  # noqa: E402
-from sselib.atomsets import AtomSetsSettings  # noqa: E402
-from sselib.errors import RunError  # noqa: E402
-from sselib.superionic_model import (  # noqa: E402
+from sselib.atomsets.network import AtomSetsSettings  # noqa: E402
+from sselib.atomsets.superionic_model import (  # noqa: E402
     COLUMNS,
     EnsembleSettings,
     SiteSettings,
@@ -28,6 +26,8 @@ from sselib.superionic_model import (  # noqa: E402
     pooled_space,
     save_superionic_model,
 )
+from sselib.errors import RunError  # noqa: E402
+from sselib.features import megnet, site_features  # noqa: E402
 
 FORMULAS = ["Li6PS5Cl", "Li3PS4", "Li10GeP2S12", "Li2O", "LiF", "Li3PO4", "LiCl", "Li7P3S11", "LiTi2P3O12"]
 SIGMA = np.array([-2.5, -3.5, -2, -9, -11, -8, -9, -2.5, -6])

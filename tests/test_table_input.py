@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sselib.errors import DataError, SchemaError, SSEError
-from sselib.table_input import FormulaRow, count_rows, read_table, sniff_table, spool
+from sselib.sources.table_input import FormulaRow, count_rows, read_table, sniff_table, spool
 
 
 def read(path: Path, content: str | bytes, **options: str) -> list[FormulaRow]:

@@ -13,12 +13,12 @@ pytest.importorskip("peft")
 from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen3Config  # noqa: E402
 
 from sselib.errors import DataError, ParameterError  # noqa: E402
-from sselib.splits import Split  # noqa: E402
 from sselib.text import causal, encoder, hub, memory, miniature, models, paper_times, training  # noqa: E402
 from sselib.text.answers import parse_answer  # noqa: E402
 from sselib.text.evaluation import evaluate_texts, share_records  # noqa: E402
 from sselib.text.prompts import load_prompts  # noqa: E402
 from sselib.text.settings import quiet_libraries  # noqa: E402
+from sselib.validation.splits import Split  # noqa: E402
 
 TAGGED = load_prompts("tagged")
 SMALL = miniature.MiniatureSize(layers=1, hidden=32, heads=2, kv_heads=1, context=256)

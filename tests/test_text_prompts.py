@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
 
 from sselib.errors import ParameterError
-from sselib.structures import structure_record
+from sselib.materials.structures import structure_record
 from sselib.text import controls
 from sselib.text.answers import REASONS, copied, format_answer, parse_answer
 from sselib.text.prompts import (

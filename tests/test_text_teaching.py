@@ -19,12 +19,12 @@ from transformers import (  # noqa: E402
     RobertaModel,
 )
 
-from sselib.composition import parse_formula  # noqa: E402
 from sselib.errors import ParameterError  # noqa: E402
-from sselib.splits import Split  # noqa: E402
+from sselib.materials.composition import parse_formula  # noqa: E402
 from sselib.text import encoder, models, teaching  # noqa: E402
 from sselib.text.prompts import load_prompts  # noqa: E402
 from sselib.text.settings import quiet_libraries  # noqa: E402
+from sselib.validation.splits import Split  # noqa: E402
 
 SPELLED = load_prompts("spelled")
 FORMULAS = ["Li3YCl6", "Li6PS5Cl", "Li7La3Zr2O12", "LiCl", "Li10GeP2S12"]

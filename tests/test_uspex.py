@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sselib import uspex
 from sselib.errors import DataError, ParameterError
+from sselib.generation import uspex
 
 INDIVIDUALS = """\
 Gen   ID    Origin   Composition    Enthalpy   Volume  Density   Fitness   KPOINTS  SYMM  Q_entr A_order

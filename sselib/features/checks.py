@@ -14,8 +14,8 @@ from sselib.columns import Curated, Entry
 from sselib.features.pores import PoreSettings, framework
 from sselib.features.table import FeatureTable, structure_features
 from sselib.features.void_grid import occupiable_fraction, void_grid
+from sselib.materials.structures import structure_to_json
 from sselib.progress import progress
-from sselib.structures import structure_to_json
 
 _LABELS = ("a_angstrom", "b_angstrom", "c_angstrom")
 _OF_THE_CELL = {

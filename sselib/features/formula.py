@@ -2,8 +2,9 @@
 
 The columns do not depend on which formulas come together, so that a saved model can be given any. Beside
 the mole fractions stand properties of the ions, each element in one nominal oxidation state: the highest
-common one where it acts as a cation, the lowest where it acts as an anion. (`sselib.oxidation` balances
-every formula on its own; it is five times slower, and as input of the model here it predicts no better.)
+common one where it acts as a cation, the lowest where it acts as an anion. (`sselib.materials.oxidation`
+balances every formula on its own; it is five times slower, and as input of the model here it predicts no
+better.)
 """
 
 from collections.abc import Sequence
@@ -14,11 +15,11 @@ import pandas as pd
 from pymatgen.core import Element
 
 from sselib.columns import Entry
-from sselib.composition import MODIFIED_PETTIFOR_ORDER, element_fractions
-from sselib.families import Family, family_from_composition
 from sselib.features.description import Feature, Group
 from sselib.features.stoichiometry import is_anion, weighted_statistics
-from sselib.oxidation import common_states
+from sselib.materials.composition import MODIFIED_PETTIFOR_ORDER, element_fractions
+from sselib.materials.families import Family, family_from_composition
+from sselib.materials.oxidation import common_states
 
 FRACTION_COLUMNS: tuple[str, ...] = tuple(f"mole_fraction_{el}" for el in MODIFIED_PETTIFOR_ORDER)
 _ION_PROPERTIES: dict[str, tuple[str, str]] = {
@@ -35,7 +36,7 @@ FAMILY_COLUMNS: tuple[str, ...] = tuple(f"suggests_{f}" for f in Family if f is 
 
 
 def formula_features(formulas: Sequence[str], *, mobile_ion: str = "Li") -> pd.DataFrame:
-    """Return features of formulas that `sselib.composition.parse_formula` reads, shape (n, 161).
+    """Return features of formulas that `sselib.materials.composition.parse_formula` reads, shape (n, 161).
 
     First the mole fraction of every element (`FRACTION_COLUMNS`, modified Pettifor order), then
     statistics over the cations other than the mobile ion and over the anions, charge balance and size

@@ -12,9 +12,9 @@ import pandas as pd
 from pymatgen.core import Composition, Element, Lattice, Structure
 
 from sselib.columns import Entry
-from sselib.composition import parse_formula
 from sselib.errors import FormulaError
 from sselib.features.description import Feature, Group
+from sselib.materials.composition import parse_formula
 
 _G_CM3_PER_U_A3 = 1.66053906660  # 1 u/Angstrom^3 in g/cm3 (CODATA 2018)
 _LENGTHS = (Entry.A_ANGSTROM, Entry.B_ANGSTROM, Entry.C_ANGSTROM)

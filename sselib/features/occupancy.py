@@ -3,8 +3,8 @@
 import numpy as np
 from pymatgen.core import Structure
 
-from sselib.disorder import FULL_OCCUPANCY_TOLERANCE
 from sselib.features.description import Feature, Group
+from sselib.materials.disorder import FULL_OCCUPANCY_TOLERANCE
 
 DISORDER_FEATURES: tuple[Feature, ...] = tuple(
     Feature(name, Group.DISORDER, unit, text)

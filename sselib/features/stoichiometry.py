@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from pymatgen.core import Element
 
-from sselib.composition import MODIFIED_PETTIFOR_ORDER, element_fractions
 from sselib.features.description import Feature, Group
+from sselib.materials.composition import MODIFIED_PETTIFOR_ORDER, element_fractions
 
 # name of the property: (attribute of pymatgen's Element, unit, words)
 ELEMENT_PROPERTIES: dict[str, tuple[str, str, str]] = {

@@ -15,14 +15,14 @@ from pymatgen.optimization.neighbors import find_points_in_spheres
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer, SymmetryUndeterminedError
 
 from sselib.columns import Entry, StructureTable
-from sselib.composition import MODIFIED_PETTIFOR_ORDER
 from sselib.errors import DataError
 from sselib.features.description import Feature, Group
 from sselib.features.lattice import Cell, geometric_features, invariant_features
 from sselib.features.occupancy import DISORDER_FEATURES, disorder_features
 from sselib.features.stoichiometry import is_anion
 from sselib.features.symmetry import symmetry_features
-from sselib.structures import structure_from_json
+from sselib.materials.composition import MODIFIED_PETTIFOR_ORDER
+from sselib.materials.structures import structure_from_json
 
 HOP_ANGSTROM = (1.0, 4.0)  # distances of two mobile-ion sites between which an ion may hop
 SHELL_ANGSTROM = 0.6  # an anion at most this much farther than the nearest is of the first shell

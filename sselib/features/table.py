@@ -22,11 +22,11 @@ from sselib.errors import FormulaError, ParameterError, SchemaError
 from sselib.features import lattice, occupancy, pores, stoichiometry, symmetry, void_grid, zeopp
 from sselib.features.description import Feature, Group
 from sselib.features.pores import PoreSettings
+from sselib.materials.structures import structure_from_json
 from sselib.progress import progress
 from sselib.registry import cache_folder
 from sselib.runfolder import write_whole
 from sselib.schemas import FAILURES, FEATURE_GROUPS, FEATURES, validate
-from sselib.structures import structure_from_json
 
 _NEEDED = (Entry.ID, Entry.COMPOSITION, Entry.STRUCTURE_ID)
 _Z_TOLERANCE = 0.05  # relative; how well cell contents must differ by a whole number to be a slip in Z

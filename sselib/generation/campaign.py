@@ -20,8 +20,8 @@ from sselib.generation.potentials import make_calculator
 from sselib.generation.relaxation import Relaxation, relax, relax_together
 from sselib.generation.search import SearchSettings, random_search, search
 from sselib.generation.validation import SYMMETRY_PRECISION_ANGSTROM, validation_record
+from sselib.materials.structures import structure_to_json
 from sselib.progress import progress
-from sselib.structures import structure_to_json
 
 EVOLUTIONARY, RANDOM = "evolutionary", "random"
 FINAL_FMAX_EV_ANGSTROM = 0.01  # truncated relaxations hide up to 26 meV/atom

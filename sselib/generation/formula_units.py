@@ -8,8 +8,8 @@ from math import gcd
 import numpy as np
 from pymatgen.core import Composition
 
-from sselib.composition import parse_formula
 from sselib.errors import FormulaError
+from sselib.materials.composition import parse_formula
 
 MAX_ATOMS = 149  # Kim et al.: fewer than 150 atoms in the cell
 INTEGER_TOLERANCE = 1e-3  # of an amount in the formula

@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from sselib.generation.neighbours import near_pairs
 from sselib.generation.relaxation import FAILURES, LogStrainFilter
-from sselib.oxidation import IMBALANCED, METALLIC, assign_oxidation_states
+from sselib.materials.oxidation import IMBALANCED, METALLIC, assign_oxidation_states
 
 COULOMB_EV_ANGSTROM = Hartree * Bohr  # energy of two elementary charges at 1 Angstrom
 CHARGE_SHARE = 0.6  # of the product of two oxidation states: bonds are partly covalent

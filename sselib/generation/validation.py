@@ -11,7 +11,7 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from sselib.generation.ionic import ionic_radius
 from sselib.generation.population import matcher
-from sselib.oxidation import assign_oxidation_states
+from sselib.materials.oxidation import assign_oxidation_states
 
 CUTOFF_ANGSTROM = 4.0  # Angstrom, within which distances are looked at
 SHORTEST_ALLOWED = 0.7  # of the sum of covalent radii

@@ -8,12 +8,12 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from sselib.columns import Curated, Entry, StructureTable
-from sselib.composition import element_fractions, l1_distances
 from sselib.errors import DataError
+from sselib.materials.composition import element_fractions, l1_distances
+from sselib.materials.structures import FINDINGS, structure_from_json
 from sselib.panels.display import FigureSlot, html_table
+from sselib.plots.structure_view import structure_figure
 from sselib.runfolder import RunFolder
-from sselib.structure_view import structure_figure
-from sselib.structures import FINDINGS, structure_from_json
 
 NOTEBOOK = "01_curation"
 _MISSING = "–"

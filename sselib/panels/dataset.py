@@ -15,10 +15,10 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from sselib.columns import Curated, Entry
-from sselib.composition import parse_formula
-from sselib.conductivity import CLASS_LIMITS
-from sselib.disorder import DisorderClass
 from sselib.figures import PALETTE, SIGMA_LABEL
+from sselib.materials.composition import parse_formula
+from sselib.materials.conductivity import CLASS_LIMITS
+from sselib.materials.disorder import DisorderClass
 from sselib.panels.compound import CompoundView, Dataset, card, load_dataset, structure_of
 from sselib.panels.display import as_html, figure_widget, html_table, opened, present
 from sselib.panels.widgets import ElementPicker, RowTable

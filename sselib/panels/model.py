@@ -15,7 +15,6 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from sselib.columns import CONTROLS, Curated, Entry, Prediction
-from sselib.conductivity_model import load_conductivity_model
 from sselib.errors import DataError, RunError
 from sselib.figures import PALETTE, SIGMA_LABEL
 from sselib.panels.display import FigureSlot, as_html, figure_widget, html_table, opened, present
@@ -27,6 +26,7 @@ from sselib.panels.what_if import (
     load_final_model,
 )
 from sselib.panels.widgets import RowTable
+from sselib.regression.conductivity_model import load_conductivity_model
 from sselib.runfolder import RunFolder
 
 _LINE, _POINTS, _PICKED, _BARS = range(4)  # traces of the figure

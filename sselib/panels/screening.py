@@ -12,15 +12,15 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from sselib.columns import StructureTable
-from sselib.composition import parse_formula
 from sselib.errors import DataError
 from sselib.figures import PALETTE
+from sselib.materials.composition import parse_formula
+from sselib.materials.structures import structure_from_json
 from sselib.panels.display import FigureSlot, as_html, figure_widget, html_table, opened, present
 from sselib.panels.widgets import ElementPicker, RowTable
-from sselib.pareto import MAXIMISE, MINIMISE, Objective, rank_by_objectives
+from sselib.plots.structure_view import structure_figure
 from sselib.runfolder import RunFolder
-from sselib.structure_view import structure_figure
-from sselib.structures import structure_from_json
+from sselib.screening.pareto import MAXIMISE, MINIMISE, Objective, rank_by_objectives
 
 NOTEBOOK, TABLE = "07_screening", "ranked"
 MAX_ROWS = 5000  # candidates that the panel handles at interactive speed
@@ -116,8 +116,8 @@ def passing(
 def rank_candidates(table: pd.DataFrame, weights: Mapping[str, float]) -> pd.DataFrame:
     """Return the table with ``score`` (0 to 1) and ``pareto_front``, best first.
 
-    Objectives are the columns with a weight above 0 (see `sselib.pareto.rank_by_objectives`); without any
-    the order stays, score and front are missing.
+    Objectives are the columns with a weight above 0 (see `sselib.screening.pareto.rank_by_objectives`);
+    without any the order stays, score and front are missing.
     """
     objectives = [Objective(c, SCORES[c].direction, w) for c, w in weights.items() if w > 0]
     if not objectives or table.empty:

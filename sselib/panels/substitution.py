@@ -2,8 +2,8 @@
 
 from pymatgen.core import Element
 
-from sselib.composition import parse_formula
 from sselib.errors import FormulaError
+from sselib.materials.composition import parse_formula
 
 _ANIONS = frozenset({"N", "O", "S", "Se", "Te", "F", "Cl", "Br", "I"})
 

@@ -17,12 +17,12 @@ from pymatgen.core import Element
 from xgboost import XGBRegressor
 
 from sselib.columns import CONTROLS, Prediction
-from sselib.composition import parse_formula
 from sselib.errors import FormulaError
-from sselib.evaluation import half_width
 from sselib.figures import PALETTE, SIGMA_LABEL
+from sselib.materials.composition import parse_formula
 from sselib.panels.display import FigureSlot
 from sselib.panels.substitution import substitute
+from sselib.regression.evaluation import half_width
 from sselib.runfolder import RunFolder
 
 NOTEBOOK = "04_gbr_shap"
@@ -64,8 +64,9 @@ class FinalModel:
 def load_final_model(run: RunFolder, predictions: pd.DataFrame) -> FinalModel | None:
     """Return the final model on all features that notebook 04 saved, None where this run has none.
 
-    Its interval rests on errors of rows held out by chemical system (see `sselib.evaluation.half_width`),
-    of the same model if they are there, else of another one on the same or Kim et al.'s features.
+    Its interval rests on errors of rows held out by chemical system (see
+    `sselib.regression.evaluation.half_width`), of the same model if they are there, else of another one on
+    the same or Kim et al.'s features.
     """
     if not (run.root / NOTEBOOK / "models.json").is_file():
         return None
@@ -193,7 +194,7 @@ class FeatureWhatIf:
 class FormulaWhatIf:
     """A formula, an element to replace and a slider; ``view`` is the widget, ``answer`` the prediction.
 
-    ``predict`` is that of `sselib.conductivity_model.ConductivityModel`.
+    ``predict`` is that of `sselib.regression.conductivity_model.ConductivityModel`.
     """
 
     def __init__(self, predict: Callable[..., pd.DataFrame]) -> None:

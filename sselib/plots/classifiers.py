@@ -8,11 +8,11 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 from sklearn.metrics import precision_recall_curve
 
-from sselib.classification import THRESHOLD, reliability
-from sselib.classifiers import CONTROLS, SUPERIONIC_LOG10_SIGMA
+from sselib.atomsets.classification import THRESHOLD, reliability
+from sselib.atomsets.classifiers import CONTROLS, SUPERIONIC_LOG10_SIGMA
+from sselib.atomsets.representation_grid import PARENT_NAMES
 from sselib.figures import PALETTE, SIGMA_LABEL
 from sselib.plots.models import CONTROL_LABELS, PROTOCOL_LABELS, interval_points
-from sselib.representation_grid import PARENT_NAMES
 
 _CONTROL_PLACES = {"1nn": "top left", "mean": "bottom left", "shuffled": "top right"}
 _METRIC_TITLES = {"auc_pr": "AUC-PR", "mcc": "MCC at probability 0.5"}
@@ -47,8 +47,8 @@ def score_by_protocol(records: pd.DataFrame, *, metric: str = "auc_pr") -> go.Fi
 def representation_grid(table: pd.DataFrame, *, metric: str = "auc_pr") -> go.Figure:
     """Draw a metric by layer, one column of panels per protocol, one colour per parent and representation.
 
-    ``table`` is of `sselib.representation_grid.grid_table`; whiskers are 95 % intervals, diamonds AtomSets,
-    dashed lines the controls.
+    ``table`` is of `sselib.atomsets.representation_grid.grid_table`; whiskers are 95 % intervals, diamonds
+    AtomSets, dashed lines the controls.
     """
     rows = table[table["metric"] == metric]
     protocols = [p for p in PROTOCOL_LABELS if p in set(rows["protocol"])]
@@ -112,7 +112,7 @@ def _whiskers(
 def ordered_or_not(scores: pd.DataFrame) -> go.Figure:
     """Draw AUC-PR and MCC on disordered and on ordered structures, as in Fig. 2 of McHaffie et al.
 
-    ``scores`` are those of `sselib.ordering.Comparison`, not empty; whiskers are 95 % intervals.
+    ``scores`` are those of `sselib.atomsets.ordering.Comparison`, not empty; whiskers are 95 % intervals.
     """
     metrics = list(dict.fromkeys(scores["metric"]))
     figure = go.Figure()
@@ -129,8 +129,8 @@ def ordered_or_not(scores: pd.DataFrame) -> go.Figure:
 def score_by_cluster(folds: pd.DataFrame, *, names: Sequence[str], metric: str = "auc_pr") -> go.Figure:
     """Draw the score of each held-out cluster of one clustering, as in Fig. 4 of McHaffie et al.
 
-    ``folds`` are `sselib.classification.fold_scores` with a column ``name``; clusters of one class are left
-    out, controls are grey dashes.
+    ``folds`` are `sselib.atomsets.classification.fold_scores` with a column ``name``; clusters of one class
+    are left out, controls are grey dashes.
     """
     rows = folds[folds[metric].notna()]
     clusters = rows.drop_duplicates("fold").sort_values("fold")

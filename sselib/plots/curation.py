@@ -11,10 +11,10 @@ from plotly.subplots import make_subplots
 from pymatviz import df_ptable
 
 from sselib.columns import Curated, Entry
-from sselib.composition import parse_formula
-from sselib.conductivity import CLASS_LIMITS, SUPERIONIC_LOG10_SIGMA
-from sselib.disorder import DisorderClass
 from sselib.figures import PALETTE, SIGMA_LABEL
+from sselib.materials.composition import parse_formula
+from sselib.materials.conductivity import CLASS_LIMITS, SUPERIONIC_LOG10_SIGMA
+from sselib.materials.disorder import DisorderClass
 
 Drawing = tuple[go.Figure, pd.DataFrame]
 CLASS_COLOURS: dict[str, str] = {

@@ -8,8 +8,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from sselib.figures import PALETTE
-from sselib.models import CONTROLS
 from sselib.plots.parity import Marks, parity_panels
+from sselib.regression.models import CONTROLS
 
 PROTOCOL_LABELS: dict[str, str] = {
     "random_stratified": "random<br>80/20",
@@ -141,7 +141,7 @@ def _parity_text(rows: pd.DataFrame) -> str:
 def family_bars(errors: pd.DataFrame, *, protocols: Sequence[str]) -> go.Figure:
     """Draw mae_bound per family under several protocols, the family with most rows on top.
 
-    ``errors`` is `sselib.evaluation.family_errors` of one model and one kind of family.
+    ``errors`` is `sselib.regression.evaluation.family_errors` of one model and one kind of family.
     """
     figure = _bars_by_family(errors, protocols=protocols, value="mae_bound", title="Error by family")
     for bar in figure.data:
@@ -176,7 +176,7 @@ def _bars_by_family(table: pd.DataFrame, *, protocols: Sequence[str], value: str
 def beeswarm(values: pd.DataFrame, *, features: Sequence[str], seed: int = 0) -> go.Figure:
     """Draw SHAP values of held-out rows, one line of points per feature, coloured by the feature's rank.
 
-    ``values`` is `sselib.explain.shap_out_of_fold`; the first of ``features`` is drawn on top.
+    ``values`` is `sselib.regression.explain.shap_out_of_fold`; the first of ``features`` is drawn on top.
     """
     rows = values[values["feature"].isin(features)].copy()
     rows["level"] = rows.groupby("feature")["value"].rank(pct=True)
@@ -280,7 +280,8 @@ def importance_bars(table: pd.DataFrame, *, by: str) -> go.Figure:
 def axis_labels(table: pd.DataFrame) -> go.Figure:
     """Draw mean |SHAP| of the lattice features as tabulated, relabelled and invariant.
 
-    ``table`` is `sselib.explain.axis_relabelling`; bars average the relabellings, points are the runs.
+    ``table`` is `sselib.regression.explain.axis_relabelling`; bars average the relabellings, points are the
+    runs.
     """
     rows = table.dropna(subset="feature")
     variants = list(dict.fromkeys(rows["variant"]))
@@ -320,7 +321,7 @@ def axis_labels(table: pd.DataFrame) -> go.Figure:
 def coverage_bars(coverage: pd.DataFrame, *, protocols: Sequence[str], nominal: float) -> go.Figure:
     """Draw the share of labels inside their interval per family, families with few rows left out.
 
-    ``coverage`` is `sselib.evaluation.coverage_by_family`; a line marks the ``nominal`` share.
+    ``coverage`` is `sselib.regression.evaluation.coverage_by_family`; a line marks the ``nominal`` share.
     """
     rows = coverage[coverage["n"] >= 5].assign(percent=100 * coverage["coverage"])
     figure = _bars_by_family(rows, protocols=protocols, value="percent", title="Do the intervals hold?")
@@ -335,7 +336,7 @@ def coverage_bars(coverage: pd.DataFrame, *, protocols: Sequence[str], nominal: 
 def learning_curves(curve: pd.DataFrame, *, noise: float) -> go.Figure:
     """Draw the error against the number of training rows, with the label noise as a line.
 
-    ``curve`` is `sselib.evaluation.learning_curve`; ``noise`` in log10 units.
+    ``curve`` is `sselib.regression.evaluation.learning_curve`; ``noise`` in log10 units.
     """
     names = {"mae_bound": "all rows, a bound as its value", "mae_uncensored": "rows without bounds"}
     figure = go.Figure(

@@ -7,9 +7,9 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from sselib.candidate_explanation import Explanation, with_unit
 from sselib.figures import PALETTE, SIGMA_LABEL
 from sselib.plots.models import CONTROL_LABELS, interval_points
+from sselib.screening.explanation import Explanation, with_unit
 
 _P_LABEL = "P(superionic), σ ≥ 10<sup>−4</sup> S cm<sup>−1</sup>"
 MAX_POINTS = 20_000  # of a scatter plot, which stays near 2 MB with them

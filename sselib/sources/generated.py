@@ -13,8 +13,9 @@ import pandas as pd
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from sselib.columns import Entry
-from sselib.composition import canonical, element_fractions, l1_distances, parse_formula
 from sselib.errors import DataError, SSEError
+from sselib.materials.composition import canonical, element_fractions, l1_distances, parse_formula
+from sselib.materials.structures import structure_from_json, structure_record
 from sselib.registry import sha256_of
 from sselib.schemas import ENTRIES, GENERATED, REJECTS, STRUCTURES, validate
 from sselib.sources.table import (
@@ -25,10 +26,9 @@ from sselib.sources.table import (
     rejects_frame,
     structures_frame,
 )
-from sselib.structures import structure_from_json, structure_record
 
 NAME = "generated"
-SAME_COMPOSITION_L1 = 0.002  # as in sselib.curation
+SAME_COMPOSITION_L1 = 0.002  # as in sselib.curation.merging
 _COPIED = (
     Entry.LOG10_SIGMA,
     Entry.CENSORED,

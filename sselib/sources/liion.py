@@ -9,9 +9,9 @@ import pandas as pd
 
 from sselib import registry
 from sselib.columns import Entry
-from sselib.composition import canonical
-from sselib.conductivity import parse_conductivity
 from sselib.errors import DataError
+from sselib.materials.composition import canonical
+from sselib.materials.conductivity import parse_conductivity
 from sselib.schemas import ENTRIES, REJECTS, validate
 from sselib.sources.table import (
     SourceTable,

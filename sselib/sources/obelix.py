@@ -12,9 +12,10 @@ import pandas as pd
 
 from sselib import registry
 from sselib.columns import Entry
-from sselib.composition import canonical, element_fractions, l1_distances, parse_formula
-from sselib.conductivity import parse_conductivity
 from sselib.errors import DataError, SSEError
+from sselib.materials.composition import canonical, element_fractions, l1_distances, parse_formula
+from sselib.materials.conductivity import parse_conductivity
+from sselib.materials.structures import read_cif, structure_record
 from sselib.schemas import ENTRIES, REJECTS, STRUCTURES, validate
 from sselib.sources import liion
 from sselib.sources.table import (
@@ -28,7 +29,6 @@ from sselib.sources.table import (
     source_file,
     structures_frame,
 )
-from sselib.structures import read_cif, structure_record
 
 TABLE, TRAIN, TEST, CIFS = (f"obelix/{name}" for name in ("all.csv", "train.csv", "test.csv", "all_cifs.zip"))
 SIGMA, SIGMA_BULK, SIGMA_TOTAL = "Ionic conductivity (S cm-1)", "IC (Bulk)", "IC (Total)"

@@ -12,14 +12,15 @@ from zipfile import BadZipFile
 import pandas as pd
 from pymatgen.symmetry.groups import SpaceGroup, sg_symbol_from_int_number
 
-from sselib import cif_matching
-from sselib.cif_matching import Cif
 from sselib.columns import Entry
-from sselib.composition import canonical, parse_formula
 from sselib.errors import DataError, ParameterError, SchemaError, SSEError, nearest
-from sselib.quantities import read_conductivity, read_temperature
+from sselib.materials.composition import canonical, parse_formula
+from sselib.materials.structures import structure_record
 from sselib.registry import sha256_of
 from sselib.schemas import ENTRIES, REJECTS, STRUCTURES, validate
+from sselib.sources import cif_matching
+from sselib.sources.cif_matching import Cif
+from sselib.sources.quantities import read_conductivity, read_temperature
 from sselib.sources.table import (
     SourceFile,
     SourceTable,
@@ -31,7 +32,6 @@ from sselib.sources.table import (
     rejects_frame,
     structures_frame,
 )
-from sselib.structures import structure_record
 
 REQUIRED = ("formula", "conductivity")
 LATTICE_RANGES: dict[str, tuple[float, float]] = {
@@ -80,9 +80,9 @@ def load(
     the start of each id. ``column_map`` maps the names in `COLUMNS` to the table's columns, for example
     ``{"formula": "Composition", "conductivity": "sigma_RT"}``; a column that already carries one of
     these names needs no entry. ``formula`` and ``conductivity`` are required; without ``id`` the row
-    number serves. ``sigma_unit`` is one of `sselib.conductivity.UNITS`, ``temperature_unit`` C or K; a
-    unit in a cell goes before them. A CIF belongs to the row that names it in the column ``cif``, else to
-    the row whose id is its name, else to the row of its formula (see `sselib.cif_matching`); a row
+    number serves. ``sigma_unit`` is one of `sselib.materials.conductivity.UNITS`, ``temperature_unit`` C or
+    K; a unit in a cell goes before them. A CIF belongs to the row that names it in the column ``cif``, else
+    to the row whose id is its name, else to the row of its formula (see `sselib.sources.cif_matching`); a row
     without space group or lattice takes those of its CIF.
 
     A row, or a CIF, that cannot be used goes to the rejects with its reason; a row whose CIF is

@@ -18,8 +18,9 @@ import yaml
 from pymatgen.core import Composition, Lattice, Structure
 
 from sselib.columns import Entry
-from sselib.composition import canonical, parse_formula
 from sselib.errors import DataError, FormulaError, nearest
+from sselib.materials.composition import canonical, parse_formula
+from sselib.materials.structures import structure_record
 from sselib.paths import project_root
 from sselib.schemas import ENTRIES, REJECTS, STRUCTURES, validate
 from sselib.sources.table import (
@@ -30,7 +31,6 @@ from sselib.sources.table import (
     rejects_frame,
     structures_frame,
 )
-from sselib.structures import structure_record
 
 Row = Mapping[str, object]
 NAME = "reference"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sselib.conductivity import LOG10_SIGMA_MAX, LOG10_SIGMA_MIN
+from sselib.materials.conductivity import LOG10_SIGMA_MAX, LOG10_SIGMA_MIN
 
 _MINUS = str.maketrans(dict.fromkeys("−–‐‑‒﹣－", "-"))
 _PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)")

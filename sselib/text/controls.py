@@ -12,10 +12,10 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import RidgeCV
 
-from sselib.composition import element_fractions
-from sselib.disorder import DisorderClass
 from sselib.errors import ParameterError
 from sselib.features.symmetry import SYMMETRY_FEATURES, symmetry_features
+from sselib.materials.composition import element_fractions
+from sselib.materials.disorder import DisorderClass
 from sselib.text.prompts import CASES
 
 SYMMETRY_ALONE = "symmetry_alone"  # the provenance control: nothing but the symmetry tag

@@ -16,14 +16,14 @@ from scipy.stats import binomtest
 
 from sselib.columns import Entry
 from sselib.columns import Prediction as P
-from sselib.evaluation import Case
-from sselib.metrics import KEYS
 from sselib.progress import progress
+from sselib.regression.evaluation import Case
 from sselib.runfolder import write_whole
-from sselib.splits import Split
 from sselib.text.answers import copied
 from sselib.text.models import Predicted, TextData, TextModel, peak_memory_gib
 from sselib.text.prompts import CASES, PromptSet, render_all
+from sselib.validation.metrics import KEYS
+from sselib.validation.splits import Split
 
 FIRST_SPLITS = "_first_splits"  # data set of the splits on which the causal models took part too
 _EXTRA = ["copied", "answered", "n_answers", "n_unparsed"]

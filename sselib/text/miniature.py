@@ -23,9 +23,9 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from sselib.composition import MODIFIED_PETTIFOR_ORDER, parse_formula
 from sselib.errors import FormulaError, ParameterError, nearest
-from sselib.families import family_from_composition
+from sselib.materials.composition import MODIFIED_PETTIFOR_ORDER, parse_formula
+from sselib.materials.families import family_from_composition
 
 Chat = tuple[str, str, str]  # system, user, assistant
 

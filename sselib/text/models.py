@@ -13,9 +13,8 @@ import pandas as pd
 import torch
 
 from sselib.columns import CONTROL_PREFIX, Entry
-from sselib.composition import element_fractions
-from sselib.models import DEFAULT_OPTIONS, ModelOptions, NearestComposition, make_model
-from sselib.splits import Split
+from sselib.materials.composition import element_fractions
+from sselib.regression.models import DEFAULT_OPTIONS, ModelOptions, NearestComposition, make_model
 from sselib.text.answers import Answer, format_answer
 from sselib.text.causal import (
     MINIATURE,
@@ -32,6 +31,7 @@ from sselib.text.encoder import TextEncoder, TuneSettings, embeddings, frozen_st
 from sselib.text.miniature import DEFAULT_SIZE, MiniatureSize
 from sselib.text.prompts import CASES, PromptSet, prompt_fields, render_all, space_groups
 from sselib.text.training import LoraSettings, add_lora, chat_text, encode_example, save_adapter, train
+from sselib.validation.splits import Split
 
 # Kim et al., Table 8: MAE of their language model in log10 units.
 KIM_TABLE_8_LLM: Mapping[str, float] = {
@@ -110,7 +110,7 @@ def text_data(dataset: str, table: pd.DataFrame, structures: pd.DataFrame) -> Te
 
 @dataclass(frozen=True)
 class Tabular:
-    """A model of `sselib.models` on the information of the case: mean, median, 1nn, shuffled or trees."""
+    """A tabular model on the information of the case: mean, median, 1nn, shuffled or trees."""
 
     name: str
     options: ModelOptions = DEFAULT_OPTIONS

@@ -13,14 +13,15 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from sselib import evaluation, splits
 from sselib.columns import CONTROL_PREFIX
 from sselib.columns import Prediction as P
 from sselib.errors import DataError
 from sselib.paths import project_root
+from sselib.regression import evaluation
 from sselib.runfolder import RunFolder
 from sselib.text.causal import MINIATURE
 from sselib.text.encoder import PACKAGED
+from sselib.validation import splits
 
 NOTEBOOK = "05_llm_prompt_ablation"
 _SHOWN = {"random_stratified": "MAE random", "group_chemsys": "MAE by chemical system"}

@@ -14,11 +14,11 @@ import yaml
 from pymatgen.core import Element
 
 from sselib.columns import Curated, Entry, StructureTable
-from sselib.composition import parse_formula
 from sselib.errors import DataError, ParameterError, nearest
 from sselib.features.symmetry import space_group_of
+from sselib.materials.composition import parse_formula
+from sselib.materials.structures import structure_from_json
 from sselib.paths import project_root
-from sselib.structures import structure_from_json
 
 UNKNOWN = "unknown"
 CASES: tuple[str, ...] = ("case1_formula", "case2_symmetry", "case3_disorder", "case4_both")

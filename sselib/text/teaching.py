@@ -21,10 +21,10 @@ import transformers
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from sselib.composition import MODIFIED_PETTIFOR_ORDER, parse_formula
-from sselib.disorder import DisorderClass
 from sselib.features.formula import FAMILY_COLUMNS, FRACTION_COLUMNS, formula_features
 from sselib.features.symmetry import SYMMETRY_FEATURES
+from sselib.materials.composition import MODIFIED_PETTIFOR_ORDER, parse_formula
+from sselib.materials.disorder import DisorderClass
 from sselib.progress import progress
 from sselib.runfolder import to_json
 from sselib.text.controls import information

@@ -1,0 +1,1 @@
+"""Superionic or not: AtomSets, other classifiers, the saved ensemble."""

@@ -1,0 +1,1 @@
+"""Merging the sources into one labelled table, and what is said about it."""

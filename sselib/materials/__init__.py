@@ -1,0 +1,1 @@
+"""Compositions and crystals: formulas, families, disorder, oxidation states, conductivities."""

@@ -1,0 +1,1 @@
+"""`sse predict`: streams of formulas and structures in, one row per input out."""

@@ -1,0 +1,137 @@
+"""Where a model may be believed: how far a composition lies from the compounds it was trained on.
+
+A composition is in the domain if all its elements occur in the training compounds and its L1 distance to
+the nearest of them is at most the 95 % quantile of the distances that the training compounds have to their
+own nearest neighbour of another composition (leave one out). Distances are those of
+`sselib.materials.composition.l1_distances`: 0 for the same mole fractions, 2 for no common element.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from sselib.columns import Entry, Prediction
+from sselib.errors import RunError
+from sselib.materials.composition import MODIFIED_PETTIFOR_ORDER, element_fractions, l1_distances
+from sselib.materials.formula_input import read_formula
+from sselib.validation.metrics import resample_counts
+
+QUANTILE = 0.95
+SAME_L1 = 1e-3  # compositions closer than this are one composition, written with other rounding
+_REQUIRED = (Entry.FORMULA, Entry.LOG10_SIGMA, Entry.CENSORED)
+
+
+@dataclass(frozen=True)
+class TrainingSpace:
+    """The distinct compositions a model was trained on.
+
+    ``fractions`` (n, 103) mole fractions, columns in the modified Pettifor order; ``labels`` (n,) a formula
+    each with what was measured; ``threshold_l1`` the largest distance that counts as in the domain.
+    """
+
+    fractions: np.ndarray
+    labels: tuple[str, ...]
+    threshold_l1: float
+
+    @property
+    def seen(self) -> np.ndarray:
+        """Which elements occur, shape (103,)."""
+        return self.fractions.any(axis=0)
+
+
+def training_space(training: pd.DataFrame, *, quantile: float = QUANTILE) -> TrainingSpace:
+    """Return the space of a model's training table, which has formula, log10_sigma and censored.
+
+    Raises `RunError` where a column is missing or fewer than two compositions are there.
+    """
+    missing = [column for column in _REQUIRED if column not in training]
+    if missing:
+        raise RunError(f"the model's training table lacks {', '.join(missing)}: run notebook 04 again")
+    fractions = element_fractions([read_formula(f).plain for f in training[Entry.FORMULA]]).to_numpy()
+    same = l1_distances(fractions, fractions) < SAME_L1
+    first = np.flatnonzero(same.argmax(axis=1) == np.arange(len(same)))
+    if len(first) < 2:
+        raise RunError(f"the model was trained on {len(first)} composition: expected at least two")
+    labels = tuple(_label(training[same[i]]) for i in first)
+    threshold = float(np.quantile(nearest_other(fractions[first]), quantile))
+    return TrainingSpace(fractions[first], labels, threshold)
+
+
+def nearest_other(fractions: np.ndarray) -> np.ndarray:
+    """Return the L1 distance of each composition to the nearest other one, shape (n,)."""
+    distances = l1_distances(fractions, fractions)
+    np.fill_diagonal(distances, np.inf)
+    return distances.min(axis=1)
+
+
+def _label(rows: pd.DataFrame) -> str:
+    """Return the formula and the measured value, or the range over polymorphs and authors."""
+    formula = str(rows[Entry.FORMULA].iloc[0]).strip(" \"'")
+    bounds = rows[Entry.CENSORED].to_numpy(bool)
+    low, high = rows[Entry.LOG10_SIGMA].min(), rows[Entry.LOG10_SIGMA].max()
+    if len(rows) == 1:
+        return f"{formula}: log10 sigma {'<= ' if bounds[0] else ''}{low:.2f}"
+    also = f", {bounds.sum()} of them upper bounds" if bounds.any() else ""
+    return f"{formula}: log10 sigma {low:.2f} to {high:.2f}, {len(rows)} entries{also}"
+
+
+def judge(space: TrainingSpace, fractions: np.ndarray) -> pd.DataFrame:
+    """Return distance_l1, nearest, in_domain, unseen (elements, joined by a blank) and measured.
+
+    ``fractions`` (n, 103) as in `TrainingSpace`. ``measured`` is True where the composition itself is
+    among the training compounds, so that its prediction is a memory, not a test.
+    """
+    seen = space.seen
+    distances = l1_distances(fractions[:, seen], space.fractions[:, seen])
+    at = distances.argmin(axis=1)
+    distance = distances[np.arange(len(at)), at] + fractions[:, ~seen].sum(axis=1)
+    unseen = [_names(row) for row in (fractions > 0) & ~seen]
+    return pd.DataFrame(
+        {
+            "distance_l1": distance,
+            "nearest": [f"{space.labels[i]} (L1 {d:.3f})" for i, d in zip(at, distance, strict=True)],
+            "in_domain": (distance <= space.threshold_l1) & (np.array(unseen, dtype=object) == ""),
+            "unseen": unseen,
+            "measured": distance < SAME_L1,
+        }
+    )
+
+
+def _names(mask: np.ndarray) -> str:
+    return " ".join(MODIFIED_PETTIFOR_ORDER[i] for i in np.flatnonzero(mask))
+
+
+def domain_errors(
+    predictions: pd.DataFrame, formulas: pd.Series, *, quantile: float = QUANTILE, n_bootstrap: int = 1000
+) -> pd.DataFrame:
+    """Return the mean absolute error of held-out rows inside and outside the domain, by protocol.
+
+    ``predictions``: one dataset and model, columns of `sselib.columns.Prediction`; a fold was trained on
+    all other rows. ``formulas``: formula by id, of every row of that dataset. The domain of each fold is
+    that of its own training rows. Columns: protocol, in_domain, n, mae, ci_low, ci_high in log10(S/cm), the
+    95 % interval from a bootstrap over materials (``n``; repeats of one stay together); a bound counts as
+    itself.
+    """
+    ids, fractions = list(formulas.index), element_fractions([read_formula(f).plain for f in formulas])
+    fractions = fractions.set_axis(ids)
+    folds = predictions.groupby([Prediction.PROTOCOL, Prediction.REPEAT, Prediction.FOLD])
+    judged = pd.concat([_fold_errors(fold, fractions, quantile) for _, fold in folds])
+    rows = []
+    for (protocol, inside), part in judged.groupby([Prediction.PROTOCOL, "in_domain"]):
+        by_id = part.groupby(Prediction.ID)["error"].agg(["sum", "count"]).to_numpy(float)
+        counts = resample_counts(len(by_id), n_bootstrap=n_bootstrap, seed=0)
+        total, number = by_id.T @ counts
+        low, high = np.percentile(total[1:] / number[1:], (2.5, 97.5))
+        rows.append((protocol, inside, len(by_id), total[0] / number[0], low, high))
+    return pd.DataFrame(rows, columns=["protocol", "in_domain", "n", "mae", "ci_low", "ci_high"])
+
+
+def _fold_errors(fold: pd.DataFrame, fractions: pd.DataFrame, quantile: float) -> pd.DataFrame:
+    """Return protocol, error and in_domain of the held-out rows of one fold."""
+    training = np.unique(fractions.drop(index=fold[Prediction.ID]).to_numpy().round(6), axis=0)
+    threshold = float(np.quantile(nearest_other(training), quantile))
+    space = TrainingSpace(training, ("",) * len(training), threshold)
+    error = (fold[Prediction.Y_PRED] - fold[Prediction.Y_TRUE]).abs()
+    inside = judge(space, fractions.loc[fold[Prediction.ID]].to_numpy())["in_domain"].to_numpy()
+    return fold[[Prediction.PROTOCOL, Prediction.ID]].assign(error=error, in_domain=inside)

@@ -1,0 +1,1 @@
+"""Models of log10(conductivity): estimators, protocols, intervals, explanations, the saved models."""

@@ -1,0 +1,142 @@
+"""Prediction intervals of a Gaussian process that hold for rows unlike its training rows.
+
+Errors are taken from training rows that the model did not see: each alone, with its chemical system, with
+its family. Inside a known family an interval is the spread of the process times a quantile of error over
+spread, taken over all rows; a family with enough rows and larger errors has its own (Mondrian), never a
+smaller one. A family is known where training rows carry it as their label: what a formula suggests alone
+can go by a sibling's name (half of Li-P-S is "thio-LISICON" to a formula), and would then borrow intervals
+that were made for relatives. Outside the known families whole families are the unit (two layers): each end
+lies so far from the prediction that the wanted share of rows is covered in the wanted share of the families
+that were left out. There the errors are those of the model that predicts there, made without the family
+(`calibrate`, ``far``). No end lies farther out than a unit beyond the labels seen. Labels, errors and ends
+are on the scale that the process learnt on: log10(S/cm) or one that grows with it.
+
+Sources: Boström, PMLR 179, 24 (2022), crepes; Papadopoulos et al., J. Artif. Intell. Res. 40, 815 (2011),
+doi 10.1613/jair.3198; Dunn, Wasserman and Ramdas, J. Am. Stat. Assoc. 118, 2491 (2023),
+doi 10.1080/01621459.2022.2060112 (groups as units, double conformal).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from crepes import ConformalRegressor
+
+from sselib.features.formula import FAMILY_COLUMNS, FORMULA_COLUMNS, FRACTION_COLUMNS
+from sselib.regression.gaussian_process import CompositionGP
+
+MIN_KNOWN = 5  # training rows that make a family known
+MIN_OWN = 30  # held-out errors with which a family has intervals of its own
+BEYOND_LABELS = 1.0  # log10 units; how far an interval may reach beyond the lowest and the highest label
+_FAMILY_START = FORMULA_COLUMNS.index(FAMILY_COLUMNS[0])
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Errors of held-out training rows, label minus prediction on the process's scale; bounds are left out.
+
+    ``errors``, ``spreads`` and ``families``, shape (n,): rows held out alone and by chemical system, with
+    the family that their formula suggests. ``far_errors``, ``far_families``, shape (m,): rows held out with
+    the family of their label. ``known``: families with at least `MIN_KNOWN` training rows. ``lowest``,
+    ``highest``: the range of the labels.
+    """
+
+    errors: np.ndarray
+    spreads: np.ndarray
+    families: np.ndarray
+    far_errors: np.ndarray
+    far_families: np.ndarray
+    known: frozenset[str]
+    lowest: float
+    highest: float
+
+    def interval(
+        self, y_pred: np.ndarray, *, spread: np.ndarray, families: np.ndarray, confidence: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return lower and upper ends, each of shape (k,), on the scale of ``y_pred``.
+
+        ``families`` (k,) is what the formulas suggest.
+        """
+        names, counts = np.unique(self.families, return_counts=True)
+        own = np.isin(self.families, names[counts >= MIN_OWN])
+        pooled = ConformalRegressor().fit(self.errors, sigmas=self.spreads)
+        ends = pooled.predict_int(y_pred, sigmas=spread, confidence=confidence)
+        rows = np.isin(families, self.families[own])
+        if rows.any():
+            fitted = ConformalRegressor().fit(
+                self.errors[own], sigmas=self.spreads[own], bins=self.families[own]
+            )
+            wide = fitted.predict_int(
+                y_pred[rows], sigmas=spread[rows], bins=families[rows], confidence=confidence
+            )
+            ends[rows] = np.c_[np.minimum(ends[rows, 0], wide[:, 0]), np.maximum(ends[rows, 1], wide[:, 1])]
+        outside = self.outside(families)
+        ends[outside] = y_pred[outside, None] + self.outside_offsets(confidence)
+        lower = np.maximum(ends[:, 0], self.lowest - BEYOND_LABELS)
+        upper = np.minimum(ends[:, 1], self.highest + BEYOND_LABELS)
+        return np.minimum(lower, y_pred), np.maximum(upper, y_pred)
+
+    def outside(self, families: np.ndarray) -> np.ndarray:
+        """Return which rows lie outside the known families, shape (k,)."""
+        return ~np.isin(families, list(self.known))
+
+    def outside_offsets(self, confidence: float) -> np.ndarray:
+        """Return how far both ends lie from a prediction outside the known families."""
+        share = (1 + confidence) / 2
+        errors = [self.far_errors[self.far_families == f] for f in self.known & set(self.far_families)]
+        if not errors:
+            return np.array([-np.inf, np.inf])
+        below = _upper_quantile(np.array([_upper_quantile(-e, share) for e in errors]), confidence)
+        above = _upper_quantile(np.array([_upper_quantile(e, share) for e in errors]), confidence)
+        return np.array([-below, above])
+
+
+def calibrate(
+    model: CompositionGP,
+    X: np.ndarray,
+    y: np.ndarray,
+    *,
+    exact: np.ndarray,
+    families: np.ndarray | None = None,
+    far: np.ndarray | None = None,
+) -> Calibration:
+    """Return the calibration of a process fitted on X (n, f), y (n,); ``exact``: rows that are no bounds.
+
+    X begins with the columns of `sselib.features.formula.formula_features`; ``families`` (n,) are the
+    families of the labels, by default those that the formulas suggest. ``far`` (n,) is what the model that
+    predicts outside the known families says of each row without its family (NaN: not known), by default
+    what the process says.
+    """
+    suggested = suggested_families(X)
+    labelled = suggested if families is None else np.asarray(families, str)
+    near = [model.held_out(g) for g in (np.arange(len(y)), _chemical_systems(X))]
+    far = model.held_out(labelled).mean if far is None else far
+    judged = exact & np.isfinite(far)
+    names, counts = np.unique(labelled, return_counts=True)
+    return Calibration(
+        errors=np.concatenate([(y - h.mean)[exact] for h in near]),
+        spreads=np.concatenate([h.spread[exact] for h in near]),
+        families=np.tile(suggested[exact], 2),
+        far_errors=(y - far)[judged],
+        far_families=labelled[judged],
+        known=frozenset(names[counts >= MIN_KNOWN]),
+        lowest=float(y.min()),
+        highest=float(y.max()),
+    )
+
+
+def suggested_families(X: np.ndarray) -> np.ndarray:
+    """Return the family that each formula suggests, from its columns in X, shape (n,)."""
+    flags = np.asarray(X)[:, _FAMILY_START : _FAMILY_START + len(FAMILY_COLUMNS)]
+    return np.array([c.removeprefix("suggests_") for c in FAMILY_COLUMNS])[flags.argmax(axis=1)]
+
+
+def _chemical_systems(X: np.ndarray) -> np.ndarray:
+    """Return a number per set of elements, shape (n,)."""
+    present = np.asarray(X)[:, : len(FRACTION_COLUMNS)] > 0
+    return np.unique(present, axis=0, return_inverse=True)[1].ravel()
+
+
+def _upper_quantile(values: np.ndarray, share: float) -> float:
+    """Return the ceil((n + 1) share)-th smallest value, the largest where there is none."""
+    rank = min(len(values), int(np.ceil((len(values) + 1) * share)))
+    return float(np.sort(values)[rank - 1])

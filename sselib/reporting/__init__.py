@@ -1,0 +1,1 @@
+"""`sse report`: the offline pages, the ranked table, the README's numbers."""

@@ -1,0 +1,429 @@
+"""`sse check`: notebooks and parameter files against the rules of this suite, and what nbval compares."""
+
+import ast
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+from sselib.errors import ParameterError, RunError
+from sselib.paths import project_root
+from sselib.runfolder import write_whole
+from sselib.running.notebooks import (
+    COMPARED_TAG,
+    PARAMETERS_TAG,
+    Notebook,
+    cells_with_errors,
+    find_notebooks,
+    last_line,
+    read_notebook,
+    read_parameters,
+    tags,
+)
+from sselib.running.parameters import PROFILES, RUN_DIR, values_of_profile
+
+SECTIONS: tuple[str, ...] = (
+    "Question",
+    "Inputs",
+    "Parameters",
+    "Method",
+    "Result",
+    "Checks",
+    "What this does not show",
+    "Outputs written",
+)
+MAX_CELL_LINES = 15
+MIN_PROSE_PER_CODE = 0.7  # markdown cells per code cell
+_NETWORK = frozenset(
+    {"requests", "urllib", "urllib3", "http", "httpx", "aiohttp", "socket", "ftplib", "pooch", "wget"}
+)
+_PATH = re.compile(
+    r"^(/(home|Users|root|tmp|work|mnt|media|data|opt|var|usr|etc|scratch)\b|~/|[A-Za-z]:[\\/]|\.\.?/)"
+)
+_MACHINE_PATH = re.compile(r"(?<![\w.])/(home|Users|root|tmp|work|mnt|media|opt|var|usr)/\w|[A-Z]:\\\\?\w")
+_ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}")
+_NUMBER = re.compile(r"(?<![\w.])[-+−]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?!\w)")
+_COMPARED_MIMES = ("text/markdown", "text/plain")
+_PLAIN_METADATA = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One breach of a rule; ``cell`` counts all cells from 1, 0 means the file as a whole."""
+
+    file: str
+    cell: int
+    found: str
+    remedy: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}, cell {self.cell}" if self.cell else self.file
+        return f"{place}: {self.found}: {self.remedy}"
+
+
+Rule = Callable[[Notebook], Iterator[tuple[int, str, str]]]
+
+
+def lint(paths: Sequence[Path] = ()) -> list[Finding]:
+    """Return every finding in the notebooks; without paths in all of them and in all parameter files.
+
+    Raises `RunError` if a path is no readable notebook.
+    """
+    notebooks = _read(paths)
+    findings = [Finding(n.path.name, *found) for n in notebooks for rule in RULES for found in rule(n)]
+    findings += [f for n in notebooks if _is_ours(n) for f in _parameter_files(n)]
+    return findings + ([] if paths else _stray_parameter_files({n.name for n in notebooks}))
+
+
+def _read(paths: Sequence[Path]) -> list[Notebook]:
+    return [read_notebook(p) for p in (paths or find_notebooks())]
+
+
+def _is_ours(notebook: Notebook) -> bool:
+    return notebook.path.resolve().parent == project_root() / "notebooks"
+
+
+def _code_cells(notebook: Notebook) -> list[tuple[int, NotebookNode]]:
+    return [(i, c) for i, c in enumerate(notebook.node.cells, start=1) if c.cell_type == "code"]
+
+
+def _trees(notebook: Notebook) -> Iterator[tuple[int, ast.Module]]:
+    """Yield (cell number, syntax tree) of every code cell that is plain Python."""
+    for number, cell in _code_cells(notebook):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", SyntaxWarning)
+                yield number, ast.parse(cell.source)
+        except SyntaxError:
+            continue  # reported by `_magics`
+
+
+def _title_first(notebook: Notebook) -> Iterator[tuple[int, str, str]]:
+    first = notebook.node.cells[0] if notebook.node.cells else None
+    if first is None or first.cell_type != "markdown" or not first.source.startswith("# "):
+        yield 1, "the first cell is no title", "begin with a markdown cell '# Title' and the question"
+
+
+def _imports_second(notebook: Notebook) -> Iterator[tuple[int, str, str]]:
+    code = list(_trees(notebook))[:1]
+    for number, tree in code:
+        if not tree.body or not all(isinstance(s, (ast.Import, ast.ImportFrom)) for s in tree.body):
+            yield number, "the first code cell holds more than imports", "keep it to import statements"
+
+
+def _one_parameters_cell(notebook: Notebook) -> Iterator[tuple[int, str, str]]:
+    tagged = [i for i, c in enumerate(notebook.node.cells, start=1) if PARAMETERS_TAG in tags(c)]
+    if len(tagged) != 1:
+        yield (
+            (tagged[1] if tagged else 0),
+            f"{len(tagged)} cells are tagged 'parameters'",
+            "tag exactly one code cell",
+        )
+        return
+    try:
+        parameters = read_parameters(notebook)
+    except (ParameterError, SyntaxError) as error:
+        yield tagged[0], str(error), "keep the parameters cell to lines 'name: type = literal  # comment'"
+        return
+    if [n for n, _ in _code_cells(notebook)].index(tagged[0]) != 1:
+        yield tagged[0], "the parameters cell is not the second code cell", "put it right after the imports"
+    if RUN_DIR not in parameters:
+        yield tagged[0], "there is no parameter 'run_dir'", "add 'run_dir: str = \"\"  # run folder'"
+    for p in parameters.values():
+        if not p.kind:
+            yield tagged[0], f"parameter '{p.name}' has no type", f"write '{p.name}: type = ...'"
+        if not p.comment:
+            yield tagged[0], f"parameter '{p.name}' has no comment", "say after '#' what it is, with its unit"
+
+
+def _short_cells(notebook: Notebook) -> Iterator[tuple[int, str, str]]:
+    for number, cell in _code_cells(notebook):
+        lines = sum(bool(line.strip()) for line in cell.source.splitlines())
+        if lines > MAX_CELL_LINES:
+            yield number, f"{lines} lines, at most {MAX_CELL_LINES}", "split the cell or move logic to sselib"
+
+
+def _no_definitions(notebook: Notebook) -> Iterator[tuple[int, str, str]]:
+    for number, tree in _trees(notebook):
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                yield number, f"'{node.name}' is defined here", "move it to sselib and import it"
+
+
+def _magics(notebook: Notebook) -> Iterator[tuple[int, str, str]]:
+    for number, cell in _code_cells(notebook):
+        commands = [line.strip() for line in cell.source.splitlines() if re.match(r"\s*[!%]", line)]
+        for command in commands:
+            yield number, f"'{command[:40]}' is a shell or IPython command", "use plain Python from sselib"
+        try:
+            ast.parse(cell.source)
+        except SyntaxError as error:
+            if not commands:
+                yield number, f"syntax error in line {error.lineno}: {error.msg}", "correct the line"
+
+
+def _forbidden_calls(notebook: Notebook) -> Iterator[tuple[int, str, str]]:
+    for number, tree in _trees(notebook):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call):
+                yield from ((number, *found) for found in _call(node))
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                yield from ((number, *found) for found in _import(node))
+
+
+def _call(node: ast.Call) -> Iterator[tuple[str, str]]:
+    name = ast.unparse(node.func)
+    silences = node.args and ast.unparse(node.args[0]).strip("'\"") == "ignore"
+    if name in ("os.chdir", "chdir"):
+        yield "os.chdir moves the working directory", "use the run folder from sselib.runfolder.open_run"
+    if name in ("sys.exit", "exit", "quit", "os._exit"):
+        yield f"{name}() leaves the cells after it out without an error", "raise an error that says why"
+    if (
+        name.endswith(("filterwarnings", "simplefilter"))
+        and silences
+        and len(node.args) + len(node.keywords) < 2
+    ):
+        yield f"{name} silences every warning", "name the category and the message, or mend the cause"
+
+
+def _import(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str]]:
+    names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+    for name in names:
+        if name.split(".")[0] in _NETWORK:
+            yield (
+                f"'{name}' reaches the network",
+                "let sselib.registry fetch files, so that hashes are checked",
+            )
+
+
+def _no_paths(notebook: Notebook) -> Iterator[tuple[int, str, str]]:
+    for number, tree in _trees(notebook):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and _PATH.match(node.value):
+                yield (
+                    number,
+                    f"the path '{node.value[:60]}'",
+                    "it holds on one machine or in one folder only: use a parameter or the run folder",
+                )
+
+
+def _sections(notebook: Notebook) -> Iterator[tuple[int, str, str]]:
+    text = "\n".join(c.source for c in notebook.node.cells if c.cell_type == "markdown")
+    found = re.findall(r"^#{2,3}\s+(.+?)\s*$", text, re.MULTILINE)
+    for section in SECTIONS:
+        if not any(heading.lower().startswith(section.lower()) for heading in found):
+            yield 0, f"there is no section '{section}'", f"add a heading '## {section}'"
+
+
+def _prose(notebook: Notebook) -> Iterator[tuple[int, str, str]]:
+    code = len(_code_cells(notebook))
+    prose = sum(c.cell_type == "markdown" for c in notebook.node.cells)
+    if prose < MIN_PROSE_PER_CODE * code:
+        yield (
+            0,
+            f"{prose} markdown cells for {code} code cells",
+            "say before each code cell what it does and why, about one to one",
+        )
+
+
+def _file_format(notebook: Notebook) -> Iterator[tuple[int, str, str]]:
+    node = notebook.node
+    if (node.nbformat, node.nbformat_minor) < (4, 5):
+        yield 0, f"the format is {node.nbformat}.{node.nbformat_minor}", "save it as 4.5, which has cell ids"
+    if node.metadata.get("kernelspec", {}).get("name") != "python3":
+        yield 0, "the kernel is not 'python3'", "choose the kernel Python 3 and save"
+    extra = sorted(set(node.metadata) - set(_PLAIN_METADATA))
+    if extra:
+        yield 0, f"metadata {', '.join(extra)}", "run sse check --refresh, which strips them"
+    for number, cell in _code_cells(notebook):
+        if set(cell.metadata) - {"tags"}:
+            yield (
+                number,
+                f"metadata {', '.join(sorted(set(cell.metadata) - {'tags'}))}",
+                "run sse check --refresh",
+            )
+        if "raises-exception" in tags(cell):
+            yield number, "the tag 'raises-exception' hides an error", "catch the error and show it"
+
+
+def _outputs(notebook: Notebook) -> Iterator[tuple[int, str, str]]:
+    refresh = "run sse check --refresh"
+    for number, cell in _code_cells(notebook):
+        compared = COMPARED_TAG in tags(cell)
+        if cell.outputs and not compared:
+            yield number, "outputs in a cell that nbval does not compare", f"clear them, or {refresh}"
+        if compared and not cell.outputs:
+            yield number, "nbval compares a cell without outputs with nothing", refresh
+        if compared and cell.outputs and cell.execution_count is None:
+            yield number, "outputs without an execution count, which nbval refuses", refresh
+        for output in cell.outputs if compared else ():
+            yield from ((number, *found) for found in _output(output))
+
+
+def _output(output: NotebookNode) -> Iterator[tuple[str, str]]:
+    data, text = output.get("data", {}), str(output)
+    if any(mime.startswith("image/") or "plotly" in mime or "widget" in mime for mime in data):
+        yield "a figure or widget in a compared output", "print numbers there, and draw in another cell"
+    if output.output_type == "error":
+        yield "an error in the stored output", "mend the cell and run sse check --refresh"
+    if output.get("name") == "stderr":
+        yield "a compared cell writes to stderr", "keep progress and warnings in another cell"
+    if _MACHINE_PATH.search(text):
+        yield "a path of one machine in the output", "print file names only"
+    if _ADDRESS.search(text):
+        yield (
+            "a memory address in the output, which changes with every run",
+            "print the value, not the object",
+        )
+
+
+def _compares_numbers(notebook: Notebook) -> Iterator[tuple[int, str, str]]:
+    if not any(_values(c) for _, c in _code_cells(notebook)):
+        yield (
+            0,
+            "nbval compares no number of this notebook",
+            f"tag a cell that prints rounded numbers '{COMPARED_TAG}' and run sse check --refresh",
+        )
+
+
+RULES: tuple[Rule, ...] = (
+    _title_first,
+    _imports_second,
+    _one_parameters_cell,
+    _short_cells,
+    _no_definitions,
+    _magics,
+    _forbidden_calls,
+    _no_paths,
+    _sections,
+    _prose,
+    _file_format,
+    _outputs,
+    _compares_numbers,
+)
+
+
+def _parameter_files(notebook: Notebook) -> Iterator[Finding]:
+    """Yield what is wrong with the notebook's parameter file of each profile."""
+    if list(_one_parameters_cell(notebook)):
+        return  # reported already, and the files cannot be judged without the cell
+    for profile in PROFILES:
+        file = f"params/{profile}/{notebook.name}.yaml"
+        try:
+            values = values_of_profile(notebook, profile)
+        except ParameterError as error:
+            yield Finding(file, 0, str(error), "correct the file")
+            continue
+        if profile == "smoke":
+            yield from _unlike_defaults(notebook, values, file)
+
+
+def _unlike_defaults(notebook: Notebook, values: dict[str, object], file: str) -> Iterator[Finding]:
+    defaults = read_parameters(notebook)
+    for name, value in values.items():
+        if value != defaults[name].default:
+            yield Finding(
+                file,
+                0,
+                f"'{name}' is {value!r}, the notebook's default is {defaults[name].default!r}",
+                "nbval runs the defaults, so the smoke profile equals them",
+            )
+
+
+def _stray_parameter_files(known: set[str]) -> list[Finding]:
+    files = sorted((project_root() / "params").glob("*/*"))
+    return [
+        Finding(
+            f"params/{p.parent.name}/{p.name}", 0, "belongs to no notebook or profile", "rename or remove it"
+        )
+        for p in files
+        if p.suffix != ".yaml" or p.stem not in known or p.parent.name not in PROFILES
+    ]
+
+
+def compared_values(paths: Sequence[Path] = ()) -> pd.DataFrame:
+    """Return ``notebook, cells, values``: the cells that nbval compares and the numbers in them."""
+    rows = []
+    for notebook in _read(paths):
+        counts = [_values(c) for _, c in _code_cells(notebook) if COMPARED_TAG in tags(c) and c.outputs]
+        rows.append((notebook.name, len(counts), sum(counts)))
+    return pd.DataFrame(rows, columns=["notebook", "cells", "values"])
+
+
+def count_text(paths: Sequence[Path] = ()) -> str:
+    """Return the table of `compared_values` with its sum. Raises `RunError` if nbval compares nothing."""
+    table = compared_values(paths)
+    if table["values"].sum() == 0:
+        raise RunError("nbval compares no value in any notebook: run sse check --refresh")
+    return (
+        f"{table.to_string(index=False)}\nnbval compares {table['values'].sum()} values in "
+        f"{table['cells'].sum()} cells of {len(table)} notebooks"
+    )
+
+
+def _values(cell: NotebookNode) -> int:
+    """Return the number of numbers in a compared cell's outputs."""
+    if COMPARED_TAG not in tags(cell) or cell.execution_count is None:
+        return 0
+    return sum(len(_NUMBER.findall(_shown(output))) for output in cell.outputs)
+
+
+def _shown(output: NotebookNode) -> str:
+    data = output.get("data", {})
+    return next((str(data[mime]) for mime in _COMPARED_MIMES if mime in data), str(output.get("text", "")))
+
+
+def refresh(paths: Sequence[Path] = (), *, say: Callable[[str], None] = print) -> Iterator[Path]:
+    """Execute the notebooks with their defaults, in order, and store what nbval compares; yield each path.
+
+    They run as under nbval: in the notebook's folder, against the default run folder. Only cells
+    tagged `nbval-check-output` keep outputs; other metadata than tags are stripped. Raises `RunError`
+    if a cell fails, and leaves that notebook as it is.
+    """
+    for notebook in _read(paths):
+        say(f"{notebook.name}: runs")
+        executed = _execute(notebook)
+        text = nbformat.writes(normalised(executed)) + "\n"
+        yield write_whole(notebook.path, lambda p, text=text: p.write_text(text, encoding="utf-8"))
+
+
+def _execute(notebook: Notebook) -> NotebookNode:
+    node = nbformat.from_dict(notebook.node)
+    client = NotebookClient(
+        node,
+        kernel_name="python3",
+        allow_errors=True,
+        timeout=None,
+        resources={"metadata": {"path": str(notebook.path.resolve().parent)}},
+    )
+    client.execute(env=os.environ | {"SSE_PROGRESS": "log", "SSE_PANELS": "static"})
+    for number, error in cells_with_errors(node):
+        raise RunError(
+            f"{notebook.name}, cell {number}: {error.ename}: {last_line(error.evalue)}; "
+            "the stored outputs are unchanged"
+        )
+    return node
+
+
+def normalised(node: NotebookNode) -> NotebookNode:
+    """Return a notebook as it is committed: compared outputs only, of metadata only tags and the kernel."""
+    clean = nbformat.from_dict(node)
+    clean.metadata, clean.nbformat, clean.nbformat_minor = nbformat.from_dict(_PLAIN_METADATA), 4, 5
+    for cell in clean.cells:
+        cell.metadata = nbformat.from_dict({"tags": tags(cell)} if tags(cell) else {})
+        if cell.cell_type == "code" and COMPARED_TAG not in tags(cell):
+            cell.outputs, cell.execution_count = [], None
+        for output in cell.get("outputs", []):
+            if "metadata" in output:
+                output.metadata = nbformat.from_dict({})
+    return clean

@@ -1,0 +1,1 @@
+"""Candidates: where they come from, their scores, filters, fronts and explanations."""

@@ -1,0 +1,113 @@
+"""Enrichment: how many of the best-ranked held-out materials are superionic, against choosing at random."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.stats import hypergeom
+
+from sselib.columns import ClassPrediction as C
+from sselib.validation.metrics import resample_counts
+
+_ENDS = ("hits_low", "hits_high", "enrichment_low", "enrichment_high")
+_RANDOM = ("random_hits", "random_low", "random_high")
+COLUMNS = ["model", "features", "k", "hits", "enrichment", *_ENDS, *_RANDOM, "n", "n_positive"]
+
+
+def enrichment_table(
+    predictions: pd.DataFrame,
+    *,
+    tops: Sequence[int] = (10, 20, 50),
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Return hits among the top k per model, with intervals, beside those of a random choice.
+
+    ``predictions`` has the columns of `ClassPrediction`, of one protocol and one repeat, every row
+    predicted while its fold was held out. Rows of all folds are ranked together by ``p_superionic``; tied
+    probabilities share their places evenly, so that a constant model hits like chance. One row per model
+    and k with the columns `COLUMNS`: hits and enrichment (hits / random_hits) with 95 % intervals from
+    resampled folds (whole clusters under ``loco``), random_hits = k x share of superionic rows with the
+    95 % interval of a random draw (hypergeometric). k beyond the number of rows is left out.
+    """
+    rows = []
+    for (model, features), part in predictions.groupby([C.MODEL, C.FEATURES], sort=False):
+        labels, p = part[C.SUPERIONIC].to_numpy(float), part[C.P_SUPERIONIC].to_numpy(float)
+        fold = pd.factorize(part[C.FOLD])[0]
+        weights = resample_counts(fold.max() + 1, n_bootstrap=n_bootstrap, seed=seed)[fold]
+        for k in [k for k in tops if k <= len(part)]:
+            hits = top_hits(p, labels, weights, k=k)
+            factor = hits / (k * (labels @ weights) / weights.sum(axis=0))
+            ends = np.nanquantile(np.array([hits, factor])[:, 1:], [0.025, 0.975], axis=1).T.ravel()
+            counts = (len(part), int(labels.sum()))
+            rows.append((model, features, k, hits[0], factor[0], *ends, *_random(labels, k), *counts))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def top_hits(p: np.ndarray, labels: np.ndarray, weights: np.ndarray, *, k: int) -> np.ndarray:
+    """Return the number of positives among the k best-ranked rows, shape (b,).
+
+    ``p`` and ``labels`` (n,), ``weights`` (n, b): how often each row is drawn. Rows tied at the edge of
+    the top k count in proportion. NaN where fewer than k rows are drawn.
+    """
+    order = np.argsort(-p, kind="stable")
+    last = np.r_[np.flatnonzero(np.diff(p[order])), len(p) - 1]  # end of each run of equal probabilities
+    drawn = np.cumsum(weights[order], axis=0)[last]
+    hits = np.cumsum(weights[order] * labels[order, None], axis=0)[last]
+    size, found = np.diff(drawn, axis=0, prepend=0), np.diff(hits, axis=0, prepend=0)
+    taken = np.clip(k - (drawn - size), 0, size)
+    share = np.divide(found, size, out=np.zeros_like(found), where=size > 0)
+    return np.where(drawn[-1] >= k, (taken * share).sum(axis=0), np.nan)
+
+
+def _random(labels: np.ndarray, k: int) -> tuple[float, float, float]:
+    """Return the mean hits of k rows drawn at random, and the 95 % interval of such a draw."""
+    draw = hypergeom(len(labels), int(labels.sum()), k)
+    return k * float(labels.mean()), float(draw.ppf(0.025)), float(draw.ppf(0.975))
+
+
+def metric_records(table: pd.DataFrame, *, dataset: str, protocol: str, seed: int) -> list[dict[str, object]]:
+    """Return `enrichment_table` as metric records ``enrichment_top<k>``, controls included."""
+    return [
+        {
+            "dataset": dataset,
+            "model": row["model"],
+            "features": row["features"],
+            "protocol": protocol,
+            "metric": f"enrichment_top{row['k']}",
+            "value": row["enrichment"],
+            "ci_low": row["enrichment_low"],
+            "ci_high": row["enrichment_high"],
+            "n": row["n"],
+            "unit": "1",
+            "seed": seed,
+        }
+        for row in table.to_dict("records")
+    ]
+
+
+# Headings of `readable`, each with the format of its numbers.
+HEADINGS: Mapping[str, tuple[str, str]] = {
+    "name": ("model", ""),
+    "k": ("top k", ""),
+    "hits": ("superionic", ".1f"),
+    "hits_interval": ("95 % interval", ""),
+    "random_hits": ("by chance", ".1f"),
+    "random_interval": ("95 % of draws", ""),
+    "enrichment": ("enrichment", ".2f"),
+    "enrichment_interval": ("95 % interval of it", ""),
+    "n": ("n", ""),
+}
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """Return `enrichment_table` with the columns of `HEADINGS`, the two ends of an interval in one text."""
+    ends = {"hits": ".1f", "random": ".1f", "enrichment": ".2f"}
+    texts = {
+        f"{name}_interval": [
+            f"{low:{spec}} to {high:{spec}}"
+            for low, high in zip(table[f"{name}_low"], table[f"{name}_high"], strict=True)
+        ]
+        for name, spec in ends.items()
+    }
+    return table.assign(name=table["model"] + "/" + table["features"], **texts)[list(HEADINGS)]

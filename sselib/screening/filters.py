@@ -1,0 +1,276 @@
+"""Filters of a screening: what a candidate must pass, and which filter dropped it.
+
+The first three are those of McHaffie et al., Digital Discovery 4, 1518 (2025), doi 10.1039/d5dd00052a,
+section 2.4: band gap above 1 eV, novelty, no intermetallics. A filter judges only what is known: a missing
+value drops nothing and is named in ``not_judged``.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+import pandas as pd
+from pymatgen.core import Element
+
+from sselib.errors import ParameterError, nearest
+from sselib.materials.composition import parse_formula
+
+_BLOCK = 500  # candidates compared with the training compositions at a time
+
+
+@dataclass(frozen=True)
+class FilterSettings:
+    """Limits of the filters; None switches one off.
+
+    ``min_band_gap_ev`` (eV, PBE-like), ``novelty_tolerance`` (relative, per element; see `is_known`),
+    ``drop_open_d_shell`` (ions with a partly filled d shell, which conduct electrons, such as Rh4+),
+    ``max_imbalance_per_atom`` (elementary charges), ``max_lithium_filling`` (of what the lithium sites can
+    hold, see `sselib.materials.lithium_sites`), ``min_d_better`` (L1 of a proposal to a better one),
+    ``min_p_superionic``, ``min_log10_sigma`` (log10(S/cm)), ``max_d_training``, ``min_d_composition`` (L1, 0
+    to 2: a wider novelty), ``max_element_cost_usd_kg``, ``max_energy_above_hull_ev_atom``;
+    ``excluded_elements`` are symbols the user does not want.
+    """
+
+    min_band_gap_ev: float | None = 1.0
+    novelty_tolerance: float | None = 0.05
+    drop_intermetallics: bool = True
+    drop_radioactive: bool = True
+    drop_toxic: bool = False
+    drop_open_d_shell: bool = True
+    max_imbalance_per_atom: float | None = 0.02
+    max_lithium_filling: float | None = 1.005
+    min_d_better: float | None = 0.05
+    min_p_superionic: float | None = None
+    min_log10_sigma: float | None = None
+    max_d_training: float | None = None
+    min_d_composition: float | None = None
+    max_element_cost_usd_kg: float | None = None
+    max_energy_above_hull_ev_atom: float | None = None
+    excluded_elements: Sequence[str] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One filter: ``judge`` says per row whether it drops it (NA: cannot be judged, None: switched off).
+
+    ``column`` and ``setting`` are what it compares, ``relation`` how a value passes ("at least" ...),
+    ``unit`` that of the limit.
+    """
+
+    judge: Callable[[pd.DataFrame, FilterSettings], "pd.Series | None"]
+    column: str = ""
+    setting: str = ""
+    relation: str = ""
+    unit: str = ""
+
+
+def read_filters(given: Mapping[str, object]) -> FilterSettings:
+    """Return the settings of a parameter such as ``{"min_band_gap_ev": 1.0}``; the rest are the defaults.
+
+    Raises `ParameterError` for a name that is no filter.
+    """
+    names = [f.name for f in fields(FilterSettings)]
+    for name in given:
+        if name not in names:
+            raise ParameterError(
+                f"filter {name!r} is unknown: expected some of {', '.join(names)}.{nearest(name, names)}"
+            )
+    return FilterSettings(**given)
+
+
+def is_intermetallic(formula: str) -> bool:
+    """Return whether every element is a metal; B, Si, Ge, As, Sb and Te count as non-metals.
+
+    So LiCaAs, LiSrAlSb2 and LiBSi2 of McHaffie et al.'s Table 2 pass, as they did there.
+    """
+    return all(Element(el.symbol).is_metal for el in parse_formula(formula).elements)
+
+
+def open_d_shell_ions(states: Mapping[str, float]) -> str:
+    """Return the ions whose d shell is neither empty nor full, such as "Rh4+", joined by a blank.
+
+    ``states`` are oxidation states by element. Such ions change their charge or share their electrons, so
+    that a solid conducts electrons as well; an average state counts as partly filled. Metals (state 0 or
+    below) and f electrons are not judged.
+    """
+    found = []
+    for symbol, state in states.items():
+        element = Element(symbol)
+        if element.is_transition_metal and not element.is_rare_earth and state > 0:
+            electrons = element.group - state
+            if 0.05 < electrons < 9.95:
+                found.append(f"{symbol}{state:.3g}+")
+    return " ".join(found)
+
+
+def is_known(fractions: np.ndarray, training: np.ndarray, *, tolerance: float = 0.05) -> np.ndarray:
+    """Return which compositions are known, (n,): every element within 5 % of one training composition.
+
+    ``fractions`` (n, elements) and ``training`` (m, elements) are mole fractions. "Within 5 %" is read as
+    relative to the training fraction, element by element, so an element that is new, or gone, makes a
+    composition novel. That reading lets Li9.9SnP2S11.9Cl0.1 pass beside Li10SnP2S12, as in their Table 2.
+    """
+    margin = tolerance * training + 1e-6
+    known = np.zeros(len(fractions), dtype=bool)
+    for start in range(0, len(fractions), _BLOCK):
+        block = fractions[start : start + _BLOCK]
+        close = np.ones((len(block), len(training)), dtype=bool)
+        for k in np.flatnonzero((training > 0).any(axis=0) | (block > 0).any(axis=0)):
+            close &= np.abs(block[:, k, None] - training[None, :, k]) <= margin[None, :, k]
+        known[start : start + _BLOCK] = close.any(axis=1)
+    return known
+
+
+def apply_filters(scores: pd.DataFrame, settings: FilterSettings) -> pd.DataFrame:
+    """Return the scores with ``dropped_by``, ``not_judged`` (both joined by "; ") and ``kept``.
+
+    Every filter judges every row, so that ``dropped_by`` names all that would drop it. Columns that
+    ``scores`` lacks judge nothing and make their filter unable to judge any row.
+    """
+    dropped = np.full((len(scores), len(_RULES)), False)
+    unknown = np.full_like(dropped, False)
+    for j, rule in enumerate(_RULES.values()):
+        found = rule.judge(scores, settings)
+        if found is not None:
+            dropped[:, j] = found.fillna(False).to_numpy(bool)
+            unknown[:, j] = found.isna().to_numpy()
+    names = np.array(list(_RULES))
+    return scores.assign(
+        dropped_by=["; ".join(names[row]) for row in dropped],
+        not_judged=["; ".join(names[row]) for row in unknown],
+        kept=~dropped.any(axis=1),
+    )
+
+
+def filter_details(row: Mapping[str, object], settings: FilterSettings) -> pd.DataFrame:
+    """Return what each filter that is on says of one row of `apply_filters`.
+
+    Columns: filter; value and limit as text; verdict ("passes", "drops" or "not judged").
+    """
+    dropped, unknown = str(row["dropped_by"]).split("; "), str(row["not_judged"]).split("; ")
+    found = []
+    for name, rule in _RULES.items():
+        limit = getattr(settings, rule.setting) if rule.setting else None
+        is_on = limit is not None and limit is not False and limit not in ((), [])
+        if name in dropped or is_on:
+            verdict = "drops" if name in dropped else "not judged" if name in unknown else "passes"
+            found.append((name, _shown(row.get(rule.column)), _limit_text(rule, limit), verdict))
+    return pd.DataFrame(found, columns=["filter", "value", "limit", "verdict"])
+
+
+def _shown(value: object) -> str:
+    """Return a value as text: three digits, yes or no, a dash where there is none."""
+    if value is None or value is pd.NA or value != value or value == "":
+        return "–"
+    if isinstance(value, (bool, np.bool_)):
+        return "yes" if value else "no"
+    return value if isinstance(value, str) else f"{round(float(value), 4):.3g}"
+
+
+def _limit_text(rule: Rule, limit: object) -> str:
+    """Return the limit of a rule in words; a flag's limit is its relation alone."""
+    if limit is None or isinstance(limit, bool) or rule.relation == "no":
+        return rule.relation
+    shown = " ".join(limit) if not isinstance(limit, float | int) else f"{limit:g} {rule.unit}".strip()
+    return f"{rule.relation} {shown}"
+
+
+def filter_summary(filtered: pd.DataFrame) -> pd.DataFrame:
+    """Return per filter how many rows it drops, how many only it drops, and how many it could not judge."""
+    lists = filtered["dropped_by"].str.split("; ")
+    unknown = filtered["not_judged"].str.split("; ")
+    rows = [
+        (
+            name,
+            int(lists.map(lambda found, n=name: n in found).sum()),
+            int((filtered["dropped_by"] == name).sum()),
+            int(unknown.map(lambda found, n=name: n in found).sum()),
+        )
+        for name in _RULES
+    ]
+    table = pd.DataFrame(rows, columns=["filter", "drops", "drops_alone", "not_judged"])
+    return table[table[["drops", "not_judged"]].any(axis=1)].reset_index(drop=True)
+
+
+def _limit(column: str, setting: str, *, below: bool, unit: str = "") -> Rule:
+    """Return a rule that drops values below (or above) a limit; NaN stays unknown."""
+
+    def judge(scores: pd.DataFrame, settings: FilterSettings) -> pd.Series | None:
+        limit = getattr(settings, setting)
+        if limit is None:
+            return None
+        values = scores[column] if column in scores else pd.Series(np.nan, index=scores.index)
+        outside = values < limit if below else values > limit
+        return outside.astype("boolean").where(values.notna(), pd.NA)
+
+    return Rule(judge, column, setting, "at least" if below else "at most", unit)
+
+
+def _flag(column: str, setting: str) -> Rule:
+    """Return a rule that drops rows where the column is true, or a text that is not empty."""
+
+    def judge(scores: pd.DataFrame, settings: FilterSettings) -> pd.Series | None:
+        if not getattr(settings, setting):
+            return None
+        found = scores[column]
+        return found.map(bool, na_action="ignore").astype("boolean")
+
+    return Rule(judge, column, setting, "no")
+
+
+def _excluded(scores: pd.DataFrame, settings: FilterSettings) -> pd.Series | None:
+    unwanted = set(settings.excluded_elements)
+    if not unwanted:
+        return None
+    found = [
+        bool(unwanted & {el.symbol for el in parse_formula(formula).elements}) if not problem else pd.NA
+        for formula, problem in zip(scores["formula"], scores["problem"], strict=True)
+    ]
+    return pd.Series(found, index=scores.index, dtype="boolean")
+
+
+def _not_chosen(scores: pd.DataFrame, settings: FilterSettings) -> pd.Series | None:
+    """Drop rows whose structure could have been scored and was not, once others were."""
+    if "scored_from" not in scores or not (scores["scored_from"] == "structure").any():
+        return None
+    return (scores["has_structure"] & (scores["scored_from"] == "formula")).astype("boolean")
+
+
+def _variant(scores: pd.DataFrame, settings: FilterSettings) -> pd.Series | None:
+    """Drop proposals next to a better one that went on (`sselib.screening.scoring.best_by_formula`)."""
+    if settings.min_d_better is None or "variant_of" not in scores:
+        return None
+    return (scores["variant_of"].fillna("") != "").astype("boolean")
+
+
+def _problem(scores: pd.DataFrame, settings: FilterSettings) -> pd.Series:
+    return (scores["problem"] != "").astype("boolean")
+
+
+_RULES: Mapping[str, Rule] = {
+    "cannot be read": Rule(_problem),
+    "charge not balanced": _limit(
+        "imbalance_per_atom", "max_imbalance_per_atom", below=False, unit="e per atom"
+    ),
+    "intermetallic": _flag("is_intermetallic", "drop_intermetallics"),
+    "open d shell": _flag("open_d_shell_ions", "drop_open_d_shell"),
+    "more lithium than its sites hold": _limit("lithium_filling", "max_lithium_filling", below=False),
+    "known": _flag("is_known", "novelty_tolerance"),
+    "band gap": _limit("band_gap_ev", "min_band_gap_ev", below=True, unit="eV"),
+    "radioactive": _flag("radioactive_elements", "drop_radioactive"),
+    "toxic": _flag("toxic_elements", "drop_toxic"),
+    "unwanted element": Rule(_excluded, setting="excluded_elements", relation="none of"),
+    "P(superionic)": _limit("p_superionic", "min_p_superionic", below=True),
+    "conductivity": _limit("log10_sigma", "min_log10_sigma", below=True, unit="log10(S/cm)"),
+    "far from training": _limit("d_training", "max_d_training", below=False, unit="standard deviations"),
+    "close to training": _limit("d_composition", "min_d_composition", below=True, unit="(L1)"),
+    "cost": _limit("element_cost_usd_kg", "max_element_cost_usd_kg", below=False, unit="USD/kg"),
+    "energy above hull": _limit(
+        "energy_above_hull_ev_atom", "max_energy_above_hull_ev_atom", below=False, unit="eV/atom"
+    ),
+    "variant of a better one": Rule(
+        _variant, "variant_of", "min_d_better", "at least", "(L1) from a better one"
+    ),
+    "not among the best by formula": Rule(_not_chosen),
+}
+FILTERS: tuple[str, ...] = tuple(_RULES)

@@ -1,0 +1,1 @@
+"""How models are judged: protocols, leakage, clusters, metrics with intervals."""

@@ -526,8 +526,10 @@ def _fingerprint(name: str, inputs: Inputs, splits: Sequence[Split], settings: C
     """Return a file name that changes with anything that can change the probabilities."""
     known = {**asdict(settings), "n_jobs": 0, "name": name, "xgboost": xgboost.__version__}
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode())
-    for module in ("gaussian_process.py", *(["chosen_blend.py"] if name == CHOSEN else [])):
-        digest.update(Path(__file__).with_name(module).read_bytes())
+    package = Path(__file__).parents[1]
+    modules = ["regression/gaussian_process.py", *(["atomsets/chosen_blend.py"] if name == CHOSEN else [])]
+    for path in [package / module for module in modules]:
+        digest.update(path.read_bytes())
     digest.update(Path(__file__).read_bytes() + "\n".join(inputs.table[Entry.ID]).encode())
     names = settings.blended if name == CHOSEN else (name,)
     arrays = [a for n in names for a in _seen_by(n, inputs)]

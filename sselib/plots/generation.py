@@ -286,7 +286,8 @@ def benchmark_ratio(comparison: pd.DataFrame) -> Drawing:
         tickvals=ticks,
         ticktext=["0.1", "0.2", "1/3", "0.5", "1", "2", "3", "5"],
     )
-    figure.update_yaxes(title="compound (seeds)", categoryorder="array", categoryarray=rows)
+    figure.update_yaxes(title={"text": "compound (seeds)", "standoff": 12}, automargin=True)
+    figure.update_yaxes(categoryorder="array", categoryarray=rows)
     legend = {"orientation": "h", "yanchor": "top", "y": -0.28, "x": 0}
     height = 260 + 26 * len(data)
     return figure.update_layout(height=height, legend=legend, title="Benchmark of known crystals"), data

@@ -5,19 +5,17 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from labelled_reference import labelled_reference
 from pymatgen.core import Lattice, Structure
 
 from sselib.atomsets.superionic_model import SiteSettings, SuperionicModel, fit_bags, training_table
 from sselib.columns import Curated
-from sselib.materials.conductivity import is_superionic
-from sselib.materials.families import normalise_family
 from sselib.materials.structures import structure_to_json
 from sselib.regression.conductivity_model import train_conductivity_model
 from sselib.screening import published_retraining
 from sselib.screening.material_properties import PropertyModels
 from sselib.screening.published_retraining import without_relatives
 from sselib.screening.scoring import ScreeningModels
-from sselib.sources import reference
 
 ROCK_SALT = Structure(Lattice.cubic(5.13), ["Li", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 ASKED = ["Li6PS5Cl", "LiNbOCl4"]
@@ -26,15 +24,9 @@ ASKED = ["Li6PS5Cl", "LiNbOCl4"]
 @pytest.fixture(scope="module")
 def curated() -> pd.DataFrame:
     """Return the reference set, every row with the structure of rock salt."""
-    rows = reference.load().entries
-    labels = [
-        is_superionic(v, censored=c) for v, c in zip(rows["log10_sigma"], rows["censored"], strict=True)
-    ]
-    families = [str(normalise_family(r, f)) for r, f in zip(rows["family_raw"], rows["formula"], strict=True)]
+    rows = labelled_reference()
     return rows.assign(
         **{
-            Curated.SUPERIONIC: pd.array(labels, dtype="boolean"),
-            Curated.FAMILY: families,
             Curated.CHEMICAL_SYSTEM: rows["composition"],
             "structure_id": "rock_salt",
         }

@@ -6,13 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from labelled_reference import labelled_reference
 from pymatgen.core import Lattice, Structure
 
 from sselib.atomsets.superionic_model import SuperionicModel, fit_bags, training_table
 from sselib.columns import Curated
 from sselib.features.formula import formula_features
-from sselib.materials.conductivity import is_superionic
-from sselib.materials.families import normalise_family
 from sselib.materials.structures import read_cif
 from sselib.plots import screening as plots
 from sselib.regression.conductivity_model import train_conductivity_model
@@ -47,7 +46,6 @@ from sselib.screening.pareto import Objective
 from sselib.screening.published_candidates import measured_errors, predicted, published_candidates
 from sselib.screening.relaxation import DISORDERED, relaxed
 from sselib.screening.scoring import ScreeningModels, Training
-from sselib.sources import reference
 
 
 def rock_salt(anion: str = "Cl", a: float = 5.13) -> Structure:
@@ -71,16 +69,10 @@ CANDIDATES = [
 @pytest.fixture(scope="module")
 def curated() -> pd.DataFrame:
     """Return the reference set with the columns that training reads."""
-    rows = reference.load().entries
-    labels = [
-        is_superionic(v, censored=c) for v, c in zip(rows["log10_sigma"], rows["censored"], strict=True)
-    ]
-    families = [str(normalise_family(r, f)) for r, f in zip(rows["family_raw"], rows["formula"], strict=True)]
+    rows = labelled_reference()
     systems = ["-".join(sorted(c.split(" ")[0][:2] for c in text.split(" "))) for text in rows["composition"]]
     return rows.assign(
         **{
-            Curated.SUPERIONIC: pd.array(labels, dtype="boolean"),
-            Curated.FAMILY: families,
             Curated.CHEMICAL_SYSTEM: systems,
         }
     )

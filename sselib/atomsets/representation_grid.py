@@ -9,7 +9,6 @@ cases are trained with AtomSets as well. Every case predicts the same rows as th
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 from pymatgen.core import Structure
@@ -20,11 +19,8 @@ from sselib.columns import ClassPrediction as C
 from sselib.columns import Entry
 from sselib.errors import DataError, ParameterError
 from sselib.features.representations import Representation
-from sselib.features.site_features import layer_columns, layer_names, pooled, site_sets
+from sselib.features.site_features import SiteSet, layer_columns, layer_names, pooled, site_sets
 from sselib.validation.clusters import Clusters
-
-if TYPE_CHECKING:  # torch is an extra: this module must import without it
-    from sselib.features.site_features import SiteSet
 
 PROTOCOLS: tuple[str, ...] = ("kfold5", "loco")
 COLUMNS: tuple[str, ...] = (
@@ -122,7 +118,7 @@ def grid_inputs(inputs: Inputs, structures: Mapping[str, Structure], cases: Sequ
     return GridInputs(own, tuple(cases), rejects)
 
 
-def _of_layer(sites: "SiteSet", case: Case) -> "SiteSet":
+def _of_layer(sites: SiteSet, case: Case) -> SiteSet:
     """Return the columns of one layer from a set that holds all layers side by side."""
     return replace(sites, features=sites.features[:, layer_columns(case.parent)[case.layer]])
 

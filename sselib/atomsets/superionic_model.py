@@ -28,7 +28,7 @@ from sselib.atomsets.classification import logit
 from sselib.atomsets.classifiers import inner_part, make_classifier, probability_of
 from sselib.columns import ClassPrediction, Curated, Entry
 from sselib.errors import DataError, FormulaError, RunError
-from sselib.features.site_features import pooled, site_sets
+from sselib.features.site_features import SiteSet, pooled, site_sets
 from sselib.features.stoichiometry import elemental_features
 from sselib.materials.composition import element_fractions, l1_distances, parse_formula
 from sselib.progress import progress
@@ -37,7 +37,6 @@ from sselib.validation.splits import row_groups
 
 if TYPE_CHECKING:  # torch is an extra: formulas are scored without it
     from sselib.atomsets.network import AtomSetsSettings, FittedAtomSets
-    from sselib.features.site_features import SiteSet
 
 NOTEBOOK, FOLDER = "06_atomsets_loco", "ensemble"
 COLUMNS: tuple[str, ...] = ("p_superionic", "p_superionic_sd", "d_training", "note")
@@ -193,7 +192,7 @@ class SuperionicModel:
             )
         return found
 
-    def _site_sets(self, structures: Sequence[Structure]) -> "tuple[dict[int, SiteSet], dict[int, str]]":
+    def _site_sets(self, structures: Sequence[Structure]) -> tuple[dict[int, SiteSet], dict[int, str]]:
         found = site_sets(
             dict(enumerate(structures)),
             parent=self.sites.parent,
@@ -202,7 +201,7 @@ class SuperionicModel:
         )
         return found.sets, dict(zip(found.rejects["id"], found.rejects["reason"], strict=True))
 
-    def _blended(self, sets: "Sequence[SiteSet]", formulas: Sequence[str]) -> np.ndarray:
+    def _blended(self, sets: Sequence[SiteSet], formulas: Sequence[str]) -> np.ndarray:
         """Return probability, standard deviation and distance, shape (n, 3)."""
         networks, bags = network_logits(self.networks, sets), self._bag_logits(formulas)
         members = self.structure_calibration(paired_logits(networks, bags, weight=self.network_weight))
@@ -210,7 +209,7 @@ class SuperionicModel:
         return np.column_stack([members.mean(axis=0), members.std(axis=0), distance])
 
 
-def network_logits(networks: "Sequence[FittedAtomSets]", sets: "Sequence[SiteSet]") -> np.ndarray:
+def network_logits(networks: "Sequence[FittedAtomSets]", sets: Sequence[SiteSet]) -> np.ndarray:
     """Return the logit of every network, shape (networks, n)."""
     import torch
 
@@ -256,7 +255,7 @@ def _both_classes(rng: np.random.Generator, y: np.ndarray) -> np.ndarray:
 
 
 def fit_networks(
-    sets: "Sequence[SiteSet]",
+    sets: Sequence[SiteSet],
     y: np.ndarray,
     duplicates: np.ndarray,
     *,
@@ -279,7 +278,7 @@ def fit_networks(
 
 
 def _fit_network(
-    sets: "Sequence[SiteSet]",
+    sets: Sequence[SiteSet],
     y: np.ndarray,
     duplicates: np.ndarray,
     settings: "AtomSetsSettings",
@@ -295,7 +294,7 @@ def _fit_network(
     return fit_atomsets(sets, y, inner=inner, settings=settings, seed=seed, start=start)
 
 
-def pooled_space(sets: "Sequence[SiteSet]") -> PooledSpace:
+def pooled_space(sets: Sequence[SiteSet]) -> PooledSpace:
     """Return the space in which ``d_training`` is measured, from the training structures."""
     features = pooled(sets)
     mean, spread = features.mean(axis=0), features.std(axis=0)
@@ -347,7 +346,7 @@ class FittedEnsemble:
 
 def fit_superionic_model(
     labelled: pd.DataFrame,
-    sets: "Mapping[str, SiteSet]",
+    sets: Mapping[str, SiteSet],
     *,
     sites: SiteSettings | None,
     settings: EnsembleSettings,
@@ -395,7 +394,7 @@ def _check_folds(rows: pd.DataFrame) -> list[tuple[np.ndarray, np.ndarray]]:
 
 def _check_fold(
     rows: pd.DataFrame,
-    sets: "Mapping[str, SiteSet]",
+    sets: Mapping[str, SiteSet],
     fold: tuple[np.ndarray, np.ndarray],
     number: int,
     settings: EnsembleSettings,
@@ -417,7 +416,7 @@ def _bags_of(rows: pd.DataFrame, settings: EnsembleSettings, n_bags: int) -> tup
 
 
 def _networks_of(
-    rows: pd.DataFrame, sets: "Mapping[str, SiteSet]", settings: EnsembleSettings, n_seeds: int
+    rows: pd.DataFrame, sets: Mapping[str, SiteSet], settings: EnsembleSettings, n_seeds: int
 ) -> tuple:
     own = rows[rows[Entry.ID].isin(list(sets))]
     return fit_networks(

@@ -23,11 +23,11 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from sselib.atomsets.classification import auc_pr, mcc
 from sselib.errors import ParameterError
+from sselib.features.site_features import SiteSet
 from sselib.progress import progress
 
 if TYPE_CHECKING:  # torch is an extra: this module must import without it
     from sselib.atomsets.network import AtomSetsSettings
-    from sselib.features.site_features import SiteSet
 
 N_FOLDS = 3
 REPORT_EVERY = 10  # epochs between the scores that successive halving compares
@@ -59,7 +59,7 @@ class Search:
 
 
 def search(
-    sets: "Sequence[SiteSet]",
+    sets: Sequence[SiteSet],
     y: np.ndarray,
     groups: np.ndarray,
     *,
@@ -113,7 +113,7 @@ def _study(storage: Path, seed: int) -> optuna.Study:
 
 
 def _work(
-    sets: "Sequence[SiteSet]",
+    sets: Sequence[SiteSet],
     y: np.ndarray,
     folds: np.ndarray,
     storage: Path,
@@ -132,7 +132,7 @@ def _work(
 
 
 def _objective(
-    trial: optuna.Trial, sets: "Sequence[SiteSet]", y: np.ndarray, folds: np.ndarray, max_epochs: int
+    trial: optuna.Trial, sets: Sequence[SiteSet], y: np.ndarray, folds: np.ndarray, max_epochs: int
 ) -> float:
     """Return the best AUC-PR over the folds, pooled, that was seen at a report; all folds train in step."""
     from sselib.atomsets.network import training_epochs
@@ -185,7 +185,7 @@ def random_settings(n: int, *, seed: int, max_epochs: int) -> "list[AtomSetsSett
 
 
 def network_settings(
-    sets: "Sequence[SiteSet]",
+    sets: Sequence[SiteSet],
     y: np.ndarray,
     groups: np.ndarray,
     *,
@@ -235,7 +235,7 @@ def _summary(study: optuna.Study, *, n_best: int, max_epochs: int, patience: int
 
 
 def chosen_on_held_out(
-    sets: "Sequence[SiteSet]",
+    sets: Sequence[SiteSet],
     y: np.ndarray,
     clusters: np.ndarray,
     *,
@@ -263,7 +263,7 @@ def chosen_on_held_out(
 
 
 def _best_epoch(
-    sets: "Sequence[SiteSet]", y: np.ndarray, held: np.ndarray, settings: "AtomSetsSettings", seed: int
+    sets: Sequence[SiteSet], y: np.ndarray, held: np.ndarray, settings: "AtomSetsSettings", seed: int
 ) -> tuple[float, float]:
     """Return the highest AUC-PR and the highest MCC of any epoch on the held rows."""
     import torch

@@ -20,7 +20,7 @@ from sselib.atomsets.superionic_model import (
     training_table,
 )
 from sselib.columns import Curated, Entry, StructureTable
-from sselib.features.site_features import site_sets
+from sselib.features.site_features import SiteSet, site_sets
 from sselib.features.structure import with_environment
 from sselib.materials.composition import element_fractions, l1_distances
 from sselib.materials.structures import structure_from_json
@@ -30,7 +30,6 @@ from sselib.validation.splits import row_groups
 
 if TYPE_CHECKING:  # torch is an extra: this module must import without it
     from sselib.atomsets.network import FittedAtomSets
-    from sselib.features.site_features import SiteSet
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ def _ensemble(
     )
 
 
-def _site_sets(rows: pd.DataFrame, structures: pd.DataFrame, saved: SuperionicModel) -> "dict[str, SiteSet]":
+def _site_sets(rows: pd.DataFrame, structures: pd.DataFrame, saved: SuperionicModel) -> dict[str, SiteSet]:
     """Return the site features of the rows whose structure trained the saved networks, in their order."""
     with_structure = saved.training[saved.training["has_structure"]][Entry.ID]
     own = rows[rows[Entry.ID].isin(with_structure)]
@@ -121,7 +120,7 @@ def _site_sets(rows: pd.DataFrame, structures: pd.DataFrame, saved: SuperionicMo
 
 
 def _networks(
-    rows: pd.DataFrame, sets: "dict[str, SiteSet]", saved: SuperionicModel, *, seed: int
+    rows: pd.DataFrame, sets: dict[str, SiteSet], saved: SuperionicModel, *, seed: int
 ) -> "tuple[FittedAtomSets, ...]":
     """Return as many networks as the saved model has, of the same settings."""
     own = rows.set_index(Entry.ID, drop=False).loc[list(sets)]

@@ -172,6 +172,8 @@ def test_datasets_by_source() -> None:
     both = pd.concat([table, table.assign(source="liion")])
     assert {k: len(v) for k, v in datasets(both).items()} == {"obelix": 10, "merged": 20}
     assert list(datasets(table.assign(source="reference"))) == ["reference"]
+    later = pd.concat([both, table.assign(source="recent")])
+    assert {k: len(v) for k, v in datasets(later).items()} == {"obelix": 10, "merged": 20, "recent": 30}
 
 
 def test_rows_without_features_are_an_error() -> None:

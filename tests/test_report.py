@@ -151,6 +151,12 @@ def test_nothing_from_outputs_is_executed(run_folder):
     )
 
 
+def test_a_cell_without_a_value_is_a_dash():
+    frame = pd.DataFrame({"x": [1.0, float("nan")], "name": [None, "NaN-free"]}, dtype=object)
+    shown = report._dashed(frame.to_html())
+    assert shown.count("<td>–</td>") == 2 and "NaN-free" in shown
+
+
 def test_every_page_says_that_the_data_are_embedded(run_folder):
     for page in _pages(run_folder).values():
         assert '<div class="banner embedded">Embedded reference set, n = 57<' in page

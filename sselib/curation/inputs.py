@@ -8,15 +8,17 @@ import pandas as pd
 
 from sselib import registry
 from sselib.errors import DataError, ParameterError, nearest
-from sselib.sources import data_import, liion, obelix, reference
+from sselib.sources import data_import, liion, obelix, recent, reference
 from sselib.sources import generated as generated_source
 from sselib.sources.table import SourceTable
 
 SOURCES: dict[str, Callable[[], SourceTable]] = {
     "obelix": obelix.load,
     "reference": reference.load,
+    "recent": recent.load,
     "liion": liion.load,
 }
+EMBEDDED = ("reference", "recent")  # part of the suite: they are always there
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,8 @@ def load_sources(
 ) -> Inputs:
     """Read the sources.
 
-    ``names``: any of obelix, liion, reference, and names given to `sse data import`. ``own`` is a table that
-    was not imported, see `sselib.sources.own`.
+    ``names``: any of obelix, liion, reference, recent, and names given to `sse data import`. ``own`` is a
+    table that was not imported, see `sselib.sources.own`.
     ``if_unavailable``: what to do about a public source that is neither in the mirror nor in the cache
     and cannot be downloaded: "skip" goes on without it, "stop" raises its `DataError`. A file that is
     there but wrong always raises. ``generated``: path of generated structures, see
@@ -80,7 +82,7 @@ def load_sources(
         try:
             tables.append(SOURCES[name]())
         except DataError as error:
-            if if_unavailable == "stop" or name == "reference" or registry.available(name):
+            if if_unavailable == "stop" or name in EMBEDDED or registry.available(name):
                 raise
             skipped[name] = str(error)
     tables += [own] if own is not None else []

@@ -16,7 +16,7 @@ The rules, in their order:
 6. Repeats inside a source become one row with the median of the measured values.
 
 The order of precedence does not depend on the order given: OBELiX, the user's own data, then sources
-that state space groups before those that do not.
+that state space groups before those that do not, the recent electrolytes last.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,14 +27,20 @@ import pandas as pd
 
 from sselib.columns import Audit, Curated, Entry, Reject, StructureTable
 from sselib.errors import DataError
-from sselib.materials.composition import chemical_system, element_fractions, l1_distances, parse_formula
+from sselib.materials.composition import (
+    chemical_system,
+    element_fractions,
+    elmd_distances,
+    l1_distances,
+    parse_formula,
+)
 from sselib.materials.conductivity import conductivity_class, is_superionic
 from sselib.materials.disorder import disorder_class
 from sselib.materials.families import Family, normalise_family
 from sselib.materials.structures import quality_findings, structure_from_json
 from sselib.sources.own import RESERVED_NAMES
 from sselib.sources.table import SourceTable
-from sselib.validation.clusters import composition_clusters, duplicate_groups
+from sselib.validation.clusters import Clusters, composition_clusters, duplicate_groups
 
 MERGE_TOLERANCE_L1 = 0.002  # rounding of formulas; the finest composition steps in OBELiX are above 0.005
 DUPLICATE_TOLERANCE_L1 = 0.02
@@ -134,15 +140,16 @@ def audit_counts(audit: pd.DataFrame) -> pd.DataFrame:
 
 
 def _by_precedence(tables: Sequence[SourceTable]) -> list[SourceTable]:
-    """Return the tables: official split, the user's, those that mostly state space groups, the rest."""
+    """Return the tables: official split, the user's, those that state space groups, the rest, recent last."""
     names = [t.name for t in tables]
     if not names or len(set(names)) < len(names):
         raise DataError(f"sources {', '.join(names) or '(none)'}: expected at least one, and each name once")
 
-    def rank(table: SourceTable) -> tuple[bool, bool, bool]:
+    def rank(table: SourceTable) -> tuple[bool, bool, bool, bool]:
         official = table.entries[Entry.OFFICIAL_SPLIT].notna().any()
         public = table.name in RESERVED_NAMES
-        return not official, public, not table.entries[Entry.SPACE_GROUP_NUMBER].notna().mean() > 0.5
+        stated = table.entries[Entry.SPACE_GROUP_NUMBER].notna().mean() > 0.5
+        return not official, public, not stated, table.name == "recent"
 
     return sorted(tables, key=rank)
 
@@ -283,7 +290,7 @@ def _describe(
 ) -> pd.DataFrame:
     """Add every column of `Curated` that follows from one row's composition, label or structure."""
     labels = list(zip(curated[Entry.LOG10_SIGMA], curated[Entry.CENSORED], strict=True))
-    clusters = composition_clusters(_fractions(curated), seed=seed)
+    clusters = _clusters(curated, seed=seed)
     described = curated.assign(
         **{
             Curated.FAMILY: [
@@ -301,6 +308,22 @@ def _describe(
         }
     )
     return described[[str(c) for c in (*Entry, *Curated)]]
+
+
+def _clusters(curated: pd.DataFrame, *, seed: int) -> Clusters:
+    """Return the clusters of the rows; recent electrolytes take the place of the nearest other row.
+
+    So the clusters of the published data stay what they are, and no recent row trains a model for the
+    cluster that it belongs to.
+    """
+    fractions, is_recent = _fractions(curated), (curated[Entry.SOURCE] == "recent").to_numpy()
+    if not is_recent.any() or is_recent.all():
+        return composition_clusters(fractions, seed=seed)
+    found = composition_clusters(fractions[~is_recent], seed=seed)
+    place = np.empty(len(curated), int)
+    place[~is_recent] = np.arange((~is_recent).sum())
+    place[is_recent] = elmd_distances(fractions[is_recent], fractions[~is_recent]).argmin(axis=1)
+    return Clusters(found.labels[place], found.coordinates[place])
 
 
 def _structure_columns(curated: pd.DataFrame, structures: pd.DataFrame) -> dict[str, list]:

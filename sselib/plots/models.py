@@ -21,6 +21,7 @@ PROTOCOL_LABELS: dict[str, str] = {
     "group_family": "by<br>family",
     "loco": "by composition<br>cluster",
     "obelix_official": "OBELiX<br>official",
+    "recent": "recent<br>electrolytes",
 }
 LOG_UNITS = "log<sub>10</sub> units"
 CONTROL_LABELS = {

@@ -118,9 +118,13 @@ class _Arrays:
 def datasets(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return the data sets to evaluate, by name.
 
-    ``obelix`` is OBELiX's rows alone, comparable with published work; ``merged`` is all rows, where
-    there is more than one source. Without OBELiX a single source goes by its own name.
+    ``obelix`` is OBELiX's rows alone, comparable with published work; ``merged`` is all rows but the recent
+    electrolytes, where there is more than one source; ``recent`` is all rows, for the protocol of that name.
+    Without OBELiX a single source goes by its own name.
     """
+    is_recent = table[Entry.SOURCE] == "recent"
+    if is_recent.any() and not is_recent.all():
+        return datasets(table[~is_recent]) | {"recent": table.reset_index(drop=True)}
     sources = list(table[Entry.SOURCE].unique())
     whole = {"merged" if len(sources) > 1 else sources[0]: table.reset_index(drop=True)}
     if "obelix" not in sources or len(sources) == 1:
@@ -158,7 +162,7 @@ def bootstrap_groups(table: pd.DataFrame, protocols: Iterable[str]) -> dict[str,
     return {
         p: pd.Series(row_groups(p, table).to_numpy(), index=table[Entry.ID])
         for p in protocols
-        if p.startswith(("group_", "loco"))
+        if p.startswith(("group_", "loco", "recent"))
     }
 
 

@@ -40,6 +40,7 @@ RULE_TEXT = (
 )
 PROTOCOL_ORDER: tuple[str, ...] = (
     "obelix_official",
+    "recent",
     "random_stratified",
     "kfold5",
     "fresh_tenth",

@@ -404,6 +404,11 @@ def _clean(html: str) -> Markup:
     return Markup(re.sub(r'<img\b[^>]*src="https?:[^>]*>', "", boxed))  # pages load nothing from the network
 
 
+def _dashed(html: str) -> str:
+    """Return HTML in which a table cell without a value, as pandas prints it, is a dash."""
+    return re.sub(r"(<td[^>]*>)\s*(?:NaN|NaT|None|&lt;NA&gt;)\s*</td>", r"\1–</td>", html)
+
+
 def _output(output: NotebookNode, budget: _Budget) -> Markup:
     """Return one output of a cell as HTML."""
     if output.output_type == "stream":
@@ -417,7 +422,7 @@ def _output(output: NotebookNode, budget: _Budget) -> Markup:
         if mime in data:
             return _picture(mime, data[mime], budget)
     if "text/html" in data:
-        return Markup(f'<div class="output">{_clean(_text(data["text/html"]))}</div>')
+        return Markup(f'<div class="output">{_clean(_dashed(_text(data["text/html"])))}</div>')
     if "text/markdown" in data:
         return Markup(f'<div class="prose">{_prose(_text(data["text/markdown"]))}</div>')
     return Markup(f'<pre class="text">{escape(_text(data.get("text/plain", "")))}</pre>')

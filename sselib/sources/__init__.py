@@ -6,7 +6,12 @@ from sselib.errors import DataError, nearest
 from sselib.sources.table import SourceTable
 
 # Where each source is read: module of this package with a function `load`.
-SOURCES: dict[str, str] = {"obelix": "obelix", "liion": "liion", "reference": "reference"}
+SOURCES: dict[str, str] = {
+    "obelix": "obelix",
+    "liion": "liion",
+    "reference": "reference",
+    "recent": "recent",
+}
 
 
 def load_source(name: str, **options: object) -> SourceTable:

@@ -54,7 +54,7 @@ COLUMNS = (
 KINDS = ("bulk", "total", "unknown")
 KINDS_OF_FILE = ".csv, .tsv, .txt, .xlsx or .parquet"
 _EXPECTED = "one header line, each column named once, and one line per measurement"
-RESERVED_NAMES = ("obelix", "liion", "reference", "generated")
+RESERVED_NAMES = ("obelix", "liion", "reference", "recent", "generated")
 
 
 @dataclass(frozen=True)

@@ -4,38 +4,42 @@ It lies in `data/reference/` as readable YAML, so that the suite runs where noth
 A fault in these files is a fault of the suite: each raises one `DataError` that names file and row.
 """
 
-import hashlib
 import json
 import re
-from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import spglib
-import yaml
 from pymatgen.core import Composition, Lattice, Structure
 
 from sselib.columns import Entry
-from sselib.errors import DataError, FormulaError, nearest
-from sselib.materials.composition import canonical, parse_formula
+from sselib.errors import DataError, nearest
 from sselib.materials.structures import structure_record
-from sselib.paths import project_root
 from sselib.schemas import ENTRIES, REJECTS, STRUCTURES, validate
+from sselib.sources.conductor_rows import (
+    CONDUCTORS,
+    Row,
+    composition,
+    data_folder,
+    entries,
+    fault,
+    name_of,
+    number,
+    provenance,
+    record,
+    require_keys,
+)
 from sselib.sources.table import (
-    SourceFile,
     SourceTable,
-    clean_doi,
     entries_frame,
     rejects_frame,
     structures_frame,
 )
 
-Row = Mapping[str, object]
 NAME = "reference"
-CONDUCTORS, STRUCTURES_FILE = "conductors.yaml", "structures.yaml"
-KINDS = ("bulk", "total", "unknown")
+STRUCTURES_FILE = "structures.yaml"
 SAME_SITE = 1e-3  # fractional; images of a site that are closer than this are one site
 _ROW_KEYS = {
     "id": True,
@@ -87,7 +91,7 @@ def load(*, structures: bool = True, folder: Path | None = None) -> SourceTable:
     slugs = [str(row["id"]) for row in rows]
     for slug in described:
         if slug not in slugs:
-            raise _fault(STRUCTURES_FILE, slug, f"has no row in {CONDUCTORS}.{nearest(slug, slugs)}")
+            raise fault(STRUCTURES_FILE, slug, f"has no row in {CONDUCTORS}.{nearest(slug, slugs)}")
     built = {slug: _build(description) for slug, description in described.items()}
     records = [_record(row, described.get(str(row["id"])), built.get(str(row["id"]))) for row in rows]
     texts = {slug: json.dumps(description, sort_keys=True) for slug, description in described.items()}
@@ -106,7 +110,7 @@ def load(*, structures: bool = True, folder: Path | None = None) -> SourceTable:
         entries=validate(entries_frame(records), ENTRIES, what=CONDUCTORS),
         rejects=validate(rejects_frame([]), REJECTS, what=CONDUCTORS),
         structures=validate(structures_frame(kept), STRUCTURES, what=STRUCTURES_FILE),
-        files=tuple(_provenance(_path(folder, name)) for name in (CONDUCTORS, STRUCTURES_FILE)),
+        files=tuple(provenance(_path(folder, name)) for name in (CONDUCTORS, STRUCTURES_FILE)),
     )
 
 
@@ -135,127 +139,46 @@ def differences(*, folder: Path | None = None) -> dict[str, str]:
 
 
 def _path(folder: Path | None, name: str) -> Path:
-    return (folder or project_root() / "data" / "reference") / name
+    return (folder or data_folder(NAME)) / name
 
 
 def _rows(folder: Path | None) -> list[Row]:
     """Return the rows of conductors.yaml with their keys and ids checked."""
-    return _entries(_path(folder, CONDUCTORS), _ROW_KEYS)
+    return entries(_path(folder, CONDUCTORS), _ROW_KEYS)
 
 
 def _descriptions(folder: Path | None) -> dict[str, Row]:
     """Return the entries of structures.yaml by slug, with their keys checked."""
-    return {str(e["id"]): e for e in _entries(_path(folder, STRUCTURES_FILE), _STRUCTURE_KEYS)}
-
-
-def _entries(path: Path, keys: Mapping[str, bool]) -> list[Row]:
-    """Read a YAML list of mappings with unique ids."""
-    try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"{path} cannot be read ({error}): restore it from the repository") from error
-    if not isinstance(entries, list) or not entries:
-        raise DataError(f"{path} holds {type(entries).__name__}: expected a list of entries, each with an id")
-    for number, entry in enumerate(entries, start=1):
-        _require_keys(entry, keys, file=path.name, name=_name_of(entry, number))
-    repeated = [slug for slug, count in Counter(str(e["id"]) for e in entries).items() if count > 1]
-    if repeated:
-        raise _fault(path.name, repeated[0], "appears more than once: expected unique ids")
-    return entries
-
-
-def _name_of(entry: object, number: int, *, key: str = "id") -> str:
-    name = entry.get(key) if isinstance(entry, dict) else None
-    return str(name) if name else f"number {number}"
-
-
-def _require_keys(entry: object, keys: Mapping[str, bool], *, file: str, name: str) -> None:
-    """Raise `DataError` unless ``entry`` is a mapping with all required and no unknown keys."""
-    if not isinstance(entry, dict):
-        raise _fault(file, name, f"holds {entry!r}: expected the fields {', '.join(keys)}")
-    missing = [key for key, required in keys.items() if required and entry.get(key) is None]
-    if missing:
-        raise _fault(file, name, f"lacks {', '.join(missing)}")
-    for key in entry:
-        if key not in keys:
-            raise _fault(file, name, f"has the unknown field '{key}'.{nearest(str(key), list(keys))}")
-
-
-def _fault(file: str, name: str, what: str) -> DataError:
-    return DataError(f"{file}: '{name}' {what}")
+    return {str(e["id"]): e for e in entries(_path(folder, STRUCTURES_FILE), _STRUCTURE_KEYS)}
 
 
 def _record(row: Row, description: Row | None, crystal: Structure | None) -> dict[str, object]:
     """Return the record of `Entry` for one row."""
-    slug, formula = str(row["id"]), str(row["formula"])
-    composition = _composition(formula, slug)
-    if row["kind"] not in KINDS:
-        raise _fault(CONDUCTORS, slug, f"has kind {row['kind']!r}: expected one of {', '.join(KINDS)}")
+    slug = str(row["id"])
     return {
-        Entry.ID: f"{NAME}:{slug}",
-        Entry.SOURCE: NAME,
-        Entry.SOURCE_ID: slug,
-        Entry.FORMULA: formula,
-        Entry.COMPOSITION: canonical(composition),
-        Entry.LOG10_SIGMA: _number(row, "log10_sigma", slug),
-        Entry.CENSORED: _flag(row, "censored", slug),
-        Entry.TEMPERATURE_C: _number(row, "temperature_c", slug),
-        Entry.DOI: _doi(row, slug),
-        Entry.FAMILY_RAW: str(row["family"]),
-        Entry.CONDUCTIVITY_KIND: str(row["kind"]),
+        **record(row, source=NAME),
         Entry.STRUCTURE_ID: f"{NAME}:{slug}" if crystal else None,
-        Entry.NOTE: row.get("note"),
-        **_cell(row, composition, description, crystal),
+        **_cell(row, composition(str(row["formula"]), slug), description, crystal),
     }
 
 
-def _composition(formula: str, slug: str) -> Composition:
-    try:
-        return parse_formula(formula)
-    except FormulaError as error:
-        raise _fault(CONDUCTORS, slug, f"cannot be used: {error}") from error
-
-
-def _number(row: Row, key: str, slug: str) -> float | None:
-    """Return a number of a row; None where the field is left out."""
-    value = row.get(key)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
-        raise _fault(CONDUCTORS, slug, f"has {key} {value!r}: expected a number")
-    return value
-
-
-def _flag(row: Row, key: str, slug: str) -> bool:
-    if not isinstance(row.get(key, False), bool):
-        raise _fault(CONDUCTORS, slug, f"has {key} {row[key]!r}: expected true or false")
-    return bool(row.get(key, False))
-
-
-def _doi(row: Row, slug: str) -> str | None:
-    """Return the DOI in the form that all sources share."""
-    written = row.get("doi")
-    doi = clean_doi(str(written)) if written is not None else None
-    if written is not None and doi is None:
-        raise _fault(CONDUCTORS, slug, f"has doi {written!r}: expected for example 10.1038/nmat3066")
-    return doi
-
-
 def _cell(
-    row: Row, composition: Composition, description: Row | None, crystal: Structure | None
+    row: Row, content_of_unit: Composition, description: Row | None, crystal: Structure | None
 ) -> dict[str, object]:
     """Return space group, lattice and content of the cell, from the structure where there is one."""
     slug = str(row["id"])
     if crystal and description:
         if row.keys() & {"space_group", "lattice", "z"}:
-            raise _fault(
+            raise fault(
                 CONDUCTORS,
                 slug,
                 f"gives space_group, lattice or z, which {STRUCTURES_FILE} gives too: keep only the latter",
             )
         group, lattice, content = description["space_group"], crystal.lattice, crystal.composition
     else:
-        group, z = row.get("space_group"), _number(row, "z", slug)
+        group, z = row.get("space_group"), number(row, "z", slug)
         lattice = _row_lattice(row, slug)
-        content = composition * z if z else None
+        content = content_of_unit * z if z else None
     record: dict[str, object] = {Entry.CELL_FORMULA: _cell_formula(content) if content else None}
     if group is not None:
         _hall_number(group, file=CONDUCTORS, name=slug)
@@ -270,7 +193,7 @@ def _row_lattice(row: Row, slug: str) -> Lattice | None:
     if "lattice" not in row:
         return None
     if "space_group" not in row:
-        raise _fault(CONDUCTORS, slug, "gives a lattice without its space_group")
+        raise fault(CONDUCTORS, slug, "gives a lattice without its space_group")
     _hall_number(row["space_group"], file=CONDUCTORS, name=slug)
     return _lattice(row["lattice"], row["space_group"], file=CONDUCTORS, name=slug)
 
@@ -282,12 +205,12 @@ def _cell_formula(content: Composition) -> str:
 
 def _hall_number(group: object, *, file: str, name: str) -> int:
     """Return the Hall number (1 to 530) of a space group; its symbol, number and setting must fit."""
-    _require_keys(group, _GROUP_KEYS, file=file, name=f"{name}: space_group")
+    require_keys(group, _GROUP_KEYS, file=file, name=f"{name}: space_group")
     symbol, number, setting = group["symbol"], group["number"], group.get("setting")
     settings = _settings().get(number, {})
     hall = settings.get(setting) if setting else min(settings.values(), default=None)
     if hall is None:
-        raise _fault(
+        raise fault(
             file,
             name,
             f"has space group number {number!r}, setting {setting!r}: expected 1 to "
@@ -295,7 +218,7 @@ def _hall_number(group: object, *, file: str, name: str) -> int:
         )
     expected = spglib.get_spacegroup_type(hall).international_short
     if symbol != expected:
-        raise _fault(file, name, f"calls space group {number} {symbol!r}: expected {expected!r}")
+        raise fault(file, name, f"calls space group {number} {symbol!r}: expected {expected!r}")
     return hall
 
 
@@ -312,13 +235,13 @@ def _settings() -> dict[int, dict[str, int]]:
 def _lattice(given: object, group: Row, *, file: str, name: str) -> Lattice:
     """Complete and check the lattice parameters with the crystal system of the space group."""
     _, system, free = next(entry for entry in _SYSTEMS if group["number"] <= entry[0])
-    _require_keys(given, dict.fromkeys(free.split(), True), file=file, name=f"{name}: {system} lattice")
+    require_keys(given, dict.fromkeys(free.split(), True), file=file, name=f"{name}: {system} lattice")
     gamma = 120.0 if system in ("hexagonal", "trigonal") else 90.0
     full = {"b": given["a"], "c": given["a"], "alpha": 90.0, "beta": 90.0, "gamma": gamma, **given}
     try:
         return Lattice.from_parameters(*(float(full[key]) for key in _LATTICE_KEYS))
     except (TypeError, ValueError) as error:
-        raise _fault(file, name, f"has the lattice {given!r}: expected Angstrom and deg") from error
+        raise fault(file, name, f"has the lattice {given!r}: expected Angstrom and deg") from error
 
 
 def _build(description: Row) -> Structure:
@@ -331,12 +254,12 @@ def _build(description: Row) -> Structure:
     operations = spglib.get_symmetry_from_database(_hall_number(group, file=STRUCTURES_FILE, name=slug))
     lattice = _lattice(description["lattice"], group, file=STRUCTURES_FILE, name=slug)
     species, labels, coords = [], [], np.empty((0, 3))
-    for number, site in enumerate(description["sites"], start=1):
-        name = f"{slug}: site {_name_of(site, number, key='label')}"
-        _require_keys(site, _SITE_KEYS, file=STRUCTURES_FILE, name=name)
+    for position, site in enumerate(description["sites"], start=1):
+        name = f"{slug}: site {name_of(site, position, key='label')}"
+        require_keys(site, _SITE_KEYS, file=STRUCTURES_FILE, name=name)
         orbit = _orbit(operations, site, slug)
         if _same(orbit, coords).any():
-            raise _fault(STRUCTURES_FILE, slug, f"has site {site['label']} on top of another site")
+            raise fault(STRUCTURES_FILE, slug, f"has site {site['label']} on top of another site")
         coords = np.vstack([coords, orbit])
         species += [_occupancies(site, slug)] * len(orbit)
         labels += [str(site["label"])] * len(orbit)
@@ -347,15 +270,15 @@ def _orbit(operations: Mapping[str, np.ndarray], site: Row, slug: str) -> np.nda
     """Return the images of a site, shape (n, 3), n being the multiplicity of its Wyckoff position."""
     label, wyckoff, xyz = site["label"], str(site["wyckoff"]), site["xyz"]
     if not re.fullmatch(r"[1-9]\d*[a-zA-Z]", wyckoff):
-        raise _fault(STRUCTURES_FILE, slug, f"has site {label} at {wyckoff!r}: expected for example 24d")
+        raise fault(STRUCTURES_FILE, slug, f"has site {label} at {wyckoff!r}: expected for example 24d")
     try:
         point = np.asarray(xyz, dtype=float).reshape(3)
     except (TypeError, ValueError) as error:
-        raise _fault(STRUCTURES_FILE, slug, f"has site {label} at {xyz!r}: expected [x, y, z]") from error
+        raise fault(STRUCTURES_FILE, slug, f"has site {label} at {xyz!r}: expected [x, y, z]") from error
     images = (operations["rotations"] @ point + operations["translations"]) % 1.0
     orbit = images[~np.tril(_same(images, images), k=-1).any(axis=1)]
     if len(orbit) != int(wyckoff[:-1]):
-        raise _fault(
+        raise fault(
             STRUCTURES_FILE,
             slug,
             f"has site {label} at {xyz} with {len(orbit)} images: expected "
@@ -375,26 +298,16 @@ def _occupancies(site: Row, slug: str) -> Composition:
     try:
         mix = Composition(site["species"], strict=True)
     except (TypeError, ValueError) as error:
-        raise _fault(
+        raise fault(
             STRUCTURES_FILE,
             slug,
             f"has site {site['label']} with {site['species']!r}: expected {{element: occupancy}}",
         ) from error
     if not 0 < mix.num_atoms <= 1 + 1e-6 or min(mix.values()) <= 0:
-        raise _fault(
+        raise fault(
             STRUCTURES_FILE,
             slug,
             f"has site {site['label']} with occupancies {site['species']}: "
             "expected positive numbers that add up to at most 1",
         )
     return mix
-
-
-def _provenance(path: Path) -> SourceFile:
-    content = path.read_bytes()
-    return SourceFile(
-        name=f"data/reference/{path.name}",
-        origin="embedded",
-        sha256=hashlib.sha256(content).hexdigest(),
-        n_bytes=len(content),
-    )

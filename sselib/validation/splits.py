@@ -45,6 +45,8 @@ def protocol_splits(
 
     - ``obelix_official``: OBELiX's own split (Therrien et al., arXiv 2502.14234). Rows of other sources
       train too, if their composition is farther than 0.05 (L1) from that of every test row.
+    - ``recent``: the rows of the source `sselib.sources.recent` test a model that the others train, those
+      within 0.05 (L1) of a test row left out.
     - ``random_stratified``: 80/20, stratified on deciles of the target (Kim et al., section II).
     - ``kfold5``: random folds.
     - ``group_doi``, ``group_chemsys``, ``group_family``, ``group_material``: folds of whole groups (see
@@ -70,6 +72,8 @@ def why_unavailable(name: str, table: pd.DataFrame, *, n_folds: int = 5) -> str:
         return f"the table lacks the column {', '.join(missing)}"
     if name == "obelix_official" and not {"train", "test"} <= set(table[Entry.OFFICIAL_SPLIT].dropna()):
         return "no row carries OBELiX's official split, because OBELiX is not part of this run"
+    if name == "recent" and not 0 < (table[Entry.SOURCE] == "recent").sum() < len(table):
+        return "no rows of the source recent beside others"
     if name == "loco" and (table[Curated.CLUSTER].unique() != _NOISE).sum() < 2:
         return "fewer than two clusters of composition"
     if name in _GROUPED and (found := row_groups(name, table).nunique()) < n_folds:
@@ -86,10 +90,10 @@ def row_groups(name: str, table: pd.DataFrame) -> pd.Series:
     near-duplicate group that has one, else the near-duplicate group itself is its publication, so
     that repeats of one material do not straddle folds for want of a DOI. ``group_material``: rows that are
     near-duplicates or from one publication, directly or through other rows of the table.
-    ``group_family``: a missing family is one group, "unknown". ``loco``: the cluster. Other protocols: the
-    near-duplicate group where the table has it, else each row is its own.
+    ``group_family``: a missing family is one group, "unknown". ``recent``: the publication. ``loco``: the
+    cluster. Other protocols: the near-duplicate group where the table has it, else each row is its own.
     """
-    if name == "group_doi":
+    if name in ("group_doi", "recent"):
         return _publication(table)
     if name == "group_material":
         return _material(table)
@@ -129,11 +133,20 @@ def fold_sizes(splits: list[Split]) -> pd.DataFrame:
 
 def _official(table: pd.DataFrame, **_: int) -> list[tuple]:
     label = table[Entry.OFFICIAL_SPLIT].astype("object")
-    test = np.flatnonzero(label == "test")
-    other = np.flatnonzero(label.isna())
+    test, other = np.flatnonzero(label == "test"), np.flatnonzero(label.isna())
+    return [(0, 0, np.r_[np.flatnonzero(label == "train"), _far(table, other, test)], test)]
+
+
+def _recent(table: pd.DataFrame, **_: int) -> list[tuple]:
+    is_recent = (table[Entry.SOURCE] == "recent").to_numpy()
+    test, other = np.flatnonzero(is_recent), np.flatnonzero(~is_recent)
+    return [(0, 0, _far(table, other, test), test)]
+
+
+def _far(table: pd.DataFrame, rows: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """Return those of ``rows`` that are farther than 0.05 (L1) from every test row."""
     fractions = element_fractions(list(table[Entry.COMPOSITION])).to_numpy()
-    far = l1_distances(fractions[other], fractions[test]).min(axis=1) > SAME_COMPOSITION_L1
-    return [(0, 0, np.r_[np.flatnonzero(label == "train"), other[far]], test)]
+    return rows[l1_distances(fractions[rows], fractions[test]).min(axis=1) > SAME_COMPOSITION_L1]
 
 
 def _random_stratified(table: pd.DataFrame, *, seed: int, repeats: int, **_: int) -> list[tuple]:
@@ -172,6 +185,7 @@ def _loco(table: pd.DataFrame, **_: int) -> list[tuple]:
 _GROUPED = ("group_doi", "group_chemsys", "group_family", "group_material")
 _PROTOCOLS: dict[str, Callable[..., list[tuple]]] = {
     "obelix_official": _official,
+    "recent": _recent,
     "random_stratified": _random_stratified,
     "kfold5": _kfold,
     **{name: _group_kfold(name) for name in _GROUPED},
@@ -180,6 +194,7 @@ _PROTOCOLS: dict[str, Callable[..., list[tuple]]] = {
 PROTOCOLS: tuple[str, ...] = tuple(_PROTOCOLS)
 _NEEDS: dict[str, tuple[str, ...]] = {
     "obelix_official": (Entry.OFFICIAL_SPLIT, Entry.COMPOSITION),
+    "recent": (Entry.SOURCE, Entry.COMPOSITION, Entry.DOI, Curated.DUPLICATE_GROUP),
     "loco": (Curated.CLUSTER,),
     "group_doi": (Entry.DOI, Curated.DUPLICATE_GROUP),
     "group_material": (Entry.DOI, Curated.DUPLICATE_GROUP),

@@ -128,10 +128,20 @@ class RoutedModel(RegressorMixin, BaseEstimator):
     def _fine_forest(self) -> BaseEstimator:
         if not self.medians:
             return _imputed(ExtraTreesRegressor(self.n_trees, random_state=self.random_state, **_FINE))
-        return _imputed(MedianForest(n_trees=self.n_trees, random_state=self.random_state, **_FINE))
+        return fine_forest(n_trees=self.n_trees, random_state=self.random_state)
 
     def _coarse_forest(self, n_trees: int) -> BaseEstimator:
-        return _imputed(ExtraTreesRegressor(n_trees, random_state=self.random_state, **_COARSE))
+        return coarse_forest(n_trees=n_trees, random_state=self.random_state)
+
+
+def fine_forest(*, n_trees: int, random_state: int) -> BaseEstimator:
+    """Return the unfitted forest of medians for known families; it goes without the column of the size."""
+    return _imputed(MedianForest(n_trees=n_trees, random_state=random_state, **_FINE))
+
+
+def coarse_forest(*, n_trees: int, random_state: int) -> BaseEstimator:
+    """Return the unfitted forest for families that the training rows do not know; it reads the formula."""
+    return _imputed(ExtraTreesRegressor(n_trees, random_state=random_state, **_COARSE))
 
 
 def _imputed(forest: BaseEstimator) -> BaseEstimator:

@@ -139,3 +139,12 @@ def test_intervals_hold_in_every_larger_family_that_was_left_out(mirror: object)
     }
     assert len(coverage) >= 8
     assert min(coverage.values()) >= 0.75, coverage
+
+
+def test_models_that_differ_in_further_features_share_the_coarse_forest_and_others_do_not() -> None:
+    X, y, _ = garnets_and_halides()
+    more = np.hstack([X, np.random.default_rng(0).random((len(X), 2))])
+    first, second = RoutedModel(n_trees=3).fit(X, y), RoutedModel(n_trees=3).fit(more, y)
+    assert first.coarse_ is second.coarse_
+    assert RoutedModel(n_trees=3).fit(X, y[::-1]).coarse_ is not first.coarse_
+    assert RoutedModel(n_trees=3, random_state=1).fit(X, y).coarse_ is not first.coarse_

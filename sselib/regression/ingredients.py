@@ -48,7 +48,11 @@ _N_COMPONENTS = 10  # of CHGNet's 128 pooled columns
 KINDS: tuple[str, ...] = ("bulk", "total")
 TEMPERATURES = "formula_temperatures"  # feature set of the twin that trains on other temperatures too
 
-BLENDED = ("gp/formula", "extra_trees/formula")  # whose mean is "blend/formula"
+# Members whose mean is the model "blend" with the features of the last of them.
+BLENDED: tuple[tuple[str, str], ...] = (
+    ("gp/formula", "extra_trees/formula"),
+    ("routed/formula", "routed/formula_environment"),
+)
 
 # Model with the ingredient, model without it, and what the ingredient is.
 STEPS: tuple[tuple[str, str, str], ...] = (
@@ -75,6 +79,11 @@ STEPS: tuple[tuple[str, str, str], ...] = (
         "routed/formula_environment_barriers",
         "routed/formula_environment",
         "bond-valence barriers of the structure",
+    ),
+    (
+        "blend/formula_environment",
+        "routed/formula_environment",
+        "mean with the routed model that reads formulas alone",
     ),
     ("stack/formula", "routed/formula", "learnt weights of the members"),
     ("stack/formula_environment", "routed/formula_environment", "learnt weights, with structure"),
@@ -326,15 +335,17 @@ def with_variants(
     protocols: Sequence[str],
     settings: Settings,
 ) -> pd.DataFrame:
-    """Return predictions with the mean of `BLENDED`, where both ran, and the twins that ``names`` ask for.
+    """Return predictions with the means of `BLENDED`, where both ran, and the twins that ``names`` ask for.
 
-    A twin ("extra_trees/formula_temperatures") is `evaluate_with_temperatures` under ``protocols``, with the
-    rows of LiIon that have no label at room temperature; nothing is read where none is asked for. ``main``
-    are the rows judged (data set of the first prediction), ``labelled`` all curated rows.
+    Means are made on the rows of ``main`` under ``protocols``. A twin
+    ("extra_trees/formula_temperatures") is `evaluate_with_temperatures` under ``protocols``, with the
+    rows of LiIon that have no label at room temperature; nothing is read where none is asked for.
+    ``main`` are the rows judged (data set of the first prediction), ``labelled`` all curated rows.
     """
     found, dataset = [predictions], str(predictions[P.DATASET].iloc[0])
-    if set(BLENDED) <= set(predictions[P.MODEL] + "/" + predictions[P.FEATURES]):
-        found.append(blend(predictions, members=BLENDED))
+    judged = predictions[(predictions[P.DATASET] == dataset) & predictions[P.PROTOCOL].isin(protocols)]
+    present = set(judged[P.MODEL] + "/" + judged[P.FEATURES])
+    found += [blend(judged, members=pair) for pair in BLENDED if set(pair) <= present]
     models = [name.partition("/")[0] for name in names if name not in fitted_names(names)]
     extra = room_temperature_rows(liion.load().entries, labelled) if models else None
     for model, protocol in itertools.product(models, protocols):

@@ -10,7 +10,7 @@ from sselib.columns import Entry
 from sselib.features.formula import FORMULA_COLUMNS, SIZE_COLUMN, formula_features
 from sselib.materials.families import normalise_family
 from sselib.regression.conformal import suggested_families
-from sselib.regression.routed import RoutedModel, compressed, stretched
+from sselib.regression.routed import RoutedModel, coarse_forest, compressed, stretched
 from sselib.sources import obelix
 
 
@@ -74,7 +74,7 @@ def test_intervals_outside_rest_on_the_forest_that_predicts_there(fitted: Routed
     calibration = fitted.calibration_
     assert len(calibration.far_errors) == len(y)
     garnets = calibration.far_families == "garnet"
-    forest = fitted._coarse_forest(10).fit(X[families != "garnet"], compressed(y[40:]))
+    forest = coarse_forest(n_trees=10, random_state=0).fit(X[families != "garnet"], compressed(y[40:]))
     expected = compressed(y[:40]) - forest.predict(X[families == "garnet"])
     assert calibration.far_errors[garnets] == pytest.approx(expected)
 

@@ -396,7 +396,7 @@ def spread_curves(binned: pd.DataFrame) -> go.Figure:
     """
     measures = list(dict.fromkeys(binned["measure"]))
     protocols = [p for p in PROTOCOL_LABELS if p in set(binned["protocol"])]
-    figure = make_subplots(1, len(measures), shared_yaxes=True, horizontal_spacing=0.04)
+    figure = make_subplots(1, max(1, len(measures)), shared_yaxes=True, horizontal_spacing=0.04)
     for column, measure in enumerate(measures, start=1):
         for k, protocol in enumerate(protocols):
             part = binned[(binned["measure"] == measure) & (binned["protocol"] == protocol)]

@@ -18,6 +18,7 @@ from sselib.validation.metrics import metrics_from_predictions, resample_counts,
 
 CLASSES: tuple[str, ...] = (*CLASS_LIMITS, "superionic")
 WIDTH, DISAGREEMENT = "width of the interval", "disagreement of the models"
+UNLIKE_MODELS: tuple[str, ...] = ("gp/formula", "extra_trees/formula", "xgb_single/formula")
 _N_BINS = 5
 _KEYS = [P.PROTOCOL, P.MODEL, P.FEATURES]
 

@@ -128,8 +128,8 @@ class _Rows:
     """
 
     def __init__(self, X: np.ndarray, z: np.ndarray, families: np.ndarray) -> None:
-        self.X, self.z, self.families = X, z, families
-        self.digest = joblib.hash((X, z, families))
+        self.X, self.z, self.families = np.ascontiguousarray(X), z, families
+        self.digest = joblib.hash((self.X, z, families))
 
     def __hash__(self) -> int:
         return hash(self.digest)

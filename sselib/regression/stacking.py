@@ -19,7 +19,7 @@ from sselib.regression.routed import coarse_forest, compressed, fine_forest, str
 from sselib.validation.metrics import require_same_rows
 
 BLEND = "blend"
-_N_FOLDS = 5
+_N_FOLDS = 3  # in which the members are judged; each costs a fit of every member
 
 
 def members_of(name: str) -> list[str]:

@@ -3,7 +3,8 @@
 Labels differ in what stands behind them: most are one measurement, some the median of several that agree or
 do not. The variance of a single measurement and the scatter of a row's own repeats are pooled (empirical
 Bayes with an inverse chi-squared prior of `_PRIOR_MEASUREMENTS` degrees of freedom; Smyth, Stat. Appl. Genet.
-Mol. Biol. 3, 3 (2004), doi 10.2202/1544-6115.1027).
+Mol. Biol. 3, 3 (2004), doi 10.2202/1544-6115.1027). The pooled variance is that of all rows given: of a row
+that is tested its scatter enters one number, its label nothing.
 """
 
 import numpy as np

@@ -3,19 +3,25 @@
 import numpy as np
 import pandas as pd
 import pytest
+from pymatgen.core import Lattice, Structure
 
 from sselib.columns import Curated, Entry
+from sselib.features.site_features import SiteSet
 from sselib.materials.composition import canonical, chemical_system
+from sselib.materials.structures import structure_to_json
 from sselib.regression.evaluation import Case, Settings
 from sselib.regression.ingredients import (
     STEPS,
     TEMPERATURES,
     ablation,
     ablation_table,
+    by_lithium,
     composition_embedding,
     evaluate_with_temperatures,
     fitted_names,
+    principal_components,
     structure_gain,
+    with_barriers,
     with_conductivity_kind,
     with_element_embedding,
     with_variants,
@@ -107,6 +113,7 @@ def test_what_a_structure_adds_is_judged_on_rows_with_a_structure() -> None:
 
 def test_steps_name_models_and_feature_sets_that_exist() -> None:
     groups = pd.DataFrame({"feature": ["a"], "group": ["formula"], "kim": [True]})
+    assert len({ingredient for *_, ingredient in STEPS}) == len(STEPS)
     for name in {n for with_it, without_it, _ in STEPS for n in (with_it, without_it)}:
         model, features = name.split("/")
         assert model in (*MODELS, "blend")
@@ -140,3 +147,33 @@ def test_embedding_of_a_composition_is_that_of_its_framework(mirror: object) -> 
     formula = pd.DataFrame({"feature": ["mole_fraction_Li"], "group": ["formula"], "kim": [False]})
     assert len(feature_columns(pd.concat([formula, groups]), "formula_embedding")) == 33
     assert features.notna().all(axis=None)
+
+
+def test_lithium_and_framework_are_averaged_apart_by_their_occupancies() -> None:
+    values = np.array([[1.0], [3.0], [10.0]])
+    occupancy = np.array([[1, 1, 1], [0.5, 1, 2], [0, 1, 1]])  # lithium, all, species
+    mixed = SiteSet(np.hstack([values, occupancy]), np.array([2.0, 2.0, 4.0]))
+    found = by_lithium([mixed, SiteSet(np.hstack([values, occupancy])[:1], np.ones(1))])
+    assert np.allclose(found[0], [(2 * 1 + 1 * 3) / 3, (1 * 3 + 4 * 10) / 5])
+    assert found[1, 0] == 1 and np.isnan(found[1, 1])
+
+
+def test_components_find_the_one_direction_in_which_rows_differ() -> None:
+    along = np.linspace(-1, 1, 20)
+    values = np.outer(along, [1.0, -2.0, 0.5])
+    found = principal_components(values, n=2)
+    assert np.corrcoef(found[:, 0], along)[0, 1] ** 2 == pytest.approx(1)
+    assert np.allclose(found[:, 1], 0)
+    values[0, 0] = np.nan
+    assert np.isfinite(principal_components(values, n=2)).all()
+
+
+def test_barriers_belong_to_the_rows_with_their_structure() -> None:
+    pytest.importorskip("bvlain")
+    crystal = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.71), ["Li", "S"], [[0.25] * 3, [0] * 3])
+    rows = table(6).assign(**{Entry.STRUCTURE_ID: ["s", None, "s", None, None, None]})
+    structures = pd.DataFrame({"structure_id": ["s"], "structure_json": [structure_to_json(crystal)]})
+    empty = pd.DataFrame(columns=["feature", "group", "kim"])
+    features, groups = with_barriers(pd.DataFrame({"id": rows[Entry.ID]}), empty, rows, structures)
+    assert features["barrier_1d_ev"].notna().tolist() == [True, False, True, False, False, False]
+    assert groups["unit"].tolist() == ["eV"] * 3

@@ -10,7 +10,7 @@ from sselib.columns import Entry
 from sselib.features.formula import FORMULA_COLUMNS, SIZE_COLUMN, formula_features
 from sselib.materials.families import normalise_family
 from sselib.regression.conformal import suggested_families
-from sselib.regression.routed import RoutedModel, compressed, stretched
+from sselib.regression.routed import RoutedModel, coarse_forest, compressed, stretched
 from sselib.sources import obelix
 
 
@@ -74,7 +74,7 @@ def test_intervals_outside_rest_on_the_forest_that_predicts_there(fitted: Routed
     calibration = fitted.calibration_
     assert len(calibration.far_errors) == len(y)
     garnets = calibration.far_families == "garnet"
-    forest = fitted._coarse_forest(10).fit(X[families != "garnet"], compressed(y[40:]))
+    forest = coarse_forest(n_trees=10, random_state=0).fit(X[families != "garnet"], compressed(y[40:]))
     expected = compressed(y[:40]) - forest.predict(X[families == "garnet"])
     assert calibration.far_errors[garnets] == pytest.approx(expected)
 
@@ -139,3 +139,12 @@ def test_intervals_hold_in_every_larger_family_that_was_left_out(mirror: object)
     }
     assert len(coverage) >= 8
     assert min(coverage.values()) >= 0.75, coverage
+
+
+def test_models_that_differ_in_further_features_share_the_coarse_forest_and_others_do_not() -> None:
+    X, y, _ = garnets_and_halides()
+    more = np.hstack([X, np.random.default_rng(0).random((len(X), 2))])
+    first, second = RoutedModel(n_trees=3).fit(X, y), RoutedModel(n_trees=3).fit(more, y)
+    assert first.coarse_ is second.coarse_
+    assert RoutedModel(n_trees=3).fit(X, y[::-1]).coarse_ is not first.coarse_
+    assert RoutedModel(n_trees=3, random_state=1).fit(X, y).coarse_ is not first.coarse_

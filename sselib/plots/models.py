@@ -10,6 +10,7 @@ from plotly.subplots import make_subplots
 from sselib.figures import PALETTE
 from sselib.plots.parity import Marks, parity_panels
 from sselib.regression.models import CONTROLS
+from sselib.regression.residuals import CLASSES
 
 PROTOCOL_LABELS: dict[str, str] = {
     "random_stratified": "random<br>80/20",
@@ -358,3 +359,54 @@ def learning_curves(curve: pd.DataFrame, *, noise: float) -> go.Figure:
     figure.update_xaxes(title="training rows", rangemode="tozero")
     figure.update_yaxes(title=f"mean absolute error, {LOG_UNITS}", rangemode="tozero")
     return figure.update_layout(height=380, title="What more data would bring")
+
+
+def class_points(errors: pd.DataFrame, *, protocols: Sequence[str]) -> go.Figure:
+    """Draw the error per class of conductivity with its interval, one panel per protocol.
+
+    ``errors`` is `sselib.regression.residuals.class_errors`; controls are grey dashes.
+    """
+    figure = make_subplots(
+        1,
+        len(protocols),
+        shared_yaxes=True,
+        horizontal_spacing=0.02,
+        subplot_titles=list(map(_flat, protocols)),
+    )
+    names = list(dict.fromkeys(zip(errors["model"], errors["features"], strict=True)))
+    for column, protocol in enumerate(protocols, start=1):
+        of_protocol = errors[errors["protocol"] == protocol]
+        for k, (model, features) in enumerate(names):
+            part = of_protocol[(of_protocol["model"] == model) & (of_protocol["features"] == features)]
+            at = [CLASSES.index(c) + 0.14 * (k - (len(names) - 1) / 2) for c in part["conductivity_class"]]
+            label = CONTROL_LABELS.get(model, f"{model}, {features}")
+            points = interval_points(part, at, model=model, label=label, k=k)
+            figure.add_trace(points.update(showlegend=column == 1, legendgroup=label), row=1, col=column)
+        n = of_protocol.groupby("conductivity_class")["n"].max()
+        texts = [f"{c}<br>n = {n.get(c, 0)}" for c in CLASSES]
+        figure.update_xaxes(tickvals=list(range(len(CLASSES))), ticktext=texts, showgrid=False, col=column)
+    figure.update_yaxes(rangemode="tozero").update_yaxes(title=f"mean absolute error, {LOG_UNITS}", col=1)
+    figure.update_xaxes(tickfont_size=10, tickangle=0).update_annotations(font_size=12)
+    return figure.update_layout(height=420, legend={"orientation": "h", "y": -0.22})
+
+
+def spread_curves(binned: pd.DataFrame) -> go.Figure:
+    """Draw the error of fifths of the rows against their spread, a panel per measure of spread.
+
+    ``binned`` is `sselib.regression.residuals.binned_by_spread`; bars are 95 % intervals.
+    """
+    measures = list(dict.fromkeys(binned["measure"]))
+    protocols = [p for p in PROTOCOL_LABELS if p in set(binned["protocol"])]
+    figure = make_subplots(1, max(1, len(measures)), shared_yaxes=True, horizontal_spacing=0.04)
+    for column, measure in enumerate(measures, start=1):
+        for k, protocol in enumerate(protocols):
+            part = binned[(binned["measure"] == measure) & (binned["protocol"] == protocol)]
+            points = interval_points(part, part["spread"], model=protocol, label=_flat(protocol), k=k)
+            points.update(mode="lines+markers", line={"width": 1}, marker_line_width=0, legendgroup=protocol)
+            first = protocol not in {t.legendgroup for t in figure.data}
+            if len(part):
+                figure.add_trace(points.update(showlegend=first), row=1, col=column)
+        figure.update_xaxes(title=f"{measure}, {LOG_UNITS}", rangemode="tozero", col=column)
+    figure.update_yaxes(title=f"mean absolute error, {LOG_UNITS}", rangemode="tozero", col=1)
+    figure.update_layout(height=430, legend={"orientation": "h", "y": -0.25})
+    return figure.update_layout(title="Does a model know where it errs? (fifths of the rows)")

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from joblib import parallel_backend
 from scipy.stats import spearmanr
-from sklearn.model_selection import GroupKFold, KFold
+from sklearn.model_selection import GroupKFold, KFold, cross_val_predict
 
 from sselib.columns import Entry
 from sselib.errors import ParameterError
@@ -60,6 +61,7 @@ def effect_of_duplicates(
     options: ModelOptions = DEFAULT_OPTIONS,
     seed: int = 0,
     n_bootstrap: int = 1000,
+    n_jobs: int = 1,
 ) -> pd.DataFrame:
     """Return the error of models ("extra_trees/composition") on each table of `row_tables`.
 
@@ -71,16 +73,18 @@ def effect_of_duplicates(
     rows = []
     for name, which, folds in progress(cases, stage="what a duplicate does"):
         table = tables[which]
-        predicted = _held_out(table, name, folds=folds, options=options, seed=seed)
+        predicted = _held_out(table, name, folds=folds, options=options, seed=seed, n_jobs=n_jobs)
         y = table[Entry.LOG10_SIGMA].to_numpy(float)
-        mae, low, high = _mean_by_unit(np.abs(predicted - y), table["compound"], seed, n_bootstrap)
+        mae, low, high = mean_by_unit(np.abs(predicted - y), table["compound"], seed, n_bootstrap)
         n_compounds = table["compound"].nunique()
         rows.append((name, which, folds, len(y), n_compounds, mae, low, high, spearmanr(y, predicted)[0]))
     columns = ["model", "rows", "folds", "n", "n_compounds", "mae", "ci_low", "ci_high", "srcc"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _held_out(table: pd.DataFrame, name: str, *, folds: str, options: ModelOptions, seed: int) -> np.ndarray:
+def _held_out(
+    table: pd.DataFrame, name: str, *, folds: str, options: ModelOptions, seed: int, n_jobs: int
+) -> np.ndarray:
     """Return the prediction of each row from five folds, shape (n,)."""
     model, _, features = name.partition("/")
     if features not in _FEATURES:
@@ -88,16 +92,16 @@ def _held_out(table: pd.DataFrame, name: str, *, folds: str, options: ModelOptio
             f"{name!r}: expected features {' or '.join(_FEATURES)}, as in extra_trees/formula"
         )
     X = _FEATURES[features](list(table[Entry.COMPOSITION])).to_numpy(float)
-    y, found = table[Entry.LOG10_SIGMA].to_numpy(float), np.empty(len(table))
+    y = table[Entry.LOG10_SIGMA].to_numpy(float)
     together = folds == FOLDS[1]
     splitter = GroupKFold(_N_FOLDS) if together else KFold(_N_FOLDS, shuffle=True, random_state=seed)
-    for train, test in splitter.split(X, groups=table["compound"] if together else None):
-        fitted = make_model(model, options=options, seed=seed).fit(X[train], y[train])
-        found[test] = fitted.predict(X[test])
-    return found
+    splits = list(splitter.split(X, groups=table["compound"] if together else None))
+    estimator = make_model(model, options=options, seed=seed)
+    with parallel_backend("threading"):
+        return cross_val_predict(estimator, X, y, cv=splits, n_jobs=n_jobs)
 
 
-def _mean_by_unit(
+def mean_by_unit(
     errors: np.ndarray, units: pd.Series, seed: int, n_bootstrap: int
 ) -> tuple[float, float, float]:
     """Return the mean of the errors and its 95 % interval from a bootstrap over units."""

@@ -26,11 +26,13 @@ from sselib.materials.composition import element_fractions, l1_distances
 from sselib.progress import progress
 from sselib.regression.conformal import calibrate, suggested_families
 from sselib.regression.gaussian_process import CompositionGP
+from sselib.regression.label_noise import relative_noise
 from sselib.regression.models import (
     CONTROL_FEATURES,
     CONTROLS,
     FEATURE_SETS,
     MODELS,
+    WEIGHTED,
     ModelOptions,
     feature_columns,
     fit_model,
@@ -106,13 +108,17 @@ class Settings:
 
 @dataclass(frozen=True)
 class _Arrays:
-    """Features (n, f), labels in log10(S/cm), bounds, near-duplicate groups, families of one case, (n,)."""
+    """Features (n, f), labels in log10(S/cm), bounds, near-duplicate groups, families of one case, (n,).
+
+    ``noise`` (n,): variance of each label against that of a single measurement, for models that are told.
+    """
 
     X: np.ndarray
     y: np.ndarray
     censored: np.ndarray
     groups: np.ndarray
     families: np.ndarray | None
+    noise: np.ndarray | None = None
 
 
 def datasets(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -199,6 +205,8 @@ def evaluate(
     settings and library versions, and read back if nothing of that has changed.
     """
     arrays = _arrays(table, features, feature_columns(groups, case.features))
+    if case.model in WEIGHTED:
+        arrays = replace(arrays, noise=relative_noise(table))
     splits = protocol_splits(
         case.protocol, table, seed=settings.seed, repeats=settings.repeats, n_folds=settings.n_folds
     )
@@ -254,7 +262,8 @@ def _fingerprint(
     families = [] if arrays.families is None else arrays.families
     texts = [*table[Entry.ID], *table[Entry.CENSORED].astype(str), *arrays.groups, *families]
     digest.update("\n".join(texts).encode())
-    for array in (arrays.X, arrays.y, *(a for s in splits for a in (s.train, s.test))):
+    noise = [] if arrays.noise is None else [arrays.noise]
+    for array in (arrays.X, arrays.y, *noise, *(a for s in splits for a in (s.train, s.test))):
         digest.update(np.ascontiguousarray(array).tobytes() + b"|")
     return digest.hexdigest()[:12]
 
@@ -306,8 +315,8 @@ def _fit_and_predict(
     model: BaseEstimator, arrays: _Arrays, train: np.ndarray, test: np.ndarray
 ) -> np.ndarray:
     """Return predictions of the test rows, shape (m,); a model that knows bounds or families is told."""
-    families = _of(arrays.families, train)
-    fit_model(model, arrays.X[train], arrays.y[train], censored=arrays.censored[train], families=families)
+    told = {"families": _of(arrays.families, train), "noise": _of(arrays.noise, train)}
+    fit_model(model, arrays.X[train], arrays.y[train], censored=arrays.censored[train], **told)
     return np.asarray(model.predict(arrays.X[test]), float)
 
 
@@ -499,15 +508,21 @@ def learning_curve(
     arrays = _arrays(table, features, feature_columns(groups, feature_set))
     units, rng = row_groups(protocol, table).to_numpy(), np.random.default_rng(settings.seed)
     splits = protocol_splits(protocol, table, seed=settings.seed, n_folds=settings.n_folds)
-    rows = []
-    for share, split in progress(list(itertools.product(shares, splits)), stage="learning curve"):
+    jobs = []
+    for share, split in itertools.product(shares, splits):
         names = rng.permutation(np.unique(units[split.train]))
-        kept = split.train[np.isin(units[split.train], names[: max(1, round(share * len(names)))])]
+        kept = np.isin(units[split.train], names[: max(1, round(share * len(names)))])
+        jobs.append((share, split.train[kept], split.test))
+
+    def errors(share: float, train: np.ndarray, test: np.ndarray) -> pd.DataFrame:
         fitted = make_model(model, options=settings.options, seed=settings.seed)
-        error = np.abs(arrays.y[split.test] - _fit_and_predict(fitted, arrays, kept, split.test))
-        exact = ~arrays.censored[split.test]
-        rows += [(share, len(kept), e, x) for e, x in zip(error, exact, strict=True)]
-    long = pd.DataFrame(rows, columns=["share", "n_train", "error", "exact"])
+        error = np.abs(arrays.y[test] - _fit_and_predict(fitted, arrays, train, test))
+        told = {"share": share, "n_train": len(train), "exact": ~arrays.censored[test]}
+        return pd.DataFrame({"error": error}).assign(**told)
+
+    with_progress = progress(jobs, stage="learning curve")
+    parts = Parallel(settings.n_jobs, backend="threading")(delayed(errors)(*job) for job in with_progress)
+    long = pd.concat(parts, ignore_index=True)
     found = long.groupby("share").agg(n_train=("n_train", "mean"), mae_bound=("error", "mean"))
     found["mae_uncensored"] = long[long["exact"]].groupby("share")["error"].mean()
     return found.reset_index()
@@ -545,12 +560,12 @@ def parity_points(
     Columns: split (the protocol), features, part (train or test), id, y_true, censored, y_pred.
     """
     splits = {p: protocol_splits(p, table, seed=settings.seed, repeats=1)[0] for p in protocols}
-    frames = []
-    for (protocol, split), name in itertools.product(splits.items(), feature_sets):
+
+    def points(protocol: str, split: Split, name: str) -> list[pd.DataFrame]:
         arrays = _arrays(table, features, feature_columns(groups, name))
         fitted = make_model(model, options=settings.options, seed=settings.seed)
         fitted.fit(arrays.X[split.train], arrays.y[split.train])
-        frames += [
+        return [
             pd.DataFrame(
                 {
                     "split": protocol,
@@ -564,7 +579,10 @@ def parity_points(
             )
             for part, rows in (("train", split.train), ("test", split.test))
         ]
-    return pd.concat(frames, ignore_index=True)
+
+    jobs = [(p, split, name) for (p, split), name in itertools.product(splits.items(), feature_sets)]
+    parts = Parallel(settings.n_jobs, backend="threading")(delayed(points)(*job) for job in jobs)
+    return pd.concat(itertools.chain.from_iterable(parts), ignore_index=True)
 
 
 def save_final_model(

@@ -10,9 +10,9 @@ Processes for Machine Learning (MIT Press, 2006), equations 2.23, 2.24, 5.8, 5.9
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg.lapack import dpotrf, dpotri
 from scipy.optimize import minimize
-from scipy.spatial.distance import cdist
+from scipy.spatial.distance import cdist, squareform
 from sklearn.base import BaseEstimator, RegressorMixin
 
 from sselib.materials.composition import MODIFIED_PETTIFOR_ORDER, l1_distances
@@ -44,26 +44,31 @@ class CompositionGP(RegressorMixin, BaseEstimator):
         self.n_elements = n_elements
         self.max_iterations = max_iterations
 
-    def fit(self, X: np.ndarray, y: np.ndarray) -> "CompositionGP":
-        """Learn from X, shape (n, n_elements + features), and y, shape (n,), in log10(S/cm)."""
+    def fit(self, X: np.ndarray, y: np.ndarray, *, noise: np.ndarray | None = None) -> "CompositionGP":
+        """Learn from X, shape (n, n_elements + features), and y, shape (n,), in log10(S/cm).
+
+        ``noise`` (n,) is the variance of each label against that of a single measurement (default: 1).
+        """
         X, y = np.asarray(X, float), np.asarray(y, float)
+        noise = np.ones(len(y)) if noise is None else np.asarray(noise, float)
         self._learn_scale(X)
         self.views_, self.mean_ = self._views(X), float(np.median(y))
         distances = _distances(self.views_, self.views_)
         self.scales_ = np.array([np.median(d) for d in distances])
         z = y - self.mean_
         start = np.log([_START_VARIANCE, _START_LENGTH] * len(distances) + [_START_NOISE])
+        pairs = [squareform(d / s, checks=False) for d, s in zip(distances, self.scales_, strict=True)]
         found = minimize(
             _negative_log_posterior,
             start,
-            args=(start, [d / s for d, s in zip(distances, self.scales_, strict=True)], z),
+            args=(start, pairs, z, noise),
             jac=True,
             method="L-BFGS-B",
             options={"maxiter": self.max_iterations},
         )
         self.settings_ = np.exp(found.x)
-        covariance = self._covariance(distances) + self.settings_[-1] * np.eye(len(y))
-        self.inverse_ = np.linalg.inv(covariance)
+        covariance = self._covariance(distances) + np.diag(self.settings_[-1] * noise)
+        self.inverse_, _ = _inverse(covariance)
         self.weights_, self.y_ = self.inverse_ @ z, y
         return self
 
@@ -138,20 +143,39 @@ def _distances(first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, n
 
 
 def _negative_log_posterior(
-    logs: np.ndarray, start: np.ndarray, distances: list[np.ndarray], z: np.ndarray
+    logs: np.ndarray, start: np.ndarray, distances: list[np.ndarray], z: np.ndarray, noise: np.ndarray
 ) -> tuple[float, np.ndarray]:
-    """Return the negative log marginal likelihood with its prior, and its gradient, shape (2 k + 1,)."""
+    """Return the negative log marginal likelihood with its prior, and its gradient, shape (2 k + 1,).
+
+    Each of the k ``distances`` has one entry per pair of rows, in the order of `squareform`.
+    """
     settings = np.exp(logs)
-    kernels = [v * np.exp(-d / s) for d, v, s in zip(distances, settings[:-1:2], settings[1::2], strict=True)]
-    factor = cho_factor(sum(kernels) + settings[-1] * np.eye(len(z)), lower=True)
-    inverse = cho_solve(factor, np.eye(len(z)))
+    variances, lengths, nugget = settings[:-1:2], settings[1::2], settings[-1] * noise
+    kernels = [v * np.exp(d / -s) for d, v, s in zip(distances, variances, lengths, strict=True)]
+    covariance = squareform(sum(kernels))
+    np.fill_diagonal(covariance, variances.sum() + nugget)
+    inverse, half_log_determinant = _inverse(covariance)
     weights = inverse @ z
     outer = inverse - np.outer(weights, weights)
+    pairs, trace = squareform(outer, checks=False), np.trace(outer)
     slopes = []
-    for kernel, distance, length in zip(kernels, distances, settings[1::2], strict=True):
-        pull = outer * kernel
-        slopes += [0.5 * pull.sum(), 0.5 * (pull * distance).sum() / length]
-    slopes.append(0.5 * settings[-1] * np.trace(outer))
+    for kernel, distance, variance, length in zip(kernels, distances, variances, lengths, strict=True):
+        pull = pairs * kernel
+        slopes += [pull.sum() + 0.5 * variance * trace, pull @ distance / length]
     away = (logs - start) / _PRIOR_WIDTH
-    value = 0.5 * z @ weights + np.log(np.diag(factor[0])).sum() + 0.5 * away @ away
+    value = 0.5 * z @ weights + half_log_determinant + 0.5 * away @ away
+    slopes.append(0.5 * np.diag(outer) @ nugget)
     return float(value), np.array(slopes) + away / _PRIOR_WIDTH
+
+
+def _inverse(matrix: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the inverse of a symmetric, positive definite matrix and half the logarithm of its determinant.
+
+    LAPACK's routines for such matrices take half the time of a general inverse.
+    """
+    factor, failed = dpotrf(matrix, lower=1)
+    if failed:
+        raise np.linalg.LinAlgError("the covariance is not positive definite")
+    inverse, _ = dpotri(factor, lower=1)
+    lower = np.tril(inverse)
+    return lower + np.tril(lower, -1).T, float(np.log(np.diag(factor)).sum())

@@ -1,8 +1,9 @@
 """Ingredients that a model of conductivity may or may not need, one at a time, for an ablation.
 
-Embeddings of elements and of structures from MEGNet, whether the bulk or the total conductivity was
-measured, and rows measured at other temperatures. Each is a feature set, or a twin of a case, that is judged
-on the same rows as the model without it.
+Embeddings of elements and of structures from MEGNet and CHGNet, barriers from bond valences, whether the bulk
+or the total conductivity was measured, rows measured at other temperatures, the noise of each label, learnt
+weights of a stack. Each is a feature set, a model, or a twin of a case, that is judged on the same rows as
+the model without it.
 """
 
 import itertools
@@ -11,13 +12,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pymatgen.core import Element
+from joblib import Parallel, delayed
+from pymatgen.core import Element, Structure
+from sklearn.decomposition import PCA
+from sklearn.impute import SimpleImputer
+from sklearn.preprocessing import StandardScaler
 
 from sselib.columns import Curated, Entry, StructureTable
 from sselib.columns import Prediction as P
+from sselib.features.bond_valence import BARRIER_COLUMNS, BARRIER_FEATURES, barrier_row
 from sselib.features.description import Group
 from sselib.features.formula import formula_features, with_formula_features
-from sselib.features.site_features import pooled, site_sets
+from sselib.features.site_features import CHGNET, SiteSet, pooled, site_sets
 from sselib.features.structure import with_environment
 from sselib.materials.arrhenius import room_temperature_rows
 from sselib.materials.composition import (
@@ -33,14 +39,20 @@ from sselib.regression.models import fit_model, make_model
 from sselib.regression.stacking import blend
 from sselib.sources import liion
 from sselib.validation.metrics import metrics_from_predictions, score_table, with_interval
-from sselib.validation.splits import SAME_COMPOSITION_L1, protocol_splits, row_groups
+from sselib.validation.splits import SAME_COMPOSITION_L1, Split, protocol_splits, row_groups
 
 PARENT = "formation_energy"
 LAYER = "V1"
+CHGNET_LAYER = "V4"  # after the last convolution: what CHGNet's own readout sees
+_N_COMPONENTS = 10  # of CHGNet's 128 pooled columns
 KINDS: tuple[str, ...] = ("bulk", "total")
 TEMPERATURES = "formula_temperatures"  # feature set of the twin that trains on other temperatures too
 
-BLENDED = ("gp/formula", "extra_trees/formula")  # whose mean is "blend/formula"
+# Members whose mean is the model "blend" with the features of the last of them.
+BLENDED: tuple[tuple[str, str], ...] = (
+    ("gp/formula", "extra_trees/formula"),
+    ("routed/formula", "routed/formula_environment"),
+)
 
 # Model with the ingredient, model without it, and what the ingredient is.
 STEPS: tuple[tuple[str, str, str], ...] = (
@@ -58,6 +70,25 @@ STEPS: tuple[tuple[str, str, str], ...] = (
         "routed/formula_environment",
         "MEGNet's site embedding over the structure",
     ),
+    (
+        "routed/formula_environment_chgnet",
+        "routed/formula_environment",
+        "CHGNet's site embedding over the structure",
+    ),
+    (
+        "routed/formula_environment_barriers",
+        "routed/formula_environment",
+        "bond-valence barriers of the structure",
+    ),
+    (
+        "blend/formula_environment",
+        "routed/formula_environment",
+        "mean with the routed model that reads formulas alone",
+    ),
+    ("stack/formula", "routed/formula", "learnt weights of the members"),
+    ("stack/formula_environment", "routed/formula_environment", "learnt weights, with structure"),
+    ("gp_weighted/formula", "gp/formula", "noise of each label from repeats, process"),
+    ("extra_trees_weighted/formula", "extra_trees/formula", "noise of each label from repeats, extra trees"),
     ("routed/formula_kind", "routed/formula", "bulk or total conductivity"),
     ("routed/formula_temperatures", "routed/formula", "rows at other temperatures (Arrhenius), routed"),
     (
@@ -121,9 +152,7 @@ def with_structure_embedding(
     cache_dir: Path | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Add mean and standard deviation over the sites of MEGNet's V1, 64 columns; NaN without a structure."""
-    ids, texts = structures[StructureTable.STRUCTURE_ID], structures[StructureTable.STRUCTURE_JSON]
-    read = {key: structure_from_json(text) for key, text in zip(ids, texts, strict=True)}
-    found = site_sets(read, parent=PARENT, layers=(LAYER,), cache_dir=cache_dir).sets
+    found = site_sets(_read(structures), parent=PARENT, layers=(LAYER,), cache_dir=cache_dir).sets
     values = pooled(list(found.values()))
     names = [f"site_{k}_{n}" for k in ("mean", "std") for n in range(values.shape[1] // 2)]
     by_structure = pd.DataFrame(values, index=list(found), columns=names)
@@ -132,12 +161,88 @@ def with_structure_embedding(
     return _joined(features, groups, own, Group.STRUCTURE_EMBEDDING, described)
 
 
+def with_chgnet_embedding(
+    features: pd.DataFrame,
+    groups: pd.DataFrame,
+    table: pd.DataFrame,
+    structures: pd.DataFrame,
+    *,
+    cache_dir: Path | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Add principal components of CHGNet's V4, averaged over lithium and over the other atoms.
+
+    Components are of all ``structures``, whether their rows train or not: no label is used. NaN without a
+    structure. Needs the extra ``atomsets``.
+    """
+    layers = (CHGNET_LAYER, "occupancy")
+    found = site_sets(_read(structures), parent=CHGNET, layers=layers, cache_dir=cache_dir).sets
+    values = principal_components(by_lithium(list(found.values())), n=_N_COMPONENTS)
+    names = [f"chgnet_component_{k + 1}" for k in range(values.shape[1])]
+    own = pd.DataFrame(values, index=list(found), columns=names).reindex(table[Entry.STRUCTURE_ID])
+    text = "principal component of CHGNet's V4, averaged over lithium and over the other atoms"
+    own = own.assign(id=table[Entry.ID].to_numpy())
+    return _joined(features, groups, own, Group.CHGNET, [text] * len(names))
+
+
+def by_lithium(sets: Sequence[SiteSet]) -> np.ndarray:
+    """Return the mean features of lithium and of all other atoms of each structure, shape (n, 2 d).
+
+    The last three columns of a set are its occupancies (`sselib.features.site_features.occupancies`); sites
+    count by them. NaN where a structure has none of the one or the other.
+    """
+    rows = []
+    for s in sets:
+        values, lithium, filled = s.features[:, :-3], s.features[:, -3], s.features[:, -2]
+        weights = s.multiplicity * np.array([lithium, np.maximum(filled - lithium, 0.0)])
+        with np.errstate(invalid="ignore", divide="ignore"):
+            rows.append((weights @ values / weights.sum(axis=1, keepdims=True)).ravel())
+    return np.array(rows)
+
+
+def principal_components(values: np.ndarray, *, n: int) -> np.ndarray:
+    """Return the ``n`` leading components of standardised columns, shape (rows, n); gaps are means."""
+    filled = SimpleImputer(keep_empty_features=True).fit_transform(values)
+    scores = PCA(min(n, *filled.shape), svd_solver="full").fit_transform(
+        StandardScaler().fit_transform(filled)
+    )
+    return scores
+
+
+def with_barriers(
+    features: pd.DataFrame, groups: pd.DataFrame, table: pd.DataFrame, structures: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Add the bond-valence barriers of `sselib.features.bond_valence`, eV; NaN where they cannot be had.
+
+    Needs the extra ``transport``; about 0.2 s a structure.
+    """
+    rows = {
+        key: barrier_row(structure)
+        for key, structure in progress(_read(structures).items(), stage="barriers", total=len(structures))
+    }
+    found = pd.DataFrame.from_dict(rows, orient="index", columns=list(BARRIER_COLUMNS))
+    own = found.reindex(table[Entry.STRUCTURE_ID]).assign(id=table[Entry.ID].to_numpy())
+    texts = [f.description for f in BARRIER_FEATURES]
+    return _joined(features, groups, own, Group.BARRIER, texts, unit="eV")
+
+
+def _read(structures: pd.DataFrame) -> dict[str, Structure]:
+    """Return the structures by id."""
+    ids, texts = structures[StructureTable.STRUCTURE_ID], structures[StructureTable.STRUCTURE_JSON]
+    return {key: structure_from_json(text) for key, text in zip(ids, texts, strict=True)}
+
+
 def _joined(
-    features: pd.DataFrame, groups: pd.DataFrame, own: pd.DataFrame, group: Group, texts: Sequence[str]
+    features: pd.DataFrame,
+    groups: pd.DataFrame,
+    own: pd.DataFrame,
+    group: Group,
+    texts: Sequence[str],
+    *,
+    unit: str = "1",
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     names = [c for c in own.columns if c != "id"]
     described = pd.DataFrame(
-        {"feature": names, "group": str(group), "unit": "1", "description": list(texts), "kim": False}
+        {"feature": names, "group": str(group), "unit": unit, "description": list(texts), "kim": False}
     )
     found = features.merge(own, on="id", how="left", validate="one_to_one")
     return found, pd.concat([groups, described], ignore_index=True)
@@ -157,14 +262,17 @@ def evaluate_with_temperatures(
     censored = np.r_[table[Entry.CENSORED].to_numpy(bool), np.zeros(len(extra), bool)]
     families = np.r_[row_groups("group_family", table).to_numpy(), extra[Curated.FAMILY].to_numpy(str)]
     splits = protocol_splits(case.protocol, table, seed=settings.seed, repeats=settings.repeats)
-    frames = []
-    for k, split in enumerate(progress(splits, stage="other temperatures")):
+
+    def held_out(k: int, split: Split) -> pd.DataFrame:
         far = l1_distances(X[len(table) :, : len(MODIFIED_PETTIFOR_ORDER)], _fractions(X, split.test))
         allowed = (far.min(axis=1) > SAME_COMPOSITION_L1) & ~_shared(case.protocol, table, extra, split.test)
         train = np.r_[split.train, len(table) + np.flatnonzero(allowed)]
         model = make_model(case.model, options=settings.options, seed=settings.seed + k)
         fit_model(model, X[train], y[train], censored=censored[train], families=families[train])
-        frames.append(as_predictions(table, split, model.predict(X[split.test])))
+        return as_predictions(table, split, model.predict(X[split.test]))
+
+    jobs = enumerate(progress(splits, stage="other temperatures"))
+    frames = Parallel(settings.n_jobs, backend="threading")(delayed(held_out)(*job) for job in jobs)
     found = pd.concat(frames, ignore_index=True)
     return found.assign(
         **{P.DATASET: case.dataset, P.MODEL: case.model, P.FEATURES: TEMPERATURES, P.PROTOCOL: case.protocol}
@@ -206,6 +314,10 @@ def all_features(
         found = with_element_embedding(*found, table)
     if "formula_environment_embedding" in asked:
         found = with_structure_embedding(*found, table, structures)
+    if "formula_environment_chgnet" in asked:
+        found = with_chgnet_embedding(*found, table, structures)
+    if "formula_environment_barriers" in asked:
+        found = with_barriers(*found, table, structures)
     return with_conductivity_kind(*found, table) if "formula_kind" in asked else found
 
 
@@ -223,15 +335,17 @@ def with_variants(
     protocols: Sequence[str],
     settings: Settings,
 ) -> pd.DataFrame:
-    """Return predictions with the mean of `BLENDED`, where both ran, and the twins that ``names`` ask for.
+    """Return predictions with the means of `BLENDED`, where both ran, and the twins that ``names`` ask for.
 
-    A twin ("extra_trees/formula_temperatures") is `evaluate_with_temperatures` under ``protocols``, with the
-    rows of LiIon that have no label at room temperature; nothing is read where none is asked for. ``main``
-    are the rows judged (data set of the first prediction), ``labelled`` all curated rows.
+    Means are made on the rows of ``main`` under ``protocols``. A twin
+    ("extra_trees/formula_temperatures") is `evaluate_with_temperatures` under ``protocols``, with the
+    rows of LiIon that have no label at room temperature; nothing is read where none is asked for.
+    ``main`` are the rows judged (data set of the first prediction), ``labelled`` all curated rows.
     """
     found, dataset = [predictions], str(predictions[P.DATASET].iloc[0])
-    if set(BLENDED) <= set(predictions[P.MODEL] + "/" + predictions[P.FEATURES]):
-        found.append(blend(predictions, members=BLENDED))
+    judged = predictions[(predictions[P.DATASET] == dataset) & predictions[P.PROTOCOL].isin(protocols)]
+    present = set(judged[P.MODEL] + "/" + judged[P.FEATURES])
+    found += [blend(judged, members=pair) for pair in BLENDED if set(pair) <= present]
     models = [name.partition("/")[0] for name in names if name not in fitted_names(names)]
     extra = room_temperature_rows(liion.load().entries, labelled) if models else None
     for model, protocol in itertools.product(models, protocols):

@@ -23,6 +23,7 @@ from sselib.materials.composition import l1_distances
 from sselib.regression.censored import BoundedBooster
 from sselib.regression.gaussian_process import CompositionGP
 from sselib.regression.routed import RoutedModel
+from sselib.regression.stacking import StackedModel
 
 # Kim et al., Table 1: the outcome of their Bayesian search on 399 rows.
 KIM_TABLE_1: Mapping[str, float] = {
@@ -44,6 +45,9 @@ MODELS: tuple[str, ...] = (
     "xgb_aft",
     "extra_trees",
     "gp",
+    "extra_trees_weighted",
+    "gp_weighted",
+    "stack",
     "routed",
     "routed_log",
     "routed_mean",
@@ -54,6 +58,9 @@ MODELS: tuple[str, ...] = (
 )
 # The features that a control looks at, whatever features the models beside it use.
 CONTROL_FEATURES: Mapping[str, str] = {"mean": "none", "median": "none", "1nn": "composition"}
+
+# Models that are told how uncertain each label is (`sselib.regression.label_noise`).
+WEIGHTED: Mapping[str, str] = {"extra_trees_weighted": "extra_trees", "gp_weighted": "gp"}
 
 # What the ablation takes away from the routed model.
 _ROUTED: Mapping[str, Mapping[str, bool]] = {
@@ -81,6 +88,8 @@ _FEATURE_SETS: Mapping[str, tuple[tuple[str, ...], bool]] = {
     ),
     "formula_environment": (("formula", *STRUCTURE_COLUMNS), False),
     "formula_environment_embedding": (("formula", *STRUCTURE_COLUMNS, "structure_embedding"), False),
+    "formula_environment_chgnet": (("formula", *STRUCTURE_COLUMNS, "chgnet"), False),
+    "formula_environment_barriers": (("formula", *STRUCTURE_COLUMNS, "barrier"), False),
     "formula_embedding": (("formula", "embedding"), False),
     "formula_kind": (("formula", "measurement"), False),
 }
@@ -149,12 +158,15 @@ def make_model(
     boosting round instead of eight (an eighth of the time), ``xgb_tuned`` those in ``options.tuned``;
     XGBoost learns a default direction for missing values. ``extra_trees`` fills them with the training
     median and adds a flag. ``xgb_aft`` is ``xgb_single`` with bounds in its likelihood, ``gp`` a Gaussian
-    process on compositions, ``routed`` the mean of it and a forest of medians inside the known families and
-    a coarser forest outside (``routed_log``: without its compressed scale, ``routed_mean``: with means); all
-    need a feature set that begins with mole fractions ("formula" and those that begin
-    with it). ``mean``, ``median``, ``1nn`` and ``shuffled`` are the controls; the last is
-    ``xgb_single`` trained on permuted labels. Raises `ParameterError` for another name.
+    process on compositions, ``routed`` the mean of it and a forest of medians inside the known families
+    and a coarser forest outside (``routed_log``: without its compressed scale, ``routed_mean``: with
+    means), ``stack`` a mean of these and boosting whose weights are learnt out of fold; all need a
+    feature set that begins with mole fractions ("formula" and those that begin with it). A name of
+    `WEIGHTED` is its plain model, to be told the noise of each label. ``mean``, ``median``, ``1nn`` and
+    ``shuffled`` are the controls; the last is ``xgb_single`` trained on permuted labels. Raises
+    `ParameterError` for another name.
     """
+    name = WEIGHTED.get(name, name)
     if name in ("mean", "median"):
         return DummyRegressor(strategy=name)
     if name == "1nn":
@@ -163,6 +175,9 @@ def make_model(
         return ShuffledLabels(make_model("xgb_single", options=options, seed=seed), random_state=seed)
     if name == "gp":
         return CompositionGP()
+    if name == "stack":
+        booster = make_model("xgb_single", options=options, seed=seed)
+        return StackedModel(booster=booster, n_trees=options.n_trees, random_state=seed)
     if name in _ROUTED:
         return RoutedModel(n_trees=options.n_trees, random_state=seed, **_ROUTED[name])
     if name == "xgb_aft":
@@ -189,15 +204,21 @@ def fit_model(
     *,
     censored: np.ndarray | None = None,
     families: np.ndarray | None = None,
+    noise: np.ndarray | None = None,
 ) -> BaseEstimator:
     """Fit a model of `make_model` on X (n, f), y (n,) and return it.
 
     A model that treats bounds is told which labels are bounds (``censored``), one with routes by family
-    also the ``families`` of the labels, each (n,).
+    also the ``families`` of the labels, each (n,). ``noise`` (n,), the variance of each label against that of
+    a single measurement, is for `WEIGHTED` models: the process adds it, the forest weighs by its inverse.
     """
     told = {"censored": censored} if isinstance(model, BoundedBooster | RoutedModel) else {}
-    if isinstance(model, RoutedModel):
+    if isinstance(model, RoutedModel | StackedModel):
         told["families"] = families
+    if noise is not None and isinstance(model, CompositionGP):
+        told["noise"] = noise
+    elif noise is not None:
+        told["extratreesregressor__sample_weight"] = 1 / noise
     return model.fit(X, y, **told)
 
 

@@ -11,6 +11,9 @@ chemical systems, of publications and of whole families together; nothing was ch
 (docs/conductivity.md).
 """
 
+from functools import lru_cache
+
+import joblib
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.ensemble import ExtraTreesRegressor
@@ -27,6 +30,7 @@ _COARSE = {"min_samples_leaf": 5}  # outside them
 _FORMULA = slice(0, len(FORMULA_COLUMNS))  # what the coarse forest reads
 _SIZE = FORMULA_COLUMNS.index(SIZE_COLUMN)  # the fine forest does not read it
 _CALIBRATION_TREES = 10  # of the coarse forests without a family, whose errors calibrate
+_N_SHARED = 16  # training sets whose coarse forest is kept; no protocol here has more folds
 _TOP = 1.0  # log10(S/cm); no solid conducts better
 _UNIT = 24.0  # makes a step of the compressed scale one log10 unit at 1e-5 S/cm
 
@@ -80,8 +84,7 @@ class RoutedModel(RegressorMixin, BaseEstimator):
         labelled = suggested_families(X) if families is None else np.asarray(families, str)
         self.process_ = CompositionGP().fit(X, z)
         self.fine_ = self._fine_forest().fit(np.delete(X, _SIZE, axis=1), z)
-        self.coarse_ = self._coarse_forest(self.n_trees).fit(X[:, _FORMULA], z)
-        far = self._without_family(X, z, labelled)
+        self.coarse_, far = _far_route(_Rows(X[:, _FORMULA], z, labelled), self.n_trees, self.random_state)
         self.calibration_ = calibrate(self.process_, X, z, exact=exact, families=labelled, far=far)
         return self
 
@@ -112,26 +115,53 @@ class RoutedModel(RegressorMixin, BaseEstimator):
             z[outside] = self.coarse_.predict(X[outside, _FORMULA])
         return z, spread, families
 
-    def _without_family(self, X: np.ndarray, z: np.ndarray, families: np.ndarray) -> np.ndarray:
-        """Return what a small coarse forest says of each row whose family did not train it, shape (n,).
-
-        NaN where all rows are of one family.
-        """
-        found = np.full(len(z), np.nan)
-        for family in np.unique(families):
-            rows = families == family
-            if not rows.all():
-                forest = self._coarse_forest(_CALIBRATION_TREES).fit(X[~rows, _FORMULA], z[~rows])
-                found[rows] = forest.predict(X[rows, _FORMULA])
-        return found
-
     def _fine_forest(self) -> BaseEstimator:
         if not self.medians:
             return _imputed(ExtraTreesRegressor(self.n_trees, random_state=self.random_state, **_FINE))
-        return _imputed(MedianForest(n_trees=self.n_trees, random_state=self.random_state, **_FINE))
+        return fine_forest(n_trees=self.n_trees, random_state=self.random_state)
 
-    def _coarse_forest(self, n_trees: int) -> BaseEstimator:
-        return _imputed(ExtraTreesRegressor(n_trees, random_state=self.random_state, **_COARSE))
+
+class _Rows:
+    """Training rows of the coarse forest: formula features (n, f), labels and families (n,).
+
+    Rows with the same content are equal, so that models which differ in other features share one fit.
+    """
+
+    def __init__(self, X: np.ndarray, z: np.ndarray, families: np.ndarray) -> None:
+        self.X, self.z, self.families = np.ascontiguousarray(X), z, families
+        self.digest = joblib.hash((self.X, z, families))
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Rows) and self.digest == other.digest
+
+
+@lru_cache(maxsize=_N_SHARED)
+def _far_route(rows: _Rows, n_trees: int, random_state: int) -> tuple[BaseEstimator, np.ndarray]:
+    """Return the fitted coarse forest, and what a small one says of each row without its family, shape (n,).
+
+    NaN where all rows are of one family.
+    """
+    held_out = np.full(len(rows.z), np.nan)
+    for family in np.unique(rows.families):
+        own = rows.families == family
+        if not own.all():
+            small = coarse_forest(n_trees=_CALIBRATION_TREES, random_state=random_state)
+            held_out[own] = small.fit(rows.X[~own], rows.z[~own]).predict(rows.X[own])
+    forest = coarse_forest(n_trees=n_trees, random_state=random_state).fit(rows.X, rows.z)
+    return forest, held_out
+
+
+def fine_forest(*, n_trees: int, random_state: int) -> BaseEstimator:
+    """Return the unfitted forest of medians for known families; it goes without the column of the size."""
+    return _imputed(MedianForest(n_trees=n_trees, random_state=random_state, **_FINE))
+
+
+def coarse_forest(*, n_trees: int, random_state: int) -> BaseEstimator:
+    """Return the unfitted forest for families that the training rows do not know; it reads the formula."""
+    return _imputed(ExtraTreesRegressor(n_trees, random_state=random_state, **_COARSE))
 
 
 def _imputed(forest: BaseEstimator) -> BaseEstimator:

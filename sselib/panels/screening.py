@@ -26,7 +26,7 @@ NOTEBOOK, TABLE = "07_screening", "ranked"
 MAX_ROWS = 5000  # candidates that the panel handles at interactive speed
 _N_LISTED = 300  # rows of the table
 _OTHERS, _FRONT, _PICKED = range(3)  # traces of the figure
-_SLIDER = {"layout": {"width": "400px"}, "style": {"description_width": "170px"}}
+_SLIDER = {"layout": {"width": "450px"}, "style": {"description_width": "200px"}}
 
 
 @dataclass(frozen=True)

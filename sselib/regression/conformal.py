@@ -2,8 +2,8 @@
 
 Errors are taken from training rows that the model did not see: each alone, with its chemical system, with
 its family. Inside a known family an interval is the spread of the process times a quantile of error over
-spread, taken over all rows; a family with enough rows and larger errors has its own (Mondrian), never a
-smaller one. A family is known where training rows carry it as their label: what a formula suggests alone
+spread, taken over all rows, or over those of its family where they are enough (Mondrian).
+A family is known where training rows carry it as their label: what a formula suggests alone
 can go by a sibling's name (half of Li-P-S is "thio-LISICON" to a formula), and would then borrow intervals
 that were made for relatives. A member of a family that nobody measured can hide behind a known name in the
 same way. Where the name that formulas suggest and the labels of the training rows often differ
@@ -91,10 +91,9 @@ class Calibration:
             fitted = ConformalRegressor().fit(
                 self.errors[own], sigmas=self.spreads[own], bins=self.families[own]
             )
-            wide = fitted.predict_int(
+            ends[rows] = fitted.predict_int(
                 y_pred[rows], sigmas=spread[rows], bins=families[rows], confidence=confidence
             )
-            ends[rows] = _union(ends[rows], wide)
         return ends
 
     def doubtful(self, families: np.ndarray, confidence: float) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The saved model of conductivity: what it promises about rows, units and intervals."""
 
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -159,4 +160,14 @@ def test_a_model_trained_on_other_features_is_refused(model: ConductivityModel, 
     older = replace(model, background=model.background[:, 1:])
     save_conductivity_model(older, folder=tmp_path / "04_gbr_shap" / "models")
     with pytest.raises(DataError, match="train it anew"):
+        load_conductivity_model(tmp_path)
+
+
+def test_a_model_with_intervals_of_an_earlier_version_is_refused(
+    model: ConductivityModel, tmp_path: Path
+) -> None:
+    older = deepcopy(model)
+    del older.estimator.calibration_.__dict__["hidden_errors"]  # as a file of that version has it
+    save_conductivity_model(older, folder=tmp_path / "04_gbr_shap" / "models")
+    with pytest.raises(DataError, match="earlier version"):
         load_conductivity_model(tmp_path)

@@ -427,6 +427,14 @@ def test_a_missing_value_passes_only_if_asked(candidates: pd.DataFrame) -> None:
     ]
 
 
+def test_a_candidate_card_begins_with_its_scores() -> None:
+    row = pd.Series({"id": "a", "formula": "Li3N", "note": "", "band_gap_ev": 1.5, "p_superionic": 0.9})
+    card = screening.candidate_card(row)
+    order = [card.index(text) for text in ("P(superionic)", "band gap, eV", ">id<")]
+    assert order == sorted(order)
+    assert "note" not in card
+
+
 def test_panel_follows_filters_weights_and_elements(candidates: pd.DataFrame) -> None:
     panel = screening.ScreeningPanel(screening.screening_data(candidates, structures={}))
     assert panel.ranked["id"].iloc[0] == "a" and "e" not in set(panel.ranked["id"])

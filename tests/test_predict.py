@@ -232,6 +232,16 @@ def test_a_header_without_rows_is_said(run: Path) -> None:
     assert (done.rows, done.scored) == (0, 0) and "no row below it" in said[-1]
 
 
+def test_an_interval_that_says_nothing_is_called_unknown(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = table(run.parent, "Li3PS4", "LiC9")
+    found = scored(path, run)
+    width = found["upper"].astype(float) - found["lower"].astype(float)
+    assert width[1] > width[0]
+    monkeypatch.setattr(module, "_WIDE", float(width.mean()))
+    notes = scored(path, run)["note"]
+    assert "read as unknown" not in notes[0] and f"interval of {width[1]:.0f} units" in notes[1]
+
+
 def test_an_input_outside_the_domain_says_how_far(run: Path) -> None:
     found = scored(table(run.parent, "Li3PS4", "LiC9"), run)
     assert "outside the domain" not in found["note"][0]

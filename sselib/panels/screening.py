@@ -26,7 +26,7 @@ NOTEBOOK, TABLE = "07_screening", "ranked"
 MAX_ROWS = 5000  # candidates that the panel handles at interactive speed
 _N_LISTED = 300  # rows of the table
 _OTHERS, _FRONT, _PICKED = range(3)  # traces of the figure
-_SLIDER = {"layout": {"width": "400px"}, "style": {"description_width": "170px"}}
+_SLIDER = {"layout": {"width": "450px"}, "style": {"description_width": "200px"}}
 
 
 @dataclass(frozen=True)
@@ -169,8 +169,9 @@ def _points(rows: pd.DataFrame, *, x: str, y: str) -> dict[str, object]:
 
 
 def candidate_card(row: pd.Series) -> str:
-    """Return everything known of a candidate as HTML, one line per column that has a value."""
-    known = {k: v for k, v in row.items() if pd.notna(v) and v != ""}
+    """Return everything known of a candidate as HTML, one line per column that has a value, scores first."""
+    ordered = [*(c for c in SCORES if c in row.index), *(c for c in row.index if c not in SCORES)]
+    known = {c: row[c] for c in ordered if pd.notna(row[c]) and row[c] != ""}
     facts = pd.DataFrame(
         [
             (SCORES[k].label if k in SCORES else k, f"{v:.4g}" if isinstance(v, float) else v)

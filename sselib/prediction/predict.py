@@ -42,6 +42,7 @@ CHUNK_FORMULAS, CHUNK_STRUCTURES = 2000, 64
 _MIN_SHARED = 200  # formulas that are worth a second thread
 _SIGMA = ["log10_sigma", "lower", "upper"]
 _SUPERIONIC = ["p_superionic", "p_superionic_sd", "d_training"]
+_WIDE = 10.0  # log10 units; an interval as wide says that such compounds were never measured
 _TRIAL = "Li6PS5Cl"  # what both models are tried on before the first input
 _ENSEMBLE = " + superionic ensemble"
 _NO_LITHIUM = "no lithium: the models are for Li+ conductors"
@@ -249,6 +250,11 @@ class Scorer:
             notes.append(
                 f"outside the domain: the nearest training composition is at L1 {scores['distance_l1']:.2f}, "
                 f"the limit is {self.space.threshold_l1:.2f}"
+            )
+        width = scores["upper"] - scores["lower"]
+        if width > _WIDE:
+            notes.append(
+                f"interval of {width:.0f} units: hardly anything like it was measured; read as unknown"
             )
         if scores["measured"]:
             notes.append("this composition is among the training compounds: the score is no test")

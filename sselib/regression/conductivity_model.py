@@ -204,11 +204,16 @@ def load_conductivity_model(run: Path, *, inputs: str = "formula") -> Conductivi
 
 
 def _current(model: ConductivityModel, path: Path) -> ConductivityModel:
-    """Return the model; raise `DataError` where it was trained on other features than this code computes."""
+    """Return the model; raise `DataError` where this code computes other features or other intervals."""
     expected = len(FORMULA_COLUMNS) + (len(STRUCTURE_COLUMNS) if model.inputs == "structure" else 0)
     if model.background.shape[1] != expected:
         raise DataError(
             f"{path} was trained on {model.background.shape[1]} features by another version of this suite, "
             f"which now computes {expected}: train it anew (sse run 04)"
+        )
+    if not hasattr(model.estimator.calibration_, "hidden_errors"):
+        raise DataError(
+            f"{path} holds intervals that an earlier version of this suite made, too narrow for families "
+            "that were never measured: train it anew (sse run 04)"
         )
     return model

@@ -2,20 +2,27 @@
 
 Errors are taken from training rows that the model did not see: each alone, with its chemical system, with
 its family. Inside a known family an interval is the spread of the process times a quantile of error over
-spread, taken over all rows; a family with enough rows and larger errors has its own (Mondrian), never a
-smaller one. A family is known where training rows carry it as their label: what a formula suggests alone
+spread, taken over all rows, or over those of its family where they are enough (Mondrian).
+A family is known where training rows carry it as their label: what a formula suggests alone
 can go by a sibling's name (half of Li-P-S is "thio-LISICON" to a formula), and would then borrow intervals
-that were made for relatives. Outside the known families whole families are the unit (two layers): each end
-lies so far from the prediction that the wanted share of rows is covered in the wanted share of the families
-that were left out. There the errors are those of the model that predicts there, made without the family
-(`calibrate`, ``far``). No end lies farther out than a unit beyond the labels seen. Labels, errors and ends
-are on the scale that the process learnt on: log10(S/cm) or one that grows with it.
+that were made for relatives. A member of a family that nobody measured can hide behind a known name in the
+same way. Where the name that formulas suggest and the labels of the training rows often differ
+(`agreement`), an interval therefore reaches at least as far as the errors of training rows that go by
+another family's name, made without the family of their label (``hidden_errors``): it holds for both kinds
+of rows that the name may stand for. Those errors are taken as they are, because the spread of the process
+knows nothing of a hidden family.
+Outside the known families whole families are the unit (two layers): each end lies so far from the
+prediction that the wanted share of rows is covered in the wanted share of the families that were left out.
+There the errors are those of the model that predicts there, made without the family (`calibrate`, ``far``).
+No end lies farther out than a unit beyond the labels seen. Labels, errors and ends are on the scale that
+the process learnt on: log10(S/cm) or one that grows with it.
 
 Sources: Boström, PMLR 179, 24 (2022), crepes; Papadopoulos et al., J. Artif. Intell. Res. 40, 815 (2011),
 doi 10.1613/jair.3198; Dunn, Wasserman and Ramdas, J. Am. Stat. Assoc. 118, 2491 (2023),
 doi 10.1080/01621459.2022.2060112 (groups as units, double conformal).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +33,7 @@ from sselib.regression.gaussian_process import CompositionGP
 
 MIN_KNOWN = 5  # training rows that make a family known
 MIN_OWN = 30  # held-out errors with which a family has intervals of its own
+VERSION = 2  # raised where the same rows get other intervals, so that kept results are made anew
 BEYOND_LABELS = 1.0  # log10 units; how far an interval may reach beyond the lowest and the highest label
 _FAMILY_START = FORMULA_COLUMNS.index(FAMILY_COLUMNS[0])
 
@@ -36,8 +44,9 @@ class Calibration:
 
     ``errors``, ``spreads`` and ``families``, shape (n,): rows held out alone and by chemical system, with
     the family that their formula suggests. ``far_errors``, ``far_families``, shape (m,): rows held out with
-    the family of their label. ``known``: families with at least `MIN_KNOWN` training rows. ``lowest``,
-    ``highest``: the range of the labels.
+    the family of their label. ``hidden_errors``, shape (h,): errors of the process on those of them that go
+    by the name of another known family. ``agreement``: see there, by family. ``known``: families with at
+    least `MIN_KNOWN` training rows. ``lowest``, ``highest``: the range of the labels.
     """
 
     errors: np.ndarray
@@ -45,6 +54,8 @@ class Calibration:
     families: np.ndarray
     far_errors: np.ndarray
     far_families: np.ndarray
+    hidden_errors: np.ndarray
+    agreement: Mapping[str, float]
     known: frozenset[str]
     lowest: float
     highest: float
@@ -56,6 +67,21 @@ class Calibration:
 
         ``families`` (k,) is what the formulas suggest.
         """
+        ends = self._inside(y_pred, spread=spread, families=families, confidence=confidence)
+        doubtful = self.doubtful(families, confidence)
+        if doubtful.any() and len(self.hidden_errors):
+            reach = _upper_quantile(np.abs(self.hidden_errors), confidence)
+            ends[doubtful] = _union(ends[doubtful], y_pred[doubtful, None] + [-reach, reach])
+        outside = self.outside(families)
+        ends[outside] = y_pred[outside, None] + self.outside_offsets(confidence)
+        lower = np.maximum(ends[:, 0], self.lowest - BEYOND_LABELS)
+        upper = np.minimum(ends[:, 1], self.highest + BEYOND_LABELS)
+        return np.minimum(lower, y_pred), np.maximum(upper, y_pred)
+
+    def _inside(
+        self, y_pred: np.ndarray, *, spread: np.ndarray, families: np.ndarray, confidence: float
+    ) -> np.ndarray:
+        """Return the ends for rows whose family is what their formula suggests, shape (k, 2)."""
         names, counts = np.unique(self.families, return_counts=True)
         own = np.isin(self.families, names[counts >= MIN_OWN])
         pooled = ConformalRegressor().fit(self.errors, sigmas=self.spreads)
@@ -65,15 +91,19 @@ class Calibration:
             fitted = ConformalRegressor().fit(
                 self.errors[own], sigmas=self.spreads[own], bins=self.families[own]
             )
-            wide = fitted.predict_int(
+            ends[rows] = fitted.predict_int(
                 y_pred[rows], sigmas=spread[rows], bins=families[rows], confidence=confidence
             )
-            ends[rows] = np.c_[np.minimum(ends[rows, 0], wide[:, 0]), np.maximum(ends[rows, 1], wide[:, 1])]
-        outside = self.outside(families)
-        ends[outside] = y_pred[outside, None] + self.outside_offsets(confidence)
-        lower = np.maximum(ends[:, 0], self.lowest - BEYOND_LABELS)
-        upper = np.minimum(ends[:, 1], self.highest + BEYOND_LABELS)
-        return np.minimum(lower, y_pred), np.maximum(upper, y_pred)
+        return ends
+
+    def doubtful(self, families: np.ndarray, confidence: float) -> np.ndarray:
+        """Return which rows go by a known name that their label may well contradict, shape (k,).
+
+        Those of families whose `agreement` is below ``confidence``: of the rows that the name or the label
+        gives, more than the interval may miss have only one of them.
+        """
+        names = [f for f, share in self.agreement.items() if share < confidence]
+        return np.isin(families, names) & ~self.outside(families)
 
     def outside(self, families: np.ndarray) -> np.ndarray:
         """Return which rows lie outside the known families, shape (k,)."""
@@ -109,16 +139,21 @@ def calibrate(
     suggested = suggested_families(X)
     labelled = suggested if families is None else np.asarray(families, str)
     near = [model.held_out(g) for g in (np.arange(len(y)), _chemical_systems(X))]
-    far = model.held_out(labelled).mean if far is None else far
+    without_family = model.held_out(labelled).mean
+    far = without_family if far is None else far
     judged = exact & np.isfinite(far)
     names, counts = np.unique(labelled, return_counts=True)
+    known = names[counts >= MIN_KNOWN]
+    hidden = exact & (suggested != labelled) & np.isin(suggested, known)
     return Calibration(
         errors=np.concatenate([(y - h.mean)[exact] for h in near]),
         spreads=np.concatenate([h.spread[exact] for h in near]),
         families=np.tile(suggested[exact], 2),
         far_errors=(y - far)[judged],
         far_families=labelled[judged],
-        known=frozenset(names[counts >= MIN_KNOWN]),
+        hidden_errors=(y - without_family)[hidden],
+        agreement=agreement(suggested, labelled),
+        known=frozenset(known),
         lowest=float(y.min()),
         highest=float(y.max()),
     )
@@ -128,6 +163,20 @@ def suggested_families(X: np.ndarray) -> np.ndarray:
     """Return the family that each formula suggests, from its columns in X, shape (n,)."""
     flags = np.asarray(X)[:, _FAMILY_START : _FAMILY_START + len(FAMILY_COLUMNS)]
     return np.array([c.removeprefix("suggests_") for c in FAMILY_COLUMNS])[flags.argmax(axis=1)]
+
+
+def agreement(suggested: np.ndarray, labelled: np.ndarray) -> dict[str, float]:
+    """Return by family the share of rows with name and label among those with one of them (Jaccard index).
+
+    ``suggested``, ``labelled``: the family that the formula of a row suggests, and that of its label, (n,).
+    """
+    both = {f: (suggested == f, labelled == f) for f in np.unique(np.concatenate([suggested, labelled]))}
+    return {str(f): float((name & label).sum() / (name | label).sum()) for f, (name, label) in both.items()}
+
+
+def _union(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the outer ends of two sets of intervals, each (k, 2)."""
+    return np.c_[np.minimum(first[:, 0], second[:, 0]), np.maximum(first[:, 1], second[:, 1])]
 
 
 def _chemical_systems(X: np.ndarray) -> np.ndarray:

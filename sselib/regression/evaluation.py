@@ -24,7 +24,7 @@ from sselib.columns import Prediction as P
 from sselib.errors import DataError, ParameterError, nearest
 from sselib.materials.composition import element_fractions, l1_distances
 from sselib.progress import progress
-from sselib.regression.conformal import calibrate, suggested_families
+from sselib.regression.conformal import VERSION, calibrate, suggested_families
 from sselib.regression.gaussian_process import CompositionGP
 from sselib.regression.label_noise import relative_noise
 from sselib.regression.models import (
@@ -253,7 +253,7 @@ def _fingerprint(
         "case": asdict(case),
         "seed": settings.seed,
         "options": asdict(settings.options),
-        "interval": _wants_interval(case, settings) and settings.nominal,
+        "interval": _wants_interval(case, settings) and (settings.nominal, VERSION),
         "n_trials": case.model == "xgb_tuned" and settings.n_trials,
         "xgboost": xgboost.__version__,
         "sklearn": sklearn.__version__,

@@ -23,6 +23,12 @@ COMPARED: Mapping[str, str] = {
     "log10_bulk_modulus": "log10(bulk modulus / GPa)",
     "log10_shear_modulus": "log10(shear modulus / GPa)",
 }
+# What follows from a value of the file: field -> properties.
+_DERIVED: Mapping[str, tuple[str, ...]] = {
+    "formation_enthalpy_kj_mol": ("formation_energy_ev_atom",),
+    "band_gap_ev": ("band_gap_ev",),
+    "elastic_constants_gpa": ("log10_bulk_modulus", "log10_shear_modulus"),
+}
 
 
 def _content() -> Mapping[str, object]:
@@ -31,7 +37,22 @@ def _content() -> Mapping[str, object]:
 
 def control_crystals() -> pd.DataFrame:
     """Return the crystals: formula, structure, and their measured properties (`COMPARED`; NaN if unknown)."""
-    return pd.DataFrame([_crystal(**fields) for fields in _content()["crystals"]])
+    crystals = [{k: v for k, v in fields.items() if k != "compared"} for fields in _content()["crystals"]]
+    return pd.DataFrame([_crystal(**fields) for fields in crystals])
+
+
+def compared_sources() -> dict[tuple[str, str], str]:
+    """Return the source that a measured value was compared with, by property and formula; others are missing.
+
+    Raises `DataError` for a source that `data/property_controls.yaml` does not describe.
+    """
+    content, found = _content(), {}
+    for fields in content["crystals"]:
+        for name, source in fields.get("compared", {}).items():
+            if source not in content["sources"] or name not in fields:
+                raise DataError(f"{fields['formula']}: no source {source!r} or no value of {name}")
+            found |= {(name, fields["formula"]): content["sources"][source] for name in _DERIVED[name]}
+    return found
 
 
 def _crystal(
@@ -114,9 +135,10 @@ _PROTOTYPES: Mapping[str, Callable[[str, float, float], Structure]] = {
 
 
 def compare_properties(models: PropertyModels) -> pd.DataFrame:
-    """Return one row per crystal and measured property: property, formula, measured, predicted.
+    """Return one row per crystal and measured property: property, formula, measured, predicted, source.
 
     Band gaps are those at the fidelity of experiment; ``predicted`` is NaN where the models are missing.
+    ``source`` is what the measured value was compared with, an empty text where it was not.
     """
     crystals = control_crystals()
     structures = dict(zip(crystals["formula"], crystals["structure"], strict=True))
@@ -133,7 +155,9 @@ def compare_properties(models: PropertyModels) -> pd.DataFrame:
     keys, columns = ["property", "formula"], {"id_vars": "formula", "var_name": "property"}
     measured = crystals[["formula", *COMPARED]].melt(**columns, value_name="measured").dropna()
     found = predicted.rename_axis("formula").reset_index().melt(**columns, value_name="predicted")
-    return measured.merge(found, on=keys, validate="one_to_one")[[*keys, "measured", "predicted"]]
+    merged = measured.merge(found, on=keys, validate="one_to_one")[[*keys, "measured", "predicted"]]
+    sources = compared_sources()
+    return merged.assign(source=[sources.get(key, "") for key in merged[keys].itertuples(index=False)])
 
 
 def property_errors(table: pd.DataFrame, *, n_bootstrap: int = 1000, seed: int = 0) -> pd.DataFrame:
@@ -141,7 +165,8 @@ def property_errors(table: pd.DataFrame, *, n_bootstrap: int = 1000, seed: int =
 
     ``table`` is that of `compare_properties`. ``mean_control``: the error of the mean of the other crystals;
     ``published_mae``: the model's own on held-out crystals, against DFT. Columns: property, n, mae, ci_low,
-    ci_high, mean_control, published_mae, in the units of `COMPARED`.
+    ci_high, mean_control, published_mae, in the units of `COMPARED`; ``n_compared`` values were compared with
+    their source.
     """
     published, rows = _content()["published_mae"], []
     for name in COMPARED:
@@ -151,6 +176,7 @@ def property_errors(table: pd.DataFrame, *, n_bootstrap: int = 1000, seed: int =
         maes = error @ resample_counts(n, n_bootstrap=n_bootstrap, seed=seed) / n
         control = np.abs(y - (y.sum() - y) / (n - 1)).mean()
         ends = np.quantile(maes[1:], [0.025, 0.975])
-        rows.append((name, n, maes[0], *ends, control, published[name]))
-    columns = ["property", "n", "mae", "ci_low", "ci_high", "mean_control", "published_mae"]
+        n_compared = int((part["source"] != "").sum())
+        rows.append((name, n, n_compared, maes[0], *ends, control, published[name]))
+    columns = ["property", "n", "n_compared", "mae", "ci_low", "ci_high", "mean_control", "published_mae"]
     return pd.DataFrame(rows, columns=columns)

@@ -14,7 +14,8 @@ import pandas as pd
 from pymatgen.core import Structure
 
 from sselib.atomsets.classification import classification_records
-from sselib.atomsets.classifiers import CONTROLS, ClassifierSettings, Inputs, class_predictions, class_splits
+from sselib.atomsets.classifiers import CONTROLS, ClassifierSettings, Inputs, class_splits
+from sselib.atomsets.held_out import class_predictions
 from sselib.columns import ClassPrediction as C
 from sselib.columns import Entry
 from sselib.errors import DataError, ParameterError

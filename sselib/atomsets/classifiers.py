@@ -184,7 +184,12 @@ def read_structures(rows: pd.DataFrame, structures: pd.DataFrame) -> dict[str, S
 
 
 def site_inputs(
-    structures: Mapping[str, Structure], *, parent: str, representation: str, second_parent: str = ""
+    structures: Mapping[str, Structure],
+    *,
+    parent: str,
+    representation: str,
+    second_parent: str = "",
+    n_jobs: int = 1,
 ) -> SiteInputs:
     """Return the site sets of all feature names, or why they cannot be had.
 
@@ -197,7 +202,9 @@ def site_inputs(
     cases = [(parent, LAYERS_OF)] + ([(second_parent, CHGNET_LAYERS_OF)] if second_parent else [])
     try:
         found = {
-            name: site_sets(structures, parent=of, representation=representation, layers=layers)
+            name: site_sets(
+                structures, parent=of, representation=representation, layers=layers, n_jobs=n_jobs
+            )
             for of, names in cases
             for name, layers in names.items()
         }

@@ -16,6 +16,7 @@ import pandas as pd
 import xgboost
 from joblib import Parallel, delayed
 from scipy.special import expit
+from threadpoolctl import threadpool_limits
 
 from sselib.atomsets.chosen_blend import choose_and_predict
 from sselib.atomsets.classification import logit
@@ -158,9 +159,10 @@ def _probabilities(
 ) -> list[np.ndarray]:
     """Return the probabilities of the test rows of each split."""
     backend = "loky" if name.startswith("atomsets") else "threading"
-    return Parallel(settings.n_jobs, backend=backend)(
-        delayed(split_probability)(name, inputs, split, settings) for split in splits
-    )
+    with threadpool_limits(limits=1):  # two fits with two BLAS threads each wait for one another
+        return Parallel(settings.n_jobs, backend=backend)(
+            delayed(split_probability)(name, inputs, split, settings) for split in splits
+        )
 
 
 def _frame(inputs: Inputs, split: Split, probability: np.ndarray, name: str) -> pd.DataFrame:

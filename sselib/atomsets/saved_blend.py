@@ -24,6 +24,7 @@ from sselib.atomsets.classifiers import N_TREES, SUPERIONIC_LOG10_SIGMA, make_cl
 from sselib.columns import Curated, Entry
 from sselib.features.formula import formula_features
 from sselib.features.lattice import Cell, invariant_features, primitive_lattice
+from sselib.features.site_features import MAX_SITES
 from sselib.features.stoichiometry import elemental_features
 from sselib.features.structure import STRUCTURE_COLUMNS, structure_features
 from sselib.materials.composition import element_fractions
@@ -186,6 +187,16 @@ def geometry_of_structure(structure: Structure) -> np.ndarray:
     found = structure_features([structure])[list(STRUCTURE_COLUMNS)].to_numpy(float)[0]
     cell = invariant_features(_standard_cell(structure))
     return np.r_[found, [cell[name] for name in CELL_COLUMNS]]
+
+
+def geometry_or_reason(structure: Structure) -> np.ndarray | str:
+    """Return `geometry_of_structure`, or why there is none; more than `MAX_SITES` sites are not tried."""
+    if len(structure) > MAX_SITES:
+        return f"{len(structure)} sites: expected at most {MAX_SITES}"
+    try:
+        return geometry_of_structure(structure)
+    except Exception as error:  # whatever an odd structure raises is its reason
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def _standard_cell(structure: Structure) -> Cell:

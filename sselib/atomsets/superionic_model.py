@@ -24,6 +24,7 @@ from pymatgen.core import Structure
 from scipy.special import expit
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GroupKFold
+from threadpoolctl import threadpool_limits
 from xgboost import XGBRegressor
 
 from sselib.atomsets.classification import logit
@@ -34,11 +35,11 @@ from sselib.atomsets.saved_blend import (
     fit_blend,
     formula_matrix,
     geometry_of_rows,
-    geometry_of_structure,
+    geometry_or_reason,
 )
 from sselib.columns import ClassPrediction, Curated, Entry
 from sselib.errors import DataError, FormulaError, RunError
-from sselib.features.site_features import MAX_SITES, SiteSet, pooled, site_sets
+from sselib.features.site_features import SiteSet, pooled, site_sets
 from sselib.materials.composition import element_fractions, l1_distances, parse_formula
 from sselib.progress import progress
 from sselib.runfolder import to_json, write_whole
@@ -202,12 +203,11 @@ class SuperionicModel:
         for k, structure in enumerate(structures):
             if k in reasons:
                 continue
-            try:
-                if len(structure) > MAX_SITES:
-                    raise DataError(f"{len(structure)} sites: expected at most {MAX_SITES}")
-                found[k] = _Described(geometry_of_structure(structure), sets.get(k))
-            except Exception as error:  # whatever an odd structure raises is its reason
-                reasons[k] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            geometry = geometry_or_reason(structure)
+            if isinstance(geometry, str):
+                reasons[k] = geometry
+            else:
+                found[k] = _Described(geometry, sets.get(k))
         return found, reasons
 
     def _site_sets(self, structures: Sequence[Structure]) -> tuple[dict[int, SiteSet], dict[int, str]]:
@@ -383,7 +383,7 @@ def fit_superionic_model(
     known = labelled.rows[Curated.SUPERIONIC].notna()
     labelled = replace(labelled, rows=labelled.rows[known].reset_index(drop=True))
     rows, sets = labelled.rows, labelled.sets
-    geometry, rejects = _geometry_as_scored(labelled)
+    geometry, rejects = _geometry_as_scored(labelled, settings.n_jobs)
     folds = _check_folds(rows)
     *blends, blend = _blends(labelled, [train for train, _ in folds], settings)
     checks = [
@@ -409,16 +409,19 @@ def fit_superionic_model(
     return FittedEnsemble(model, pd.concat(held_out, ignore_index=True), rejects)
 
 
-def _geometry_as_scored(labelled: LabelledInputs) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
+def _geometry_as_scored(labelled: LabelledInputs, n_jobs: int) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
     """Return `GEOMETRY_COLUMNS` by row id as they would be scored, and rejects (id, reason)."""
-    wanted = [i for i in labelled.rows[Entry.ID] if i in (labelled.sets or labelled.structures)]
-    found, rejects = {}, []
-    for key in progress(wanted if labelled.features is not None else [], stage="geometry", total=len(wanted)):
-        try:
-            found[key] = geometry_of_structure(labelled.structures[key])
-        except Exception as error:  # whatever an odd structure raises is its reason
-            rejects.append((key, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"))
-    return found, pd.DataFrame(rejects, columns=["id", "reason"], dtype=object)
+    known = (labelled.sets or labelled.structures) if labelled.features is not None else {}
+    wanted = [i for i in labelled.rows[Entry.ID] if i in known]
+    work = Parallel(min(n_jobs, max(1, len(wanted) // 50)), return_as="generator")(
+        delayed(geometry_or_reason)(labelled.structures[i]) for i in wanted
+    )
+    both = dict(zip(wanted, progress(work, stage="geometry", total=len(wanted)), strict=True))
+    rejects = [(key, found) for key, found in both.items() if isinstance(found, str)]
+    return (
+        {key: found for key, found in both.items() if not isinstance(found, str)},
+        pd.DataFrame(rejects, columns=["id", "reason"], dtype=object),
+    )
 
 
 def _blends(
@@ -429,7 +432,8 @@ def _blends(
     work = Parallel(settings.n_jobs, backend="threading", return_as="generator")(
         delayed(_blend_of)(labelled, part, settings) for part in parts
     )
-    return list(progress(work, stage="blends", total=len(parts)))
+    with threadpool_limits(limits=1):  # two fits with two BLAS threads each wait for one another
+        return list(progress(work, stage="blends", total=len(parts)))
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ class Comparison:
     delta: tuple[float, float, float] = field(default=(np.nan, np.nan, np.nan))
 
     def counts(self) -> pd.DataFrame:
-        """Return outcome (numbers left out), rows, most sites and longest time (s) of each kind."""
+        """Return outcome (numbers left out), rows, most sites and longest processor time (s) of each kind."""
         kind = self.outcomes["outcome"].astype(str).str.replace(r"[0-9][0-9.]*", "…", regex=True)
         found = self.outcomes.groupby(kind, sort=False).agg(
             rows=("id", "size"), most_sites=("n_sites", "max"), longest_s=("seconds", "max")
@@ -164,21 +164,24 @@ def _plain(structure: Structure) -> Structure:
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise `OrderingTimeoutError` after so many seconds; without effect outside the main thread."""
+    """Raise `OrderingTimeoutError` after so many seconds of processor time.
+
+    A busy machine thus gives the same outcomes as an idle one. Without effect outside the main thread.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(signum: int, frame: object) -> None:
-        raise OrderingTimeoutError(f"longer than {seconds:g} s")
+        raise OrderingTimeoutError(f"longer than {seconds:g} s of processor time")
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 @dataclass(frozen=True)
@@ -190,14 +193,14 @@ class _Attempt:
 
 
 def _attempt(structure: Structure, timeout_s: float) -> _Attempt:
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         framework = simplify(structure, representation=Representation.CAN)
         found = ordered_structure(structure, timeout_s=timeout_s)
         outcome = NEEDS_NO_ORDERING if _is_ordered(framework) else ORDERED
     except Exception as error:  # whatever an odd structure raises is its reason
         found, outcome = None, f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
-    return _Attempt(found, outcome, len(structure), time.perf_counter() - start)
+    return _Attempt(found, outcome, len(structure), time.process_time() - start)
 
 
 def _kept_attempt(structure: Structure, timeout_s: float, parts: Path | None) -> _Attempt:

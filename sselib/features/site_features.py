@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # torch is an extra: this module must import without it
 LAYERS: tuple[str, ...] = ("V0", "V1", "V2", "V3", "occupancy")
 CHGNET = "chgnet"  # name of the second parent; it has a fourth convolution, V4
 MAX_SITES = 1000  # keeps a structure's graph below about 1 GiB
-_CHUNK = 16  # structures that a process takes at a time
+_CHUNK = 64  # structures that a process takes at a time
 
 
 @dataclass(frozen=True)

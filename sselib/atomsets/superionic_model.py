@@ -9,7 +9,7 @@ members' calibrated probabilities, after McHaffie et al., Digital Discovery 4, 1
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -151,7 +151,8 @@ class SuperionicModel:
     def _fractions(self) -> np.ndarray:
         return element_fractions(list(self.training[Entry.COMPOSITION])).to_numpy()
 
-    def _formulas(self, formulas: Sequence[str]) -> pd.DataFrame:
+    def _formulas(self, formulas: Sequence[str], *, unscored: Collection[int] = ()) -> pd.DataFrame:
+        """Return the columns per formula; those at the positions ``unscored`` only with distance and note."""
         reasons = [_formula_problem(f) for f in formulas]
         good = [k for k, reason in enumerate(reasons) if not reason]
         found = pd.DataFrame(dict.fromkeys(COLUMNS[:3], np.nan), index=range(len(formulas)))
@@ -159,10 +160,12 @@ class SuperionicModel:
         if not good:
             return found
         readable = [formulas[k] for k in good]
-        scores = scored(self.blend.formula_logits(readable), calibration=self.formula_calibration)
+        if wanted := [k for k in good if k not in unscored]:
+            logits = self.blend.formula_logits([formulas[k] for k in wanted])
+            scores = scored(logits, calibration=self.formula_calibration)
+            found.loc[wanted, list(COLUMNS[:2])] = np.column_stack(scores)
         fractions = element_fractions(readable).to_numpy()
-        distance = l1_distances(fractions, self._fractions).min(axis=1)
-        found.loc[good, list(COLUMNS[:3])] = np.column_stack([*scores, distance])
+        found.loc[good, COLUMNS[2]] = l1_distances(fractions, self._fractions).min(axis=1)
         found.loc[good, "note"] = self._unseen(fractions)
         return found
 
@@ -173,14 +176,15 @@ class SuperionicModel:
         return [f"not in training: {', '.join(symbols[row])}" if row.any() else "" for row in new]
 
     def _structures(self, structures: Sequence[Structure]) -> pd.DataFrame:
-        """Score by composition, then again by structure where there are features of it."""
+        """Score by structure where there are features of it, else by composition."""
         formulas = [_formula_of(s) for s in structures]
-        found = self._formulas(formulas)
         if self.blend.structure is None:
+            found = self._formulas(formulas)
             found["note"] = _added(found["note"], "from composition alone (no structures were trained on)")
             return found
         described, reasons = self._described(structures)
-        known = [k for k in described if np.isfinite(found.loc[k, COLUMNS[0]])]
+        found = self._formulas(formulas, unscored=described)
+        known = [k for k in described if np.isfinite(found.loc[k, COLUMNS[2]])]
         for k in found.index.difference(known):
             reason = f"from composition alone: {reasons.get(k, 'no features of the structure')}"
             found.loc[k, "note"] = _joined_notes(found.loc[k, "note"], reason)

@@ -47,7 +47,7 @@ def test_without_the_official_split_nothing_is_compared() -> None:
 
 
 def test_the_informative_features_score_best(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(classifiers, "_N_TREES", 20)
+    monkeypatch.setattr(classifiers, "N_TREES", 20)
     monkeypatch.setitem(classifiers.XGB_SETTINGS, "n_estimators", 30)
     inputs = some_inputs()
     n = len(training_part(inputs).y)

@@ -4,18 +4,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sselib.atomsets import classifiers
+from sselib.atomsets import classifiers, held_out
 from sselib.atomsets.chosen_blend import choose_and_predict, inner_splits
 from sselib.atomsets.classifiers import (
     CHOSEN,
     ClassifierSettings,
     Inputs,
     Unpaired,
-    class_predictions,
     class_splits,
     fresh_tenth,
     unpaired_rows,
 )
+from sselib.atomsets.held_out import class_predictions
 from sselib.validation.clusters import Clusters
 from sselib.validation.splits import Split
 
@@ -26,7 +26,7 @@ SETTINGS = ClassifierSettings(n_jobs=1, blended=NAMES)
 @pytest.fixture(autouse=True)
 def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small forests, so that the tests take seconds."""
-    monkeypatch.setattr(classifiers, "_N_TREES", 20)
+    monkeypatch.setattr(classifiers, "N_TREES", 20)
     monkeypatch.setitem(classifiers.XGB_SETTINGS, "n_estimators", 30)
 
 
@@ -124,13 +124,13 @@ def test_rows_without_a_structure_never_share_what_the_protocol_holds_out() -> N
 
 def test_centring_moves_the_limit_to_the_mean_logit_and_keeps_the_order() -> None:
     p = np.array([0.02, 0.05, 0.03, 0.3, 0.4])
-    found = classifiers.centred(p)
+    found = held_out.centred(p)
     assert (np.argsort(found) == np.argsort(p)).all()
     assert (found >= 0.5).tolist() == [False, False, False, True, True]
     odds, moved = p / (1 - p), found / (1 - found)
     assert np.allclose(odds / moved, (odds / moved)[0])  # one shift of the logit for all
     assert np.isclose(np.log(moved).mean(), 0)
-    assert np.isfinite(classifiers.centred(np.array([0.0, 1.0, 1.0]))).all()
+    assert np.isfinite(held_out.centred(np.array([0.0, 1.0, 1.0]))).all()
 
 
 def test_the_centred_blend_has_the_ranks_of_the_chosen_one_in_every_fold() -> None:

@@ -9,11 +9,13 @@ from sselib.atomsets.classification import (
     auc_pr,
     best_of_random,
     brier,
+    by_third_of_spread,
     classification_records,
     fold_scores,
     mcc,
     paper_records,
     reliability,
+    spread_sentence,
 )
 from sselib.errors import DataError
 from sselib.schemas import CLASS_PREDICTIONS, METRICS, validate
@@ -163,3 +165,24 @@ def test_controls_of_the_paper_protocol_are_the_mean_over_the_same_clusters() ->
     value = {(r["model"], r["metric"]): r["value"] for r in records}
     assert value["mean", "auc_pr"] == pytest.approx(0.3)  # cluster 2 was not chosen on
     assert value["atomsets", "auc_pr"] == pytest.approx(0.8) and len(records) == 6
+
+
+def test_thirds_of_the_spread_hold_their_own_errors() -> None:
+    y = np.array([True, False] * 6)
+    p = np.where(y, 0.9, 0.1)
+    p[8:] = np.where(y[8:], 0.2, 0.8)  # the four rows with the largest spread are wrong
+    table = pd.DataFrame(
+        {
+            "id": [f"x:{k:02d}" for k in range(12)],
+            "route": "formula",
+            "superionic": y,
+            "p_superionic": p,
+            "p_superionic_sd": np.arange(12) / 100,
+        }
+    )
+    found = by_third_of_spread(table.sample(frac=1, random_state=0))
+    assert found["n"].tolist() == [4, 4, 4] and found["share_wrong_at_0.5"].tolist() == [0, 0, 1]
+    assert found["brier"].tolist() == pytest.approx([0.01, 0.01, 0.64])
+    assert found["mean_sd"].tolist() == pytest.approx([0.015, 0.055, 0.095])
+    assert "the standard deviation warns" in spread_sentence(found)
+    assert "does not warn" in spread_sentence(found.assign(brier=found["brier"].iloc[::-1].to_numpy()))

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sselib.atomsets import classifiers
+from sselib.atomsets import classifiers, held_out
 from sselib.atomsets.classification import classification_records
 from sselib.atomsets.classifiers import (
     BLEND,
@@ -14,7 +14,6 @@ from sselib.atomsets.classifiers import (
     ClassifierSettings,
     Inputs,
     SiteInputs,
-    class_predictions,
     class_splits,
     classifier_inputs,
     cluster_summary,
@@ -24,6 +23,7 @@ from sselib.atomsets.classifiers import (
     site_inputs,
     structure_rows,
 )
+from sselib.atomsets.held_out import class_predictions
 from sselib.errors import DataError, ParameterError
 from sselib.schemas import CLASS_PREDICTIONS, validate
 from sselib.validation.clusters import Clusters
@@ -122,7 +122,7 @@ def test_checkpoints_are_read_back_and_follow_the_data(
     n_files = len(list(tmp_path.glob("*.npz")))
     scored(some_inputs(seed=1), ["xgb/all"], parts=tmp_path)
     assert len(list(tmp_path.glob("*.npz"))) == 2 * n_files
-    monkeypatch.setattr(classifiers, "_probabilities", None)  # nothing may be computed again
+    monkeypatch.setattr(held_out, "_probabilities", None)  # nothing may be computed again
     assert first.equals(scored(inputs, ["xgb/all"], parts=tmp_path))
 
 

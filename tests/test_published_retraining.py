@@ -8,7 +8,8 @@ import pytest
 from labelled_reference import labelled_reference
 from pymatgen.core import Lattice, Structure
 
-from sselib.atomsets.superionic_model import SiteSettings, SuperionicModel, fit_bags, training_table
+from sselib.atomsets.saved_blend import fit_blend
+from sselib.atomsets.superionic_model import SiteSettings, SuperionicModel, training_table
 from sselib.columns import Curated
 from sselib.materials.structures import structure_to_json
 from sselib.regression.conductivity_model import train_conductivity_model
@@ -37,11 +38,10 @@ def curated() -> pd.DataFrame:
 def models(curated: pd.DataFrame) -> ScreeningModels:
     """Return small models; the ensemble has two settings of networks, which the tests do not train."""
     labelled = curated[curated["superionic"].notna()]
-    y, sigma = labelled["superionic"].to_numpy(int), labelled["log10_sigma"].to_numpy(float)
     networks = tuple(SimpleNamespace(settings=name) for name in ("a", "b", "a", "b"))
     ensemble = SuperionicModel(
         training=training_table(labelled, with_structure=list(labelled["id"])),
-        bags=fit_bags(labelled["composition"].tolist(), y, sigma, n_bags=2, seed=0),
+        blend=fit_blend(labelled, geometry=None, n_versions=2, seed=0),
         networks=networks,
         sites=SiteSettings("parent", "CAMN", ("V0",)),
         network_weight=0.75,

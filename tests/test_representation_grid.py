@@ -119,3 +119,47 @@ def test_the_columns_of_the_layers_follow_each_other(name: str) -> None:
     assert list(columns) == list(layer_names(name))
     ends = [0, *(c.stop for c in columns.values())]
     assert [c.start for c in columns.values()] == ends[:-1]
+
+
+def disordered(cation: str) -> Structure:
+    """Return a cell of LiX with half of its lithium replaced by nothing, and one more cation."""
+    sites = [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0, 0]]
+    return Structure(Lattice.cubic(4.2), [{"Li": 0.5}, "O", cation], sites)
+
+
+def test_chgnet_goes_through_the_grid_in_all_four_representations(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Real weights: same rows, every layer, and the physics of each representation."""
+    monkeypatch.setenv("SSE_CACHE", str(tmp_path))
+    inputs, _ = some_inputs()
+    inputs = Inputs(inputs.table[:3], inputs.y[:3], {}, {"v1": [None] * 3}, inputs.duplicates[:3])
+    structures = {"x:00": disordered("Mg"), "x:01": disordered("Ca"), "x:02": disordered("P")}
+    cases = grid_cases(["chgnet"], ["CAMN", "CAN", "CAMNS", "CANS"])
+    assert len(cases) == 4 * 5
+    found = grid_inputs(inputs, structures, cases).inputs
+    assert all(m.shape == (3, 128) for m in found.matrices.values())
+    for case in cases:
+        magnesium, calcium, _ = found.matrices[case.name]
+        same = np.allclose(magnesium, calcium, atol=1e-4)
+        assert same == case.representation.endswith("S")  # only the stand-ins make them one
+        n_sites = found.sets[case.name][0].multiplicity.sum()
+        assert n_sites == (3 if case.representation.startswith("CAM") else 2)  # the lithium site is gone
+    with_lithium, without = (found.matrices[f"chgnet V1 {r}"][0] for r in ("CAMN", "CAN"))
+    assert not np.allclose(with_lithium, without, atol=1e-3)
+
+
+def test_several_processes_give_the_same_site_features(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(site_features, "_CHUNK", 2)
+    structures = {f"x:{k}": disordered("Mg") * (1, 1, 1 + k % 2) for k in range(6)}
+    structures["x:bad"] = Structure(Lattice.cubic(4), ["Li", "Lr"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    one, two = (
+        site_features.site_sets(structures, parent="chgnet", cache_dir=tmp_path / str(n), n_jobs=n)
+        for n in (1, 2)
+    )
+    assert list(one.sets) == list(two.sets) and one.rejects.equals(two.rejects)
+    assert one.rejects["id"].tolist() == ["x:bad"] and one.n_cached == two.n_cached == 0
+    means = [site_features.pooled([f.sets[k] for k in one.sets]) for f in (one, two)]
+    assert np.allclose(*means, atol=1e-3) and np.ptp(means[0], axis=0).max() > 0.01

@@ -9,7 +9,8 @@ import pytest
 from labelled_reference import labelled_reference
 from pymatgen.core import Lattice, Structure
 
-from sselib.atomsets.superionic_model import SuperionicModel, fit_bags, training_table
+from sselib.atomsets.saved_blend import fit_blend
+from sselib.atomsets.superionic_model import SuperionicModel, training_table
 from sselib.columns import Curated
 from sselib.features.formula import formula_features
 from sselib.materials.structures import read_cif
@@ -81,12 +82,9 @@ def curated() -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def models(curated: pd.DataFrame) -> ScreeningModels:
     labelled = curated[curated["superionic"].notna()]
-    y = labelled["superionic"].to_numpy(int)
     superionic = SuperionicModel(
         training=training_table(labelled, with_structure=[]),
-        bags=fit_bags(
-            labelled["composition"].tolist(), y, labelled["log10_sigma"].to_numpy(float), n_bags=2, seed=0
-        ),
+        blend=fit_blend(labelled, geometry=None, n_versions=2, seed=0),
     )
     conductivity = train_conductivity_model(curated, seed=0)
     return ScreeningModels(conductivity, superionic, PropertyModels(why_missing="not wanted"))

@@ -12,19 +12,21 @@ from pymatgen.core import DummySpecies, Lattice, Structure
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install -e '.[atomsets]'")
 
 from sselib.atomsets.network import AtomSetsSettings  # noqa: E402
+from sselib.atomsets.saved_blend import GEOMETRY_COLUMNS, Blend, fit_blend, geometry_of_structure  # noqa: E402
 from sselib.atomsets.superionic_model import (  # noqa: E402
     COLUMNS,
     EnsembleSettings,
+    LabelledInputs,
     SiteSettings,
     SuperionicModel,
     control_predictions,
-    fit_bags,
     fit_calibration,
     fit_networks,
     fit_superionic_model,
     load_superionic_model,
     pooled_space,
     save_superionic_model,
+    scored,
 )
 from sselib.errors import RunError  # noqa: E402
 from sselib.features import megnet, site_features  # noqa: E402
@@ -73,8 +75,12 @@ def training() -> pd.DataFrame:
     )
 
 
+def labelled_rows() -> pd.DataFrame:
+    return training().assign(log10_sigma=SIGMA)
+
+
 def composition_model() -> SuperionicModel:
-    return SuperionicModel(training(), fit_bags(FORMULAS, LABELS, SIGMA, n_bags=3, seed=0))
+    return SuperionicModel(training(), fit_blend(labelled_rows(), geometry=None, n_versions=3, seed=0))
 
 
 def full_model() -> SuperionicModel:
@@ -85,11 +91,20 @@ def full_model() -> SuperionicModel:
     networks = fit_networks(sets, y, np.arange(24), settings=[SETTINGS], n_seeds=2, seed=0)
     return SuperionicModel(
         training(),
-        fit_bags(FORMULAS, LABELS, SIGMA, n_bags=2, seed=0),
+        some_blend(),
         networks=networks,
         sites=sites,
         space=pooled_space(sets),
+        network_weight=0.5,
     )
+
+
+def some_blend() -> Blend:
+    """Return a blend that knows the geometry of rock salts for most of its rows."""
+    cells = [rock_salt(4 + 0.2 * k, "Cl" if k % 2 else "O") for k in range(len(FORMULAS))]
+    geometry = np.array([geometry_of_structure(cell) for cell in cells])
+    geometry[-1] = np.nan
+    return fit_blend(labelled_rows(), geometry=geometry, n_versions=2, seed=0)
 
 
 def test_formulas_keep_their_order_and_bad_ones_their_reason() -> None:
@@ -149,7 +164,7 @@ def test_supercell_and_order_of_sites_do_not_matter(parent: None) -> None:
     shuffled = Structure.from_sites([cell[k] for k in (1, 0)])
     found = full_model().predict_structures([cell, cell * (2, 1, 1), shuffled])
     for column in COLUMNS[:3]:
-        assert np.ptp(found[column]) < 1e-5
+        assert np.ptp(found[column]) < 1e-4
 
 
 def test_without_networks_structures_are_scored_by_composition() -> None:
@@ -157,6 +172,23 @@ def test_without_networks_structures_are_scored_by_composition() -> None:
     found = model.predict_structures([rock_salt(4.0, "O")])
     assert found["p_superionic"][0] == model.predict_formulas(["LiO"])["p_superionic"][0]
     assert "composition alone" in found["note"][0]
+
+
+def test_without_a_parent_the_blend_still_sees_the_structure() -> None:
+    model = SuperionicModel(training(), some_blend())
+    found = model.predict_structures([rock_salt(4.0, "O"), rock_salt(5.6, "O")])
+    assert (found["note"] == "no parent model: d_training is L1").all()
+    assert np.ptp(found["p_superionic"]) > 0 and np.ptp(found["d_training"]) == 0
+
+
+def test_the_probability_is_that_of_the_mean_logit_and_the_spread_that_of_the_members() -> None:
+    blend, networks = np.array([[1.0, 0.0], [3.0, 0.0]]), np.array([[0.0, 4.0]])
+    p, spread = scored(blend)
+    assert p == pytest.approx([1 / (1 + np.exp(-2)), 0.5])
+    assert spread[0] == pytest.approx((1 / (1 + np.exp(-3)) - 1 / (1 + np.exp(-1))) / 2) and spread[1] == 0
+    mixed, more = scored(blend, networks, weight=0.25)
+    assert mixed == pytest.approx([1 / (1 + np.exp(-1.5)), 1 / (1 + np.exp(-1))]) and more[0] > 0
+    assert scored(blend, networks, weight=0.0)[0] == pytest.approx(p)
 
 
 def test_no_input_gives_an_empty_table() -> None:
@@ -168,7 +200,7 @@ def test_a_run_without_an_ensemble_says_what_to_do(tmp_path: Path) -> None:
         load_superionic_model(tmp_path)
     folder = tmp_path / "06_atomsets_loco" / "ensemble"
     save_superionic_model(composition_model(), folder)
-    (folder / "bag_001_sigma.json").unlink()
+    (folder / "bag_001.json").unlink()
     with pytest.raises(RunError, match="run notebook 06 anew"):
         load_superionic_model(tmp_path)
 
@@ -192,8 +224,12 @@ def test_the_ensemble_is_calibrated_on_held_out_groups(parent: None) -> None:
     }
     sites = SiteSettings("formation_energy", "CAMN", ("V1",))
     sets = site_features.site_sets(crystals, parent="any", layers=sites.layers).sets
-    settings = EnsembleSettings(networks=(SETTINGS,), n_seeds=1, n_bags=2)
-    found = fit_superionic_model(table, sets, sites=sites, settings=settings)
+    settings = EnsembleSettings(networks=(SETTINGS,), n_seeds=1, n_versions=2)
+    geometry = np.array([geometry_of_structure(c) for c in crystals.values()])
+    features = pd.DataFrame(geometry, columns=list(GEOMETRY_COLUMNS)).assign(id=list(crystals))
+    inputs = LabelledInputs(table, features, crystals, sets)
+    found = fit_superionic_model(inputs, sites=sites, settings=settings)
+    assert found.rejects.empty and found.model.blend.structure
     formulas = found.held_out[found.held_out["route"] == "formula"]
     assert sorted(formulas["id"]) == sorted(table["id"])
     assert set(found.held_out[found.held_out["route"] == "structure"]["id"]) == set(crystals)
@@ -212,8 +248,9 @@ def test_the_ensemble_is_calibrated_on_held_out_groups(parent: None) -> None:
         assert np.allclose(mean.loc[folds.index[folds == fold], "p_superionic"], share)
     shuffled = controls[controls["model"] == "shuffled"]
     assert np.mean((shuffled["p_superionic"] > 0.5) == shuffled["superionic"]) < 0.8
-    alone = fit_superionic_model(table, {}, sites=None, settings=settings)
+    alone = fit_superionic_model(LabelledInputs(table), sites=None, settings=settings)
     assert alone.model.networks == () and set(alone.held_out["route"]) == {"formula"}
+    assert alone.held_out["network_weight"].eq(0).all() and alone.held_out["p_superionic_sd"].gt(0).any()
 
 
 def test_distance_is_in_standard_deviations_and_blind_to_units() -> None:

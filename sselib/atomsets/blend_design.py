@@ -17,13 +17,12 @@ from sselib.atomsets.classifiers import (
     ClassifierSettings,
     Inputs,
     Unpaired,
-    centred,
-    class_predictions,
     class_splits,
     clusters_by_seed,
     fresh_tenth,
     unpaired_rows,
 )
+from sselib.atomsets.held_out import centred, class_predictions
 from sselib.columns import ClassPrediction as C
 from sselib.columns import Entry
 from sselib.errors import DataError

@@ -13,6 +13,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from scipy.special import expit
 from sklearn.model_selection import GroupKFold, KFold
+from threadpoolctl import threadpool_limits
 
 from sselib.atomsets.classification import CLUSTERED, auc_pr, logit, mcc
 from sselib.atomsets.classifiers import FRESH, ClassifierSettings, Inputs, split_probability
@@ -54,9 +55,10 @@ def choose_and_predict(
         for name in settings.blended
     ]
     backend = "loky" if any(n.startswith("atomsets") for n in settings.blended) else "threading"
-    done = Parallel(settings.n_jobs, backend=backend)(
-        delayed(_probability)(name, inputs, s, settings, there) for name, s, there in jobs
-    )
+    with threadpool_limits(limits=1):  # two fits with two BLAS threads each wait for one another
+        done = Parallel(settings.n_jobs, backend=backend)(
+            delayed(_probability)(name, inputs, s, settings, there) for name, s, there in jobs
+        )
     found, start = [], 0
     for outer, inner in cases:
         stop = start + (1 + len(inner)) * len(settings.blended)

@@ -268,3 +268,31 @@ def reliability(predictions: pd.DataFrame, *, n_bins: int = 5) -> pd.DataFrame:
         [(r[C.P_SUPERIONIC].mean(), r[C.SUPERIONIC].mean(), len(r)) for r in rows],
         columns=["p_superionic", "share_superionic", "n"],
     )
+
+
+def by_third_of_spread(held_out: pd.DataFrame) -> pd.DataFrame:
+    """Return per route and third of ``p_superionic_sd``: rows, its mean, Brier score, share of wrong calls.
+
+    ``held_out`` has route, id, superionic, p_superionic and p_superionic_sd.
+    """
+    names, rows = ("lowest", "middle", "highest"), []
+    for route, part in held_out.groupby("route", sort=False):
+        ranked = part.sort_values(["p_superionic_sd", "id"])
+        for name, numbers in zip(names, np.array_split(np.arange(len(ranked)), len(names)), strict=True):
+            p, y, sd = (ranked.iloc[numbers][c] for c in (C.P_SUPERIONIC, C.SUPERIONIC, "p_superionic_sd"))
+            wrong = float(((p >= THRESHOLD) != y).mean())
+            rows.append((route, name, len(p), float(sd.mean()), float(((p - y) ** 2).mean()), wrong))
+    columns = ["route", "third_of_sd", "n", "mean_sd", "brier", "share_wrong_at_0.5"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def spread_sentence(thirds: pd.DataFrame) -> str:
+    """Return in words whether a larger standard deviation goes with a larger error."""
+    wide = thirds.pivot_table(index="route", columns="third_of_sd", values="brier", sort=False)
+    lines = [
+        f"- `{route}`: the squared error is {row['highest']:.2f} in the third with the largest standard "
+        f"deviation and {row['lowest']:.2f} in that with the smallest: the standard deviation "
+        + ("warns." if row["highest"] > row["lowest"] else "does not warn.")
+        for route, row in wide.iterrows()
+    ]
+    return "\n".join(lines)

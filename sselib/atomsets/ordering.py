@@ -6,6 +6,8 @@ pymatgen's OrderDisorderedStructureTransformation gives the arrangement of lowes
 best-first search finds. What cannot be ordered in the time limit is counted with its reason.
 """
 
+import hashlib
+import json
 import signal
 import threading
 import time
@@ -13,6 +15,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -28,7 +31,9 @@ from sselib.features.representations import Representation, simplify
 from sselib.features.site_features import pooled, site_sets
 from sselib.materials.composition import element_fractions, l1_distances
 from sselib.materials.oxidation import assign_oxidation_states
+from sselib.materials.structures import structure_from_json, structure_to_json
 from sselib.progress import progress
+from sselib.runfolder import write_whole
 from sselib.validation.metrics import resample_counts
 from sselib.validation.splits import row_groups
 
@@ -57,7 +62,7 @@ class Comparison:
     delta: tuple[float, float, float] = field(default=(np.nan, np.nan, np.nan))
 
     def counts(self) -> pd.DataFrame:
-        """Return outcome (numbers left out), rows, most sites and longest time (s) of each kind."""
+        """Return outcome (numbers left out), rows, most sites and longest processor time (s) of each kind."""
         kind = self.outcomes["outcome"].astype(str).str.replace(r"[0-9][0-9.]*", "…", regex=True)
         found = self.outcomes.groupby(kind, sort=False).agg(
             rows=("id", "size"), most_sites=("n_sites", "max"), longest_s=("seconds", "max")
@@ -159,21 +164,24 @@ def _plain(structure: Structure) -> Structure:
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise `OrderingTimeoutError` after so many seconds; without effect outside the main thread."""
+    """Raise `OrderingTimeoutError` after so many seconds of processor time.
+
+    A busy machine thus gives the same outcomes as an idle one. Without effect outside the main thread.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(signum: int, frame: object) -> None:
-        raise OrderingTimeoutError(f"longer than {seconds:g} s")
+        raise OrderingTimeoutError(f"longer than {seconds:g} s of processor time")
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 @dataclass(frozen=True)
@@ -185,22 +193,43 @@ class _Attempt:
 
 
 def _attempt(structure: Structure, timeout_s: float) -> _Attempt:
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         framework = simplify(structure, representation=Representation.CAN)
         found = ordered_structure(structure, timeout_s=timeout_s)
         outcome = NEEDS_NO_ORDERING if _is_ordered(framework) else ORDERED
     except Exception as error:  # whatever an odd structure raises is its reason
         found, outcome = None, f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
-    return _Attempt(found, outcome, len(structure), time.perf_counter() - start)
+    return _Attempt(found, outcome, len(structure), time.process_time() - start)
+
+
+def _kept_attempt(structure: Structure, timeout_s: float, parts: Path | None) -> _Attempt:
+    """Return the attempt that the folder keeps, else make and keep it."""
+    if parts is None:
+        return _attempt(structure, timeout_s)
+    code = Path(__file__).read_text(encoding="utf-8")
+    content = json.dumps([structure_to_json(structure), timeout_s, code])
+    path = parts / f"ordering-{hashlib.sha256(content.encode()).hexdigest()[:16]}.json"
+    if path.is_file():
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        found = structure_from_json(kept["structure"]) if kept["structure"] else None
+        return _Attempt(**{**kept, "structure": found})
+    made = _attempt(structure, timeout_s)
+    own = structure_to_json(made.structure) if made.structure is not None else ""
+    text = json.dumps({**vars(made), "structure": own})
+    write_whole(path, lambda p: p.write_text(text, encoding="utf-8"))
+    return made
 
 
 def order_all(
-    structures: Mapping[str, Structure], *, timeout_s: float, n_jobs: int = 1
+    structures: Mapping[str, Structure], *, timeout_s: float, n_jobs: int = 1, parts: Path | None = None
 ) -> tuple[dict[str, Structure], pd.DataFrame]:
-    """Return the ordered frameworks by id, and for every structure id, outcome, n_sites and seconds."""
+    """Return the ordered frameworks by id, and for every structure id, outcome, n_sites and seconds.
+
+    With a folder ``parts`` each attempt is kept there, so that an interrupted run goes on.
+    """
     work = Parallel(n_jobs, return_as="generator")(
-        delayed(_attempt)(s, timeout_s) for s in structures.values()
+        delayed(_kept_attempt)(s, timeout_s, parts) for s in structures.values()
     )
     attempts = dict(zip(structures, progress(work, stage="ordering", total=len(structures)), strict=True))
     rows = [(key, a.outcome, a.n_sites, a.seconds) for key, a in attempts.items()]
@@ -218,14 +247,17 @@ def compare_ordered(
     n_bootstrap: int = 500,
     seed: int = 0,
     n_jobs: int = 1,
+    parts: Path | None = None,
 ) -> Comparison:
     """Order the ``n_structures`` smallest structures and score both versions on the same folds.
 
     Logistic regression on mean and standard deviation of MEGNet's V1, folds of `group_material`. Intervals
-    resample groups, the same ones for both versions.
+    resample groups, the same ones for both versions. ``parts``: see `order_all`.
     """
     chosen = sorted(table[Entry.ID], key=lambda i: len(structures[i]))[:n_structures]
-    ordered, outcomes = order_all({i: structures[i] for i in chosen}, timeout_s=timeout_s, n_jobs=n_jobs)
+    ordered, outcomes = order_all(
+        {i: structures[i] for i in chosen}, timeout_s=timeout_s, n_jobs=n_jobs, parts=parts
+    )
     versions = {
         "disordered": site_sets({i: structures[i] for i in ordered}, parent=parent, representation="CAN"),
         "ordered": site_sets(ordered, parent=parent, representation="CAN"),

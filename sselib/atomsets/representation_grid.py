@@ -14,7 +14,8 @@ import pandas as pd
 from pymatgen.core import Structure
 
 from sselib.atomsets.classification import classification_records
-from sselib.atomsets.classifiers import CONTROLS, ClassifierSettings, Inputs, class_predictions, class_splits
+from sselib.atomsets.classifiers import CONTROLS, ClassifierSettings, Inputs, class_splits
+from sselib.atomsets.held_out import class_predictions
 from sselib.columns import ClassPrediction as C
 from sselib.columns import Entry
 from sselib.errors import DataError, ParameterError
@@ -82,7 +83,9 @@ class GridInputs:
     rejects: pd.DataFrame
 
 
-def grid_inputs(inputs: Inputs, structures: Mapping[str, Structure], cases: Sequence[Case]) -> GridInputs:
+def grid_inputs(
+    inputs: Inputs, structures: Mapping[str, Structure], cases: Sequence[Case], *, n_jobs: int = 1
+) -> GridInputs:
     """Return what the models of the grid see; rows that one case cannot use are left out for all.
 
     ``inputs`` are those of the other models, ``structures`` by row id. Raises `DataError` where no case is
@@ -93,7 +96,13 @@ def grid_inputs(inputs: Inputs, structures: Mapping[str, Structure], cases: Sequ
     wanted = {i: structures[i] for i in inputs.table[Entry.ID]}
     pairs = list(dict.fromkeys((c.parent, c.representation) for c in cases))
     found = {
-        pair: site_sets(wanted, parent=pair[0], representation=pair[1], layers=layer_names(pair[0]))
+        pair: site_sets(
+            wanted,
+            parent=pair[0],
+            representation=pair[1],
+            layers=layer_names(pair[0]),
+            n_jobs=n_jobs,
+        )
         for pair in pairs
     }
     rejects = pd.concat(
@@ -172,7 +181,7 @@ def compare_representations(
     if not cases or not inputs.sets:
         why = "no representation is named" if inputs.sets else "there is no parent model"
         return Comparison(pd.DataFrame(columns=list(COLUMNS)), pd.DataFrame(columns=["id", "reason"]), why)
-    grid = grid_inputs(inputs, structures, cases)
+    grid = grid_inputs(inputs, structures, cases, n_jobs=settings.n_jobs)
     kept = inputs.table[Entry.ID].isin(grid.inputs.table[Entry.ID]).to_numpy()
     own = {seed: Clusters(c.labels[kept], c.coordinates[kept]) for seed, c in clusters.items()}
     splits = class_splits(PROTOCOLS, grid.inputs, clusters=own, seed=settings.seed)

@@ -1,35 +1,45 @@
 """The saved ensemble that says how likely a structure or a formula is superionic.
 
-Two parts vote. Networks (AtomSets, several settings and seeds) see the site features of a structure;
-boosted trees (bags of the labelled rows) see its composition only, and so can learn from rows without a
-structure and score a bare formula. Every other bag learns log10(S/cm) instead of the class. A member of a
-structure's score is a weighted mean of a network's and a bag's logit; the ensemble gives the mean of its
-members' probabilities and their standard deviation, after McHaffie et al., Digital Discovery 4, 1518
-(2025), doi 10.1039/d5dd00052a (100 models, d_training). Probabilities are calibrated on held-out groups.
+The blend of notebook 06 votes (`sselib.atomsets.saved_blend`): it learns from rows with and without a
+structure and scores a structure or a bare formula. Networks (AtomSets, several settings and seeds) see the
+site features of a structure and join with the weight, which may be 0, that held-out groups decide. The
+probability is that of the mean logit, calibrated on held-out groups; its standard deviation is that of the
+members' calibrated probabilities, after McHaffie et al., Digital Discovery 4, 1518 (2025), doi
+10.1039/d5dd00052a (100 models, d_training).
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import joblib
 import numpy as np
 import pandas as pd
+import sklearn
 from joblib import Parallel, delayed
 from pymatgen.core import Structure
 from scipy.special import expit
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GroupKFold
-from xgboost import XGBClassifier, XGBRegressor
+from threadpoolctl import threadpool_limits
+from xgboost import XGBRegressor
 
 from sselib.atomsets.classification import logit
 from sselib.atomsets.classifiers import inner_part, make_classifier, probability_of
+from sselib.atomsets.saved_blend import (
+    GEOMETRY_COLUMNS,
+    Blend,
+    fit_blend,
+    formula_matrix,
+    geometry_of_rows,
+    geometry_or_reason,
+)
 from sselib.columns import ClassPrediction, Curated, Entry
 from sselib.errors import DataError, FormulaError, RunError
 from sselib.features.site_features import SiteSet, pooled, site_sets
-from sselib.features.stoichiometry import elemental_features
 from sselib.materials.composition import element_fractions, l1_distances, parse_formula
 from sselib.progress import progress
 from sselib.runfolder import to_json, write_whole
@@ -41,9 +51,9 @@ if TYPE_CHECKING:  # torch is an extra: formulas are scored without it
 NOTEBOOK, FOLDER = "06_atomsets_loco", "ensemble"
 COLUMNS: tuple[str, ...] = ("p_superionic", "p_superionic_sd", "d_training", "note")
 VARIANCE_KEPT = 0.95  # of the pooled site features, by the principal components of the distance
-NETWORK_WEIGHTS: tuple[float, ...] = (0.25, 0.5, 0.75)  # one is chosen on held-out groups
+NETWORK_WEIGHTS: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75)  # one is chosen on held-out groups
 _N_CHECK_FOLDS = 5
-_FORMAT = 1  # of the files; a change makes older ensembles unreadable
+_FORMAT = 2  # of the files; a change makes older ensembles unreadable
 _TOUCHING_ANGSTROM = 0.6  # closer sites are one atom split in parts, if their occupancies add up to one
 _FULL = 1.05  # sum of the occupancies of two touching sites that cannot be parts of one atom
 _STRUCTURES_AT_ONCE, _FORMULAS_AT_ONCE = 256, 5000
@@ -98,28 +108,28 @@ class SuperionicModel:
     """An ensemble with what it was trained on.
 
     ``training``: id, formula, composition, superionic, has_structure. ``networks`` is empty where no parent
-    model was at hand; structures are then scored by their composition. ``bags`` are fitted classifiers of
-    `formula_matrix`, or regressors of log10(S/cm). ``network_weight`` is the networks' share in a structure's
-    logit. The calibrations turn a member's logit into its probability.
+    model was at hand; the blend scores structures alone then. ``network_weight`` is the networks' share in a
+    structure's logit. The calibrations turn a logit into a probability.
     """
 
     training: pd.DataFrame
-    bags: "tuple[XGBClassifier | XGBRegressor, ...]"
+    blend: Blend
     networks: "tuple[FittedAtomSets, ...]" = ()
     sites: SiteSettings | None = None
     space: PooledSpace | None = None
-    network_weight: float = 0.5
+    network_weight: float = 0.0
     structure_calibration: Calibration = Calibration()
     formula_calibration: Calibration = Calibration()
 
     def predict_structures(self, structures: Sequence[Structure]) -> pd.DataFrame:
         """Return p_superionic, p_superionic_sd, d_training and note per structure, in input order.
 
-        ``d_training``: distance to the nearest training structure in `PooledSpace`. A structure without
-        site features (an element that the parent never saw, too many sites) is scored by its composition
-        alone, without a distance, and the note says why; one without a readable composition has no
-        probability and its reason as note. One without lithium or with sites on top of each other is scored
-        as it stands, with a note. Never raises for a single structure.
+        ``d_training``: distance to the nearest training structure in `PooledSpace`, without a parent model
+        that of the composition. A structure that cannot be described (an element that the parent never saw,
+        too many sites) is scored by its composition alone, without a distance, and the note says why; one
+        without a readable composition has no probability and its reason as note. One without lithium or
+        with sites on top of each other is scored as it stands, with a note. Never raises for a single
+        structure.
         """
         parts = [
             structures[i : i + _STRUCTURES_AT_ONCE] for i in range(0, len(structures), _STRUCTURES_AT_ONCE)
@@ -129,7 +139,7 @@ class SuperionicModel:
         return found
 
     def predict_formulas(self, formulas: Sequence[str]) -> pd.DataFrame:
-        """Return the same columns per formula, in input order, from the bags on composition.
+        """Return the same columns per formula, in input order, from the blend on composition.
 
         ``d_training``: L1 distance (0 to 2) of the mole fractions to the nearest training row's. A text
         that is no formula has no probability and its reason as note.
@@ -141,7 +151,8 @@ class SuperionicModel:
     def _fractions(self) -> np.ndarray:
         return element_fractions(list(self.training[Entry.COMPOSITION])).to_numpy()
 
-    def _formulas(self, formulas: Sequence[str]) -> pd.DataFrame:
+    def _formulas(self, formulas: Sequence[str], *, unscored: Collection[int] = ()) -> pd.DataFrame:
+        """Return the columns per formula; those at the positions ``unscored`` only with distance and note."""
         reasons = [_formula_problem(f) for f in formulas]
         good = [k for k, reason in enumerate(reasons) if not reason]
         found = pd.DataFrame(dict.fromkeys(COLUMNS[:3], np.nan), index=range(len(formulas)))
@@ -149,10 +160,11 @@ class SuperionicModel:
         if not good:
             return found
         readable = [formulas[k] for k in good]
-        members = self.formula_calibration(self._bag_logits(readable))
+        if wanted := [k for k in good if k not in unscored]:
+            logits = self.blend.formula_logits([formulas[k] for k in wanted])
+            scores = scored(logits, calibration=self.formula_calibration)
+            found.loc[wanted, list(COLUMNS[:2])] = np.column_stack(scores)
         fractions = element_fractions(readable).to_numpy()
-        found.loc[good, COLUMNS[0]] = members.mean(axis=0)
-        found.loc[good, COLUMNS[1]] = members.std(axis=0)
         found.loc[good, COLUMNS[2]] = l1_distances(fractions, self._fractions).min(axis=1)
         found.loc[good, "note"] = self._unseen(fractions)
         return found
@@ -163,34 +175,44 @@ class SuperionicModel:
         new = (fractions > 0) & ~(self._fractions > 0).any(axis=0)
         return [f"not in training: {', '.join(symbols[row])}" if row.any() else "" for row in new]
 
-    def _bag_logits(self, formulas: Sequence[str]) -> np.ndarray:
-        """Return the logit of every bag, shape (bags, n)."""
-        return bag_logits(self.bags, formula_matrix(formulas))
-
     def _structures(self, structures: Sequence[Structure]) -> pd.DataFrame:
-        """Score by composition, then again with the networks where there are site features."""
+        """Score by structure where there are features of it, else by composition."""
         formulas = [_formula_of(s) for s in structures]
-        found = self._formulas(formulas)
-        if not self.networks:
-            found["note"] = _added(
-                found["note"], "from composition alone (no parent model), d_training is L1"
-            )
+        if self.blend.structure is None:
+            found = self._formulas(formulas)
+            found["note"] = _added(found["note"], "from composition alone (no structures were trained on)")
             return found
-        sets, reasons = self._site_sets(structures)
-        known = [k for k in sets if np.isfinite(found.loc[k, COLUMNS[0]])]
-        without = found.index.difference(known)
-        found.loc[without, "d_training"] = np.nan
-        found.loc[without, "note"] = [
-            _joined_notes(
-                found.loc[k, "note"], f"from composition alone: {reasons.get(k, 'no site features')}"
-            )
-            for k in without
-        ]
+        described, reasons = self._described(structures)
+        found = self._formulas(formulas, unscored=described)
+        known = [k for k in described if np.isfinite(found.loc[k, COLUMNS[2]])]
+        for k in found.index.difference(known):
+            reason = f"from composition alone: {reasons.get(k, 'no features of the structure')}"
+            found.loc[k, "note"] = _joined_notes(found.loc[k, "note"], reason)
+            found.loc[k, "d_training"] = np.nan
         if known:
-            found.loc[known, list(COLUMNS[:3])] = self._blended(
-                [sets[k] for k in known], [formulas[k] for k in known]
-            )
+            scores = self._by_structure([described[k] for k in known], [formulas[k] for k in known])
+            found.loc[known, list(COLUMNS[:2])] = scores[:, :2]
+            if self.networks:
+                found.loc[known, COLUMNS[2]] = scores[:, 2]
+            else:
+                found.loc[known, "note"] = _added(
+                    found.loc[known, "note"], "no parent model: d_training is L1"
+                )
         return found
+
+    def _described(self, structures: Sequence[Structure]) -> tuple[dict[int, "_Described"], dict[int, str]]:
+        """Return geometry and site features of each structure by its number, and why others have none."""
+        sets, reasons = self._site_sets(structures) if self.networks else ({}, {})
+        found = {}
+        for k, structure in enumerate(structures):
+            if k in reasons:
+                continue
+            geometry = geometry_or_reason(structure)
+            if isinstance(geometry, str):
+                reasons[k] = geometry
+            else:
+                found[k] = _Described(geometry, sets.get(k))
+        return found, reasons
 
     def _site_sets(self, structures: Sequence[Structure]) -> tuple[dict[int, SiteSet], dict[int, str]]:
         found = site_sets(
@@ -201,12 +223,42 @@ class SuperionicModel:
         )
         return found.sets, dict(zip(found.rejects["id"], found.rejects["reason"], strict=True))
 
-    def _blended(self, sets: Sequence[SiteSet], formulas: Sequence[str]) -> np.ndarray:
-        """Return probability, standard deviation and distance, shape (n, 3)."""
-        networks, bags = network_logits(self.networks, sets), self._bag_logits(formulas)
-        members = self.structure_calibration(paired_logits(networks, bags, weight=self.network_weight))
-        distance = self.space.distance(pooled(sets))
-        return np.column_stack([members.mean(axis=0), members.std(axis=0), distance])
+    def _by_structure(self, described: "Sequence[_Described]", formulas: Sequence[str]) -> np.ndarray:
+        """Return probability, standard deviation and, with a parent model, the distance, (n, 2 or 3)."""
+        blend = self.blend.structure_logits(formulas, np.array([d.geometry for d in described]))
+        sets = [d.sites for d in described]
+        networks = network_logits(self.networks, sets) if self.network_weight else None
+        columns = scored(blend, networks, weight=self.network_weight, calibration=self.structure_calibration)
+        return np.column_stack([*columns, self.space.distance(pooled(sets))] if self.networks else columns)
+
+
+@dataclass(frozen=True)
+class _Described:
+    """`GEOMETRY_COLUMNS` (columns,) and site features of a structure; the latter None without networks."""
+
+    geometry: np.ndarray
+    sites: SiteSet | None
+
+
+def scored(
+    blend: np.ndarray,
+    networks: np.ndarray | None = None,
+    *,
+    weight: float = 0.0,
+    calibration: Calibration = Calibration(),
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the calibrated probability of the mean logit, and the members' standard deviation, each (n,).
+
+    ``blend`` (versions, n) and ``networks`` (k, n) are logits; a member joins one of each, in turn, the
+    networks with ``weight``.
+    """
+    if networks is None or not weight:
+        mean, members = blend.mean(axis=0), blend
+    else:
+        mean = weight * networks.mean(axis=0) + (1 - weight) * blend.mean(axis=0)
+        turn = np.arange(max(len(networks), len(blend)))
+        members = weight * networks[turn % len(networks)] + (1 - weight) * blend[turn % len(blend)]
+    return calibration(mean), calibration(members).std(axis=0)
 
 
 def network_logits(networks: "Sequence[FittedAtomSets]", sets: Sequence[SiteSet]) -> np.ndarray:
@@ -215,43 +267,6 @@ def network_logits(networks: "Sequence[FittedAtomSets]", sets: Sequence[SiteSet]
 
     torch.set_num_threads(1)
     return np.array([logit(network.probability(sets)) for network in networks])
-
-
-def formula_matrix(formulas: Sequence[str]) -> np.ndarray:
-    """Return mole fractions and elemental statistics of each formula, shape (n, features)."""
-    statistics, _ = elemental_features(formulas)
-    return np.hstack([element_fractions(formulas).to_numpy(), statistics.to_numpy(float)])
-
-
-def bag_logits(bags: "Sequence[XGBClassifier | XGBRegressor]", matrix: np.ndarray) -> np.ndarray:
-    """Return the logit of every bag for the rows of `formula_matrix`, shape (bags, n)."""
-    return np.array([logit(probability_of(bag, matrix)) for bag in bags])
-
-
-def paired_logits(networks: np.ndarray, bags: np.ndarray, *, weight: float) -> np.ndarray:
-    """Return each network's logit (k, n) averaged with that of a bag (b, n), the bags in turn, (k, n)."""
-    return weight * networks + (1 - weight) * bags[np.arange(len(networks)) % len(bags)]
-
-
-def fit_bags(
-    formulas: Sequence[str], y: np.ndarray, log10_sigma: np.ndarray, *, n_bags: int, seed: int
-) -> "tuple[XGBClassifier | XGBRegressor, ...]":
-    """Return boosted trees, each fitted on its own bootstrap sample of the rows.
-
-    ``y`` (n,) of 0 and 1 is what bags 0, 2, 4 ... learn, ``log10_sigma`` (n,) the others.
-    """
-    matrix, rng = formula_matrix(formulas), np.random.default_rng(seed)
-    bags = []
-    for number in range(n_bags):
-        rows = _both_classes(rng, y)
-        name, target = ("xgb_sigma", log10_sigma) if number % 2 else ("xgb", y)
-        bags.append(make_classifier(f"{name}/elements", seed=seed + number).fit(matrix[rows], target[rows]))
-    return tuple(bags)
-
-
-def _both_classes(rng: np.random.Generator, y: np.ndarray) -> np.ndarray:
-    """Return a bootstrap sample of row numbers, drawn per class so that both are there."""
-    return np.concatenate([rng.choice(np.flatnonzero(y == c), (y == c).sum()) for c in (0, 1)])
 
 
 def fit_networks(
@@ -317,14 +332,14 @@ def fit_calibration(logits: np.ndarray, y: np.ndarray) -> Calibration:
 
 @dataclass(frozen=True)
 class EnsembleSettings:
-    """``n_seeds`` networks for each of ``networks``, ``n_bags`` bags; in a check fold ``n_check_seeds``.
+    """``n_seeds`` networks for each of ``networks`` (``n_check_seeds`` in a fold), ``n_versions`` of a blend.
 
     ``starts``: pretrained networks, one for each of ``networks``, or none.
     """
 
     networks: "tuple[AtomSetsSettings, ...]" = ()
     n_seeds: int = 2
-    n_bags: int = 10
+    n_versions: int = 10
     n_check_seeds: int = 1
     seed: int = 0
     n_jobs: int = 1
@@ -332,59 +347,120 @@ class EnsembleSettings:
 
 
 @dataclass(frozen=True)
+class LabelledInputs:
+    """Labelled rows of a curated table and what is known of their structures.
+
+    ``features``: id and the columns of notebook 03 with those of `with_environment`, None without structures.
+    ``structures`` and ``sets`` (site features, empty without a parent model) by row id.
+    """
+
+    rows: pd.DataFrame
+    features: pd.DataFrame | None = None
+    structures: Mapping[str, Structure] = field(default_factory=dict)
+    sets: Mapping[str, SiteSet] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class FittedEnsemble:
     """The model, and its held-out check.
 
-    ``held_out``: id, route (structure or formula), fold, superionic, logit, p_superionic; one row for each
-    labelled row and route. A fold holds whole groups of near-duplicates and publications out; its
-    probabilities are calibrated on the other folds. The model's own calibration uses all of them.
+    ``held_out``: id, route (structure or formula), fold, superionic, logit, p_superionic, p_superionic_sd,
+    network_weight; one row for each labelled row and route. A fold holds whole groups of near-duplicates
+    and publications out; the weight and the calibration of its probabilities come from the other folds.
+    Its structures are described as `SuperionicModel.predict_structures` describes any. The model's own
+    weight and calibration use all folds. ``rejects`` (id, reason): structures that could not be described.
     """
 
     model: SuperionicModel
     held_out: pd.DataFrame
+    rejects: pd.DataFrame
 
 
 def fit_superionic_model(
-    labelled: pd.DataFrame,
-    sets: Mapping[str, SiteSet],
-    *,
-    sites: SiteSettings | None,
-    settings: EnsembleSettings,
+    labelled: LabelledInputs, *, sites: SiteSettings | None, settings: EnsembleSettings
 ) -> FittedEnsemble:
     """Return the ensemble trained on every labelled row, calibrated on held-out groups.
 
-    ``labelled`` is a curated table, ``sets`` the site features by row id (of ``sites``; empty without a
-    parent model). The weight of the networks is that of `NETWORK_WEIGHTS` with the lowest held-out log loss.
+    ``sites`` says which site features ``labelled.sets`` holds. The weight of the networks is that of
+    `NETWORK_WEIGHTS` with the lowest held-out log loss.
     """
-    rows = labelled[labelled[Curated.SUPERIONIC].notna()].reset_index(drop=True)
-    checks = [_check_fold(rows, sets, fold, k, settings) for k, fold in enumerate(_check_folds(rows))]
-    weight = min(NETWORK_WEIGHTS, key=lambda w: _check_loss(checks, w)) if sets else 0.0
-    held_out = pd.concat([_held_out(checks, route, weight) for route in ("formula", "structure")])
+    known = labelled.rows[Curated.SUPERIONIC].notna()
+    labelled = replace(labelled, rows=labelled.rows[known].reset_index(drop=True))
+    rows, sets = labelled.rows, labelled.sets
+    geometry, rejects = _geometry_as_scored(labelled, settings.n_jobs)
+    folds = _check_folds(rows)
+    *blends, blend = _blends(labelled, [train for train, _ in folds], settings)
+    checks = [
+        _check_fold(labelled, geometry, fold, number, settings, own)
+        for number, (fold, own) in enumerate(zip(folds, blends, strict=True))
+    ]
+    held_out = [_held_out(checks, "formula")]
+    held_out += [_held_out(checks, "structure")] if len(geometry) else []
+    weight = _best_weight(checks) if sets else 0.0
     calibrations = {
-        f"{route}_calibration": fit_calibration(part["logit"].to_numpy(), part["superionic"].to_numpy())
-        for route, part in held_out.groupby("route")
+        "formula_calibration": _calibration(checks, "formula", 0.0),
+        **({"structure_calibration": _calibration(checks, "structure", weight)} if len(geometry) else {}),
     }
-    networks = _networks_of(rows, sets, settings, settings.n_seeds) if sets else ()
     model = SuperionicModel(
-        training=training_table(rows, with_structure=list(sets)),
-        bags=_bags_of(rows, settings, settings.n_bags),
-        networks=networks,
+        training=training_table(rows, with_structure=list(sets) or list(geometry)),
+        blend=blend,
+        networks=_networks_of(rows, sets, settings, settings.n_seeds) if sets else (),
         sites=sites if sets else None,
         space=pooled_space([sets[i] for i in rows[Entry.ID] if i in sets]) if sets else None,
         network_weight=weight,
         **calibrations,
     )
-    return FittedEnsemble(model=model, held_out=held_out.reset_index(drop=True))
+    return FittedEnsemble(model, pd.concat(held_out, ignore_index=True), rejects)
+
+
+def _geometry_as_scored(labelled: LabelledInputs, n_jobs: int) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
+    """Return `GEOMETRY_COLUMNS` by row id as they would be scored, and rejects (id, reason)."""
+    known = (labelled.sets or labelled.structures) if labelled.features is not None else {}
+    wanted = [i for i in labelled.rows[Entry.ID] if i in known]
+    work = Parallel(min(n_jobs, max(1, len(wanted) // 50)), return_as="generator")(
+        delayed(geometry_or_reason)(labelled.structures[i]) for i in wanted
+    )
+    both = dict(zip(wanted, progress(work, stage="geometry", total=len(wanted)), strict=True))
+    rejects = [(key, found) for key, found in both.items() if isinstance(found, str)]
+    return (
+        {key: found for key, found in both.items() if not isinstance(found, str)},
+        pd.DataFrame(rejects, columns=["id", "reason"], dtype=object),
+    )
+
+
+def _blends(
+    labelled: LabelledInputs, training: Sequence[np.ndarray], settings: EnsembleSettings
+) -> list[Blend]:
+    """Return the blend of each set of training rows (their numbers), and last that of all rows."""
+    parts = [*(labelled.rows.iloc[rows] for rows in training), labelled.rows]
+    work = Parallel(settings.n_jobs, backend="threading", return_as="generator")(
+        delayed(_blend_of)(labelled, part, settings) for part in parts
+    )
+    with threadpool_limits(limits=1):  # two fits with two BLAS threads each wait for one another
+        return list(progress(work, stage="blends", total=len(parts)))
 
 
 @dataclass(frozen=True)
 class _Check:
-    """One held-out fold: rows, mean logit of bags (n,) and of networks (n,), NaN without site features."""
+    """One held-out fold: ``rows`` and logits of versions or networks, (k, n); NaN where not to be had."""
 
     rows: pd.DataFrame
-    bags: np.ndarray
-    networks: np.ndarray
+    formula: np.ndarray
+    structure: np.ndarray
+    networks: np.ndarray | None
     fold: int
+
+    def scores(self, route: str, weight: float, calibration: Calibration) -> tuple[np.ndarray, np.ndarray]:
+        """Return probability and standard deviation by one route, each (n,)."""
+        networks = self.networks if route == "structure" else None
+        return scored(getattr(self, route), networks, weight=weight, calibration=calibration)
+
+    def logit(self, route: str, weight: float) -> np.ndarray:
+        """Return the mean logit by one route, (n,)."""
+        mean = getattr(self, route).mean(axis=0)
+        if route == "formula" or not weight:
+            return mean
+        return weight * self.networks.mean(axis=0) + (1 - weight) * mean
 
 
 def _check_folds(rows: pd.DataFrame) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -393,26 +469,32 @@ def _check_folds(rows: pd.DataFrame) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def _check_fold(
-    rows: pd.DataFrame,
-    sets: Mapping[str, SiteSet],
+    labelled: LabelledInputs,
+    geometry: Mapping[str, np.ndarray],
     fold: tuple[np.ndarray, np.ndarray],
     number: int,
     settings: EnsembleSettings,
+    blend: Blend,
 ) -> _Check:
-    train, held = rows.iloc[fold[0]], rows.iloc[fold[1]]
-    bags = _bags_of(train, settings, 2)
-    networks = np.full(len(held), np.nan)
-    known = held[Entry.ID].isin(list(sets)).to_numpy()
+    train, held = (labelled.rows.iloc[part] for part in fold)
+    formulas = list(held[Entry.COMPOSITION])
+    known = held[Entry.ID].isin(list(geometry)).to_numpy()
+    structure, networks = np.full((settings.n_versions, len(held)), np.nan), None
     if known.any():
-        fitted = _networks_of(train, sets, settings, settings.n_check_seeds)
-        networks[known] = network_logits(fitted, [sets[i] for i in held[Entry.ID][known]]).mean(axis=0)
-    matrix = formula_matrix(list(held[Entry.COMPOSITION]))
-    return _Check(held, bag_logits(bags, matrix).mean(axis=0), networks, number)
+        structure[:, known] = blend.structure_logits(
+            list(held[Entry.COMPOSITION][known]), np.array([geometry[i] for i in held[Entry.ID][known]])
+        )
+    if labelled.sets:
+        fitted = _networks_of(train, labelled.sets, settings, settings.n_check_seeds)
+        networks = np.full((len(fitted), len(held)), np.nan)
+        if known.any():
+            networks[:, known] = network_logits(fitted, [labelled.sets[i] for i in held[Entry.ID][known]])
+    return _Check(held, blend.formula_logits(formulas), structure, networks, number)
 
 
-def _bags_of(rows: pd.DataFrame, settings: EnsembleSettings, n_bags: int) -> tuple:
-    y, sigma = rows[Curated.SUPERIONIC].to_numpy(int), rows[Entry.LOG10_SIGMA].to_numpy(float)
-    return fit_bags(list(rows[Entry.COMPOSITION]), y, sigma, n_bags=n_bags, seed=settings.seed)
+def _blend_of(labelled: LabelledInputs, rows: pd.DataFrame, settings: EnsembleSettings) -> Blend:
+    geometry = None if labelled.features is None else geometry_of_rows(labelled.features, rows[Entry.ID])
+    return fit_blend(rows, geometry=geometry, n_versions=settings.n_versions, seed=settings.seed)
 
 
 def _networks_of(
@@ -431,40 +513,48 @@ def _networks_of(
     )
 
 
-def _check_loss(checks: Sequence[_Check], weight: float) -> float:
-    """Return the log loss of the structure route over all folds, calibrated on the same rows."""
-    part = _held_out(checks, "structure", weight)
-    p = fit_calibration(part["logit"].to_numpy(), part["superionic"].to_numpy())(part["logit"].to_numpy())
-    return float(log_loss(part["superionic"], p, labels=[False, True]))
+def _calibration(checks: Sequence[_Check], route: str, weight: float) -> Calibration:
+    """Return the calibration of one route on the rows of all folds given."""
+    return fit_calibration(*_logits_and_labels(checks, route, weight))
 
 
-def _held_out(checks: Sequence[_Check], route: str, weight: float) -> pd.DataFrame:
-    """Return one route's held-out rows; each fold is calibrated on the others."""
+def _logits_and_labels(checks: Sequence[_Check], route: str, weight: float) -> tuple[np.ndarray, np.ndarray]:
+    logits = np.concatenate([check.logit(route, weight) for check in checks])
+    y = np.concatenate([check.rows[Curated.SUPERIONIC].to_numpy(bool) for check in checks])
+    known = np.isfinite(logits)
+    return logits[known], y[known]
+
+
+def _best_weight(checks: Sequence[_Check]) -> float:
+    """Return the weight of the networks whose calibrated logits have the lowest log loss."""
+    losses = {}
+    for weight in NETWORK_WEIGHTS:
+        logits, y = _logits_and_labels(checks, "structure", weight)
+        losses[weight] = log_loss(y, fit_calibration(logits, y)(logits), labels=[False, True])
+    return min(losses, key=losses.get)
+
+
+def _held_out(checks: Sequence[_Check], route: str) -> pd.DataFrame:
+    """Return one route's held-out rows; weight and calibration of each fold come from the others."""
     parts = []
     for check in checks:
-        known = np.isfinite(check.networks) if route == "structure" else np.ones(len(check.rows), bool)
-        logit = check.bags[known]
-        if route == "structure":
-            logit = weight * check.networks[known] + (1 - weight) * logit
-        rows = check.rows[known]
-        parts.append(
-            pd.DataFrame(
-                {
-                    "id": rows[Entry.ID].to_numpy(),
-                    "route": route,
-                    "fold": check.fold,
-                    "superionic": rows[Curated.SUPERIONIC].to_numpy(bool),
-                    "logit": logit,
-                }
-            )
+        others = [c for c in checks if c is not check]
+        weight = _best_weight(others) if route == "structure" and check.networks is not None else 0.0
+        p, spread = check.scores(route, weight, _calibration(others, route, weight))
+        found = pd.DataFrame(
+            {
+                "id": check.rows[Entry.ID].to_numpy(),
+                "route": route,
+                "fold": check.fold,
+                "superionic": check.rows[Curated.SUPERIONIC].to_numpy(bool),
+                "logit": check.logit(route, weight),
+                "p_superionic": p,
+                "p_superionic_sd": spread,
+                "network_weight": weight,
+            }
         )
-    found = pd.concat(parts, ignore_index=True)
-    p = np.full(len(found), np.nan)
-    for fold in found["fold"].unique():
-        other, own = found[found["fold"] != fold], (found["fold"] == fold).to_numpy()
-        calibration = fit_calibration(other["logit"].to_numpy(), other["superionic"].to_numpy())
-        p[own] = calibration(found["logit"].to_numpy()[own])
-    return found.assign(p_superionic=p)
+        parts.append(found[found["logit"].notna()])
+    return pd.concat(parts, ignore_index=True)
 
 
 def as_predictions(held_out: pd.DataFrame, *, dataset: str) -> pd.DataFrame:
@@ -513,14 +603,18 @@ def save_superionic_model(model: SuperionicModel, folder: Path) -> Path:
     """Write the ensemble to ``folder``; ``model.json`` comes last, without it there is no ensemble."""
     folder = Path(folder)
     (folder / "model.json").unlink(missing_ok=True)
-    for number, bag in enumerate(model.bags):
-        write_whole(folder / _bag_name(number, isinstance(bag, XGBRegressor)), bag.save_model)
+    for number, bag in enumerate(model.blend.bags):
+        write_whole(folder / _bag_name(number), bag.save_model)
+    members = {"formula": model.blend.formula, "structure": model.blend.structure}
+    write_whole(folder / "members.joblib", lambda p: joblib.dump(members, p, compress=3))
     if model.networks:
         _save_networks(model, folder)
     write_whole(folder / "training.parquet", lambda p: model.training.to_parquet(p, index=False))
     description = {
         "format": _FORMAT,
-        "bags_of_sigma": [isinstance(bag, XGBRegressor) for bag in model.bags],
+        "sklearn": sklearn.__version__,
+        "geometry": list(GEOMETRY_COLUMNS),
+        "n_bags": len(model.blend.bags),
         "network_weight": model.network_weight,
         "n_networks": len(model.networks),
         "sites": asdict(model.sites) if model.sites else None,
@@ -567,6 +661,15 @@ def load_superionic_model(run: Path) -> SuperionicModel:
             f"{path} has format {description.get('format')}, this version reads {_FORMAT}: run notebook 06 "
             "anew"
         )
+    if (found := description["sklearn"]) != sklearn.__version__:
+        raise RunError(
+            f"{path} was written with scikit-learn {found}, and {sklearn.__version__} is installed: run "
+            "notebook 06 anew"
+        )
+    if description["geometry"] != list(GEOMETRY_COLUMNS):
+        raise RunError(
+            f"{path} was trained on features that this version does not compute: run notebook 06 anew"
+        )
     try:
         return _load(folder, description)
     except (OSError, ValueError, KeyError) as error:
@@ -582,7 +685,10 @@ def _load(folder: Path, description: Mapping) -> SuperionicModel:
             space = PooledSpace(**{name: stored[name] for name in stored.files})
     return SuperionicModel(
         training=pd.read_parquet(folder / "training.parquet"),
-        bags=tuple(_load_bag(folder, k, sigma) for k, sigma in enumerate(description["bags_of_sigma"])),
+        blend=Blend(
+            bags=tuple(_load_bag(folder, k) for k in range(description["n_bags"])),
+            **joblib.load(folder / "members.joblib"),
+        ),
         networks=networks,
         sites=SiteSettings(**{**sites, "layers": tuple(sites["layers"])}) if sites else None,
         space=space,
@@ -592,15 +698,15 @@ def _load(folder: Path, description: Mapping) -> SuperionicModel:
     )
 
 
-def _bag_name(number: int, sigma: bool) -> str:
-    return f"bag_{number:03d}_{'sigma' if sigma else 'class'}.json"
+def _bag_name(number: int) -> str:
+    return f"bag_{number:03d}.json"
 
 
-def _load_bag(folder: Path, number: int, sigma: bool) -> "XGBClassifier | XGBRegressor":
-    path = folder / _bag_name(number, sigma)
+def _load_bag(folder: Path, number: int) -> XGBRegressor:
+    path = folder / _bag_name(number)
     if not path.is_file():
         raise FileNotFoundError(f"{path.name} is missing")
-    bag = XGBRegressor(n_jobs=1) if sigma else XGBClassifier(n_jobs=1)
+    bag = XGBRegressor(n_jobs=1)
     bag.load_model(path)
     return bag
 

@@ -7,8 +7,10 @@ that are given take part, and trials are kept in a file, so that several process
 interrupted one goes on.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +27,7 @@ from sselib.atomsets.classification import auc_pr, mcc
 from sselib.errors import ParameterError
 from sselib.features.site_features import SiteSet
 from sselib.progress import progress
+from sselib.runfolder import write_whole
 
 if TYPE_CHECKING:  # torch is an extra: this module must import without it
     from sselib.atomsets.network import AtomSetsSettings
@@ -242,24 +245,63 @@ def chosen_on_held_out(
     settings: "Sequence[AtomSetsSettings]",
     seed: int = 0,
     n_jobs: int = 1,
+    parts: Path | None = None,
 ) -> pd.DataFrame:
     """Return McHaffie et al.'s choice: per cluster the best epoch of the best settings, seen on the cluster.
 
     Columns: cluster, n, auc_pr, mcc (each the best of all settings and epochs) and n_choices. Such a number
     is no measure of a model, see `sselib.atomsets.classification.best_of_random`. Clusters of one class are
-    left out.
+    left out. With a folder ``parts`` each finished training is kept there, so that an interrupted choice
+    goes on where it stopped.
     """
     y = np.asarray(y, int)
     mixed = [c for c in sorted(set(clusters.tolist()) - {-1}) if len(set(y[clusters == c])) == 2]
-    cases = [(c, s) for c in mixed for s in settings]
+    cases = [(c, s) for s in settings for c in mixed]
+    path_of = _part_paths(parts, sets, y, seed)
     work = Parallel(n_jobs, return_as="generator")(
-        delayed(_best_epoch)(sets, y, clusters == c, s, seed) for c, s in cases
+        delayed(_kept_best_epoch)(sets, y, clusters == c, s, seed, path_of(clusters == c, s))
+        for c, s in cases
     )
     scores = list(progress(work, stage="choice on held-out clusters", total=len(cases)))
     rows = [(c, int((clusters == c).sum()), *s) for (c, _), s in zip(cases, scores, strict=True)]
     table = pd.DataFrame(rows, columns=["cluster", "n", "auc_pr", "mcc"])
     best = table.groupby(["cluster", "n"], as_index=False).max()
     return best.assign(n_choices=sum(s.max_epochs for s in settings))
+
+
+def _part_paths(
+    parts: Path | None, sets: Sequence[SiteSet], y: np.ndarray, seed: int
+) -> "Callable[[np.ndarray, AtomSetsSettings], Path | None]":
+    """Return what names the file of a training: a hash of data, held-out rows, settings, seed and code."""
+    if parts is None:
+        return lambda held, settings: None
+    common = hashlib.sha256(Path(__file__).with_name("network.py").read_bytes() + y.tobytes())
+    for s in sets:
+        common.update(np.ascontiguousarray(s.features).tobytes() + s.multiplicity.tobytes())
+
+    def path_of(held: np.ndarray, settings: "AtomSetsSettings") -> Path:
+        own = common.copy()
+        own.update(held.tobytes() + json.dumps([asdict(settings), seed]).encode())
+        return parts / f"choice-{own.hexdigest()[:16]}.json"
+
+    return path_of
+
+
+def _kept_best_epoch(
+    sets: Sequence[SiteSet],
+    y: np.ndarray,
+    held: np.ndarray,
+    settings: "AtomSetsSettings",
+    seed: int,
+    path: Path | None,
+) -> tuple[float, float]:
+    """Return the scores of `_best_epoch` from the file if it is there, else compute and keep them."""
+    if path and path.is_file():
+        return tuple(json.loads(path.read_text(encoding="utf-8")))
+    found = _best_epoch(sets, y, held, settings, seed)
+    if path:
+        write_whole(path, lambda p: p.write_text(json.dumps(found), encoding="utf-8"))
+    return found
 
 
 def _best_epoch(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed
 from pymatgen.core import Structure
 
 from sselib import registry
@@ -31,6 +32,7 @@ if TYPE_CHECKING:  # torch is an extra: this module must import without it
 LAYERS: tuple[str, ...] = ("V0", "V1", "V2", "V3", "occupancy")
 CHGNET = "chgnet"  # name of the second parent; it has a fourth convolution, V4
 MAX_SITES = 1000  # keeps a structure's graph below about 1 GiB
+_CHUNK = 64  # structures that a process takes at a time
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ def site_sets(
     layers: Sequence[str] = ("V1",),
     max_sites: int = MAX_SITES,
     cache_dir: Path | str | None = None,
+    n_jobs: int = 1,
 ) -> SiteSets:
     """Return the set of site features of each structure, the ``layers`` side by side.
 
@@ -66,25 +69,51 @@ def site_sets(
     ``occupancy`` (3: Li occupancy, total occupancy, number of species). All layers of a structure are kept
     in ``cache_dir`` under a hash of structure, representation, weights and code. A structure that fails (an
     element that the parent never saw, no atom left, more than ``max_sites`` sites) is a row in ``rejects``;
-    one without Li is treated like any other. Raises `ParameterError` for an unknown layer and `DataError`
-    where the weights cannot be had.
+    one without Li is treated like any other. ``n_jobs`` processes share the structures, if there are enough
+    of them. Raises `ParameterError` for an unknown layer and `DataError` where the weights cannot be had.
     """
     names = _checked(layers, parent)
-    compute, identity = _parent(parent)
+    _parent(parent)  # raises here, once, where the weights cannot be had
     folder = Path(cache_dir) if cache_dir else registry.cache_folder() / "site_features"
+    given = list(structures.values())
+    chunks = [given[k : k + _CHUNK] for k in range(0, len(given), _CHUNK)]
+    work = Parallel(min(n_jobs, max(1, len(chunks) // 2)), return_as="generator")(
+        delayed(_chunk)(chunk, parent, representation, names, max_sites, folder) for chunk in chunks
+    )
     sets, rejects, n_cached = {}, [], 0
-    for key, structure in progress(structures.items(), stage="site features", total=len(structures)):
+    found = progress((one for chunk in work for one in chunk), stage="site features", total=len(given))
+    for key, (arrays, reason, cached) in zip(structures, found, strict=True):
+        n_cached += cached
+        if arrays is None:
+            rejects.append((key, reason))
+        else:
+            sets[key] = unique_sites(np.hstack([arrays[layer] for layer in layers]))
+    return SiteSets(sets, pd.DataFrame(rejects, columns=["id", "reason"], dtype=object), n_cached)
+
+
+def _chunk(
+    structures: Sequence[Structure],
+    parent: str,
+    representation: str,
+    names: Sequence[str],
+    max_sites: int,
+    folder: Path,
+) -> list[tuple[dict[str, np.ndarray] | None, str, bool]]:
+    """Return for each structure its layers or None, why there are none, and whether the cache had them."""
+    compute, identity = _parent(parent)
+    found = []
+    for structure in structures:
         try:
             path = _cache_path(structure, [representation, identity], folder)
             arrays = _read_cached(path, names)
-            n_cached += arrays is not None
-            if arrays is None:
+            cached = arrays is not None
+            if not cached:
                 arrays = _all_layers(structure, compute, representation, max_sites)
                 _write_cached(path, arrays)
-            sets[key] = unique_sites(np.hstack([arrays[layer] for layer in layers]))
+            found.append((arrays, "", cached))
         except Exception as error:  # whatever an odd structure raises is its reason
-            rejects.append((key, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"))
-    return SiteSets(sets, pd.DataFrame(rejects, columns=["id", "reason"], dtype=object), n_cached)
+            found.append((None, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}", False))
+    return found
 
 
 def unique_sites(features: np.ndarray, *, decimals: int = 4) -> SiteSet:

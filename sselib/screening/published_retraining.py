@@ -2,7 +2,7 @@
 
 The saved models of notebooks 04 and 06 have seen most published candidates, or compounds next to them.
 Here the same kinds of model, of the same size, are trained on the rows that are left once every row near a
-candidate is out: conductivity from the formula and from the structure, bags and networks of the ensemble.
+candidate is out: conductivity from the formula and from the structure, blend and networks of the ensemble.
 """
 
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from sselib.atomsets.saved_blend import fit_blend, geometry_of_rows
 from sselib.atomsets.superionic_model import (
     SuperionicModel,
-    fit_bags,
     fit_networks,
     pooled_space,
     training_table,
@@ -68,37 +68,38 @@ def without_relatives(
     left = ~close.any(axis=0)
     rest = curated[left].reset_index(drop=True)
     conductivity = train_conductivity_model(rest, seed=seed)
-    from_structure = None
-    if models.structure_conductivity:
+    from_structure = known_features = None
+    if models.structure_conductivity or models.superionic.blend.structure:
         own = features[features["id"].isin(rest[Entry.ID])]
         known_features, _ = with_environment(own, groups, rest, structures)
+    if models.structure_conductivity:
         from_structure = train_structure_model(rest, known_features, fallback=conductivity, seed=seed)
     again = replace(
         models,
         conductivity=conductivity,
         structure_conductivity=from_structure,
-        superionic=_ensemble(rest, structures, models.superionic, seed=seed),
+        superionic=_ensemble(rest, structures, known_features, models.superionic, seed=seed),
     )
     return Retrained(again, Training(rest, known[left]), close.sum(axis=1))
 
 
 def _ensemble(
-    rest: pd.DataFrame, structures: pd.DataFrame, saved: SuperionicModel, *, seed: int
+    rest: pd.DataFrame,
+    structures: pd.DataFrame,
+    features: pd.DataFrame | None,
+    saved: SuperionicModel,
+    *,
+    seed: int,
 ) -> SuperionicModel:
     """Return an ensemble like the saved one, trained on other rows."""
     rows = rest[rest[Curated.SUPERIONIC].notna()].reset_index(drop=True)
-    bags = fit_bags(
-        rows[Entry.COMPOSITION].tolist(),
-        rows[Curated.SUPERIONIC].to_numpy(int),
-        rows[Entry.LOG10_SIGMA].to_numpy(float),
-        n_bags=len(saved.bags),
-        seed=seed,
-    )
+    geometry = geometry_of_rows(features, rows[Entry.ID]) if saved.blend.structure else None
+    blend = fit_blend(rows, geometry=geometry, n_versions=len(saved.blend.bags), seed=seed)
     sets = _site_sets(rows, structures, saved) if saved.networks else {}
     return replace(
         saved,
         training=training_table(rows, with_structure=list(sets)),
-        bags=bags,
+        blend=blend,
         networks=_networks(rows, sets, saved, seed=seed) if sets else (),
         space=pooled_space(list(sets.values())) if sets else None,
     )

@@ -69,8 +69,8 @@ class ScreeningModels:
         )
         return (
             f"Conductivity: `{self.conductivity.name}`, {len(rows)} materials, {from_structure}. "
-            f"Superionic: {len(members.networks)} networks on structures, {len(members.bags)} classifiers on "
-            f"composition, {len(members.training)} materials. MEGNet: "
+            f"Superionic: {len(members.networks)} networks, a blend in {len(members.blend.bags)} "
+            f"versions, {len(members.training)} materials. MEGNet: "
             f"{self.properties.why_missing or f'{len(self.properties.gaps)} band-gap models'}."
         )
 
@@ -147,7 +147,7 @@ def score_formulas(
 
     Columns: id, formula, source, parent, change, probability, energy_above_hull_ev_atom (where a source
     gives it), problem, has_structure; log10_sigma, lower, upper in log10(S/cm) with the interval of
-    ``confidence``, and sigma_model; p_superionic, p_superionic_sd (of the bags);
+    ``confidence``, and sigma_model; p_superionic, p_superionic_sd (of the blend);
     nearest_id, nearest_formula, nearest_log10_sigma and d_composition (L1, 0 to 2) of the nearest training
     composition; is_known, is_intermetallic, imbalance_per_atom, open_d_shell_ions, family; the columns of
     `sselib.materials.element_data.practical_facts`. Rows with a problem have no scores.
@@ -197,7 +197,7 @@ def _identity(models: ScreeningModels) -> str:
     """Return a text that changes with the models' names and training rows."""
     rows = [models.conductivity.training, models.superionic.training]
     digests = [hashlib.sha256(t.to_json().encode()).hexdigest() for t in rows]
-    sizes = [len(models.superionic.bags), len(models.superionic.networks), len(models.properties.gaps)]
+    sizes = [len(models.superionic.blend.bags), len(models.superionic.networks), len(models.properties.gaps)]
     names = [models.conductivity.name, getattr(models.structure_conductivity, "name", "")]
     return json.dumps([*names, *digests, *sizes, Path(__file__).read_text(encoding="utf-8")])
 

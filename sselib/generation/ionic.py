@@ -113,6 +113,15 @@ def _radius(symbol: str, state: float) -> float:
     return float(covalent_radii[atomic_numbers[symbol]]) + ANION_GROWTH_ANGSTROM * (state < 0)
 
 
+def pair_energy(atoms: Atoms) -> float:
+    """Return the energy of the pair model in eV/atom; NaN for a crystal that it does not describe."""
+    model = ionic_model(atoms)
+    if model is None:
+        return float("nan")
+    model.calculate(atoms, ["energy"])
+    return model.results["energy"] / len(atoms)
+
+
 def relax_as_ions(atoms: Atoms, *, keep_volume: bool = False, max_steps: int = MAX_STEPS) -> Atoms:
     """Return the crystal relaxed with the pair model; ``atoms`` stay as they are.
 

@@ -88,3 +88,16 @@ def test_a_search_counts_the_pool_once_and_every_tournament(tmp_path: Path) -> N
     without = replace(settings, pool_size=0)
     plain = search(dict(LIF), name="b", settings=without, database=database)
     assert [c.n_pair_relaxations for c in plain] == [1, 1, 1, 1]
+
+
+def test_an_alloy_has_no_pool(tmp_path: Path) -> None:
+    settings = SearchSettings(
+        potential="ase.calculators.emt:EMT",
+        relaxation=RelaxationSettings(max_steps=2),
+        first_generation=3,
+        max_generations=1,
+    )
+    database = SearchDatabase(tmp_path / "s.sqlite")
+    done = search({"Cu": 2, "Au": 1}, name="a", settings=settings, database=database)
+    assert settings.pool_size > 0 and [c.n_pair_relaxations for c in done] == [1, 1, 1]
+    assert [c.n_evaluations - len(c.curve) for c in done] == [0, 0, 0]

@@ -146,6 +146,7 @@ def test_stop_rules(tmp_path: Path) -> None:
     [
         {"protocol": "nvt"},
         {"pool_size": 5},
+        {"pool_size": 50, "as_ions_first": ()},
         {"weights": {"ratle": 1.0}},
         {"as_ions_first": ("sead",)},
         {"children": 0},

@@ -7,7 +7,7 @@ anions around cations, and gives a volume: for the benchmark's development compo
 the known one, while spheres of covalent radius were up to twice too large.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from ase import Atoms
@@ -93,6 +93,11 @@ def _born(strength: np.ndarray, r: np.ndarray, radii: np.ndarray) -> tuple[np.nd
     height = np.where(strength < 0, -strength, 0.0) * BORN_SHARE / (BORN_EXPONENT * radii)
     value = height * (radii / np.maximum(r, LEAST_RATIO * radii)) ** BORN_EXPONENT
     return value, -BORN_EXPONENT * value / r
+
+
+def has_ions(content: Mapping[str, int]) -> bool:
+    """Return whether the pair model describes these amounts of elements: not alloys, not elements."""
+    return assign_oxidation_states(Composition(content)).rule not in (METALLIC, IMBALANCED)
 
 
 def ionic_model(atoms: Atoms, *, keep_volume: bool = False) -> IonicModel | None:

@@ -65,8 +65,7 @@ def make_pool(
 ) -> Pool:
     """Return ``size`` random crystals relaxed by the pair model; the same for the same arguments.
 
-    ``content``: pairs of element and number of atoms in the cell. Where the pair model does not describe
-    it (an alloy), the order by pair energy is that of their making.
+    ``content``: pairs of element and number of atoms in the cell.
     """
     start, rng = time.process_time(), np.random.default_rng(seed)
     like = {"symmetric_share": symmetric_share, "volume_angstrom3": None, "rng": rng}

@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from sselib.errors import ParameterError
 from sselib.generation.database import Candidate, SearchDatabase
 from sselib.generation.dynamics import BAR_PER_GPA, KIM_RELAXATION, relax_by_npt
-from sselib.generation.ionic import relax_as_ions
+from sselib.generation.ionic import has_ions, relax_as_ions
 from sselib.generation.operators import N_PARENTS, OPERATORS, make_child
 from sselib.generation.population import (
     KINDS,
@@ -63,7 +63,8 @@ class SearchSettings:
     lowered the median enthalpy at the end from 468 to 59 and from 212 to 150 meV/atom above the known
     crystal, and the evaluations of a relaxation from 96 to 69 and from 100 to 62.
     ``pool_size``: random crystals that the pair model relaxes and ranks at a time, of which
-    `sselib.generation.preselection` takes a fifth as seeds; 0 takes each random crystal as it comes.
+    `sselib.generation.preselection` takes a fifth as seeds; 0 takes each random crystal as it comes, and so
+    does a content without ions (an alloy).
     """
 
     population_size: int = 6
@@ -262,7 +263,7 @@ def _fresh(
 ) -> Plan:
     """Return a fresh random crystal, the one after ``n_before`` others of the search."""
     volume = _learned_volume(content, population) if settings.learn_volume and population else None
-    make = _chosen_seed if settings.pool_size else _random_seed
+    make = _chosen_seed if settings.pool_size and has_ions(content) else _random_seed
     seed, spent = make(content, volume, n_before=n_before, settings=settings, rng=rng)
     return Plan(
         operator=SEED,
@@ -459,6 +460,11 @@ def _check(settings: SearchSettings) -> None:
         raise ParameterError(f"weights {dict(settings.weights)}: expected none below 0 and one above")
     if settings.protocol not in (OPTIMISE, NPT):
         raise ParameterError(f"protocol '{settings.protocol}': expected '{OPTIMISE}' or '{NPT}'")
+    if settings.pool_size and SEED not in settings.as_ions_first:
+        raise ParameterError(
+            f"pool_size {settings.pool_size} without '{SEED}' in as_ions_first: expected pool_size 0, because "
+            "the pair model ranks only what it has relaxed"
+        )
     if settings.pool_size and settings.pool_size < SMALLEST_POOL:
         raise ParameterError(
             f"pool_size {settings.pool_size}: expected 0 (no choice) or at least {SMALLEST_POOL}"

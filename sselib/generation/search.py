@@ -462,7 +462,7 @@ def _check(settings: SearchSettings) -> None:
         raise ParameterError(f"protocol '{settings.protocol}': expected '{OPTIMISE}' or '{NPT}'")
     if settings.pool_size and SEED not in settings.as_ions_first:
         raise ParameterError(
-            f"pool_size {settings.pool_size} without '{SEED}' in as_ions_first: expected pool_size 0, because "
+            f"pool_size {settings.pool_size} without '{SEED}' in as_ions_first: expected pool_size 0, as "
             "the pair model ranks only what it has relaxed"
         )
     if settings.pool_size and settings.pool_size < SMALLEST_POOL:

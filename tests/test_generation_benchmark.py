@@ -131,6 +131,8 @@ def test_plain_random_search_counts_where_it_was_run(results: pd.DataFrame) -> N
     rows = pd.DataFrame(plain).assign(arm=PLAIN, evaluations=1500)
     table = pd.concat([results, rows], ignore_index=True)
     assert against_plain(table)["within_a_third"].tolist() == [True, False, True]
+    early = pd.concat([results, rows.assign(evaluations=1499)], ignore_index=True)
+    assert len(against_plain(early)) == 2  # "b" is undecided until plain has spent 1500
     assert "in 2 of the 3 pairs" in summary(table) and "for 1 of 3 compounds" in summary(table)
     assert paired_ratio(table)["ratio"] == paired_ratio(results)["ratio"]
 

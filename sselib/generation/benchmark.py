@@ -435,12 +435,15 @@ def against_plain(results: pd.DataFrame) -> pd.DataFrame:
     """Return one row per compound and seed that the evolutionary and a plain random search were run for.
 
     Columns compound, seed, evaluations (evolutionary, to the solution) and within_a_third: whether the plain
-    one needed at least three times as many, or had not found the crystal when it had spent them.
+    one needed at least three times as many, or had not found the crystal when it had spent them. Pairs whose
+    plain search has not got that far yet are left out.
     """
     found = results[results["solved"].astype(bool) & (results["arm"] == EVOLUTIONARY)]
     pairs = found.merge(results[results["arm"] == PLAIN], on=["compound", "seed"], suffixes=("", "_plain"))
-    needed = pairs["evaluations_to_solution_plain"].astype(float).fillna(np.inf)
-    within = 3 * pairs["evaluations_to_solution"].astype(float) <= needed
+    thrice = 3 * pairs["evaluations_to_solution"].astype(float)
+    decided = pairs["solved_plain"].astype(bool) | (pairs["evaluations_plain"] >= thrice)
+    pairs, thrice = pairs[decided], thrice[decided]
+    within = thrice <= pairs["evaluations_to_solution_plain"].astype(float).fillna(np.inf)
     named = pairs.rename(columns={"evaluations_to_solution": "evaluations"})
     return named[["compound", "seed", "evaluations"]].assign(within_a_third=within)
 

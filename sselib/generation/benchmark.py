@@ -68,7 +68,7 @@ PLAIN = "plain"  # random search whose crystals are not relaxed as ions first, w
 RESULT_COLUMNS: tuple[str, ...] = (
     "compound", "formula", "n_atoms", "arm", "seed", "solved", "how", "evaluations_to_solution",
     "generation_of_solution", "operator_of_solution", "evaluations", "structures", "seconds",
-    "pair_relaxations", "pair_seconds",
+    "pair_relaxations", "pair_seconds", "ended",
     "best_above_reference_ev_atom",
 )  # fmt: skip
 
@@ -183,11 +183,12 @@ def run_case(
 
 
 def case_result(
-    compound: Target, candidates: Sequence[Candidate], *, arm: str, seed: int
+    compound: Target, candidates: Sequence[Candidate], *, arm: str, seed: int, ended: bool = True
 ) -> dict[str, object]:
     """Return one row of the results table; missing where the crystal was not found.
 
-    Of several candidates that are the crystal, the one counts that was done with first.
+    Of several candidates that are the crystal, the one counts that was done with first. ``ended``: whether
+    the search came to its end, or was interrupted before.
     """
     table = candidate_table(candidates)
     in_time = [candidates[i] for i in np.argsort(table["evaluations_so_far"], kind="stable")]
@@ -211,6 +212,7 @@ def case_result(
         round(float(table["seconds"].sum()), 1),
         int(table["n_pair_relaxations"].sum()),
         round(float(table["pair_seconds"].sum(min_count=1)), 1),
+        ended,
         round(float(best), 4),
     )
     return dict(zip(RESULT_COLUMNS, values, strict=True))
@@ -264,16 +266,20 @@ def random_budget(evolutionary: Mapping[str, object], budget: int) -> int:
 
 
 def collect_results(database: SearchDatabase, settings: SearchSettings) -> pd.DataFrame:
-    """Return the results of every finished search of a database, without running anything but references."""
+    """Return the results of every search of a database, without running anything but references.
+
+    Searches that have not ended are among them: without them the results would favour the easy ones.
+    """
     rows, known = [], {}
     for name in database.searches():
         compound, arm, seed = name.split()
-        if not database.note(name):  # it has not ended yet
+        found = database.candidates(name)
+        if not found:
             continue
         if compound not in known:
             known[compound] = target(compound, settings)
-        found = database.candidates(name)
-        rows.append(case_result(known[compound], found, arm=arm, seed=int(seed)))
+        ended = bool(database.note(name))
+        rows.append(case_result(known[compound], found, arm=arm, seed=int(seed), ended=ended))
     return pd.DataFrame(rows, columns=list(RESULT_COLUMNS))
 
 
@@ -328,7 +334,7 @@ def compare_arms(results: pd.DataFrame) -> pd.DataFrame:
 
 def _paired(results: pd.DataFrame) -> pd.DataFrame:
     """Return evaluations spent and success by compound and seed, both arms side by side."""
-    both = results[results["arm"].isin([EVOLUTIONARY, RANDOM])]
+    both = results[results["arm"].isin([EVOLUTIONARY, RANDOM]) & results["ended"].astype(bool)]
     spent = both["evaluations_to_solution"].fillna(both["evaluations"])
     wide = both.assign(spent=spent).pivot_table(
         index=["compound", "seed"], columns="arm", values=["spent", "solved"], aggfunc="first"
@@ -356,7 +362,7 @@ def cost_table(results: pd.DataFrame) -> pd.DataFrame:
     total seconds, with making and relaxing random crystals. Where a search did not record the latter (those
     stored before it was recorded), a pair relaxation counts with the evolutionary searches' mean.
     """
-    done = results[results["solved"].astype(bool)]
+    done = results[results["solved"].astype(bool) & results["ended"].astype(bool)]
     mine = done[done["arm"] == EVOLUTIONARY]
     each = mine["pair_seconds"].sum() / max(1, mine["pair_relaxations"].sum())
     total = done["seconds"] + done["pair_seconds"].fillna(each * done["pair_relaxations"])
@@ -427,7 +433,21 @@ def summary(results: pd.DataFrame) -> str:
         f"random: {ratio['ratio']:.2f} [{ratio['ci_low']:.2f}, {ratio['ci_high']:.2f}] (geometric mean; a "
         "search without success counts with what it spent). The goal, within a third for two of three "
         f"compounds with three seeds each, is {goal} against this search. "
-        f"{_plain_summary(results)}"
+        f"{_plain_summary(results)}{_interrupted(results)}"
+    )
+
+
+def _interrupted(results: pd.DataFrame) -> str:
+    """Return a sentence on evolutionary searches that have not ended, empty if there is none."""
+    cut = results[~results["ended"].astype(bool) & (results["arm"] == EVOLUTIONARY)]
+    if cut.empty:
+        return ""
+    named = ", ".join(
+        f"{r.compound} seed {r.seed} after {r.evaluations} evaluations" for r in cut.itertuples()
+    )
+    return (
+        f" Interrupted and in no count above are the evolutionary searches for {named}. They had not found "
+        "the crystal: the shares above are of the searches that ended, which are the easier ones."
     )
 
 
@@ -439,6 +459,7 @@ def against_plain(results: pd.DataFrame) -> pd.DataFrame:
     plain search has not got that far yet are left out.
     """
     found = results[results["solved"].astype(bool) & (results["arm"] == EVOLUTIONARY)]
+    found = found[found["ended"].astype(bool)]
     pairs = found.merge(results[results["arm"] == PLAIN], on=["compound", "seed"], suffixes=("", "_plain"))
     thrice = 3 * pairs["evaluations_to_solution"].astype(float)
     decided = pairs["solved_plain"].astype(bool) | (pairs["evaluations_plain"] >= thrice)

@@ -12,8 +12,9 @@ from ase.neighborlist import neighbor_list
 from ase.optimize import BFGS
 
 from sselib.errors import ParameterError
+from sselib.generation.evaluations import evaluate_many
 from sselib.generation.neighbours import near_pairs
-from sselib.generation.potentials import evaluate_many, make_calculator
+from sselib.generation.potentials import make_calculator
 from sselib.generation.relaxation import (
     CONVERGED,
     FAILED,

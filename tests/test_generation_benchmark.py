@@ -15,7 +15,9 @@ from sselib.generation.benchmark import (
     arms,
     benchmark_settings,
     compare_arms,
+    cost_table,
     evaluation_cost,
+    for_reading,
     known_structure,
     paired_ratio,
     random_budget,
@@ -88,7 +90,12 @@ def test_an_unknown_compound_is_named() -> None:
 def _rows(compound: str, seed: int, evolutionary: float | None, random: float | None) -> list[dict]:
     def row(arm: str, value: float | None) -> dict:
         values = dict.fromkeys(RESULT_COLUMNS) | {"compound": compound, "arm": arm, "seed": seed}
-        return values | {"solved": value is not None, "evaluations_to_solution": value, "evaluations": 1000}
+        return values | {
+            "solved": value is not None,
+            "evaluations_to_solution": value,
+            "evaluations": 1000,
+            "ended": True,
+        }
 
     return [row("evolutionary", evolutionary), row("random", random)]
 
@@ -126,15 +133,53 @@ def test_plain_random_search_counts_where_it_was_run(results: pd.DataFrame) -> N
         {"compound": "a", "seed": 1, "evaluations_to_solution": 599.0, "solved": True},
         {"compound": "b", "seed": 0, "evaluations_to_solution": float("nan"), "solved": False},
     ]
-    rows = pd.DataFrame(plain).assign(arm=PLAIN, evaluations=1500)
+    rows = pd.DataFrame(plain).assign(arm=PLAIN, evaluations=1500, ended=True)
     table = pd.concat([results, rows], ignore_index=True)
     assert against_plain(table)["within_a_third"].tolist() == [True, False, True]
+    early = pd.concat([results, rows.assign(evaluations=1499)], ignore_index=True)
+    assert len(against_plain(early)) == 2  # "b" is undecided until plain has spent 1500
     assert "in 2 of the 3 pairs" in summary(table) and "for 1 of 3 compounds" in summary(table)
     assert paired_ratio(table)["ratio"] == paired_ratio(results)["ratio"]
 
 
+def test_an_interrupted_search_is_named_and_not_counted(results: pd.DataFrame) -> None:
+    cut = [dict(r, ended=False) for r in _rows("d", 1, None, 900)]
+    table = pd.concat([results, pd.DataFrame(cut)], ignore_index=True)
+    assert "d" not in compare_arms(table)["compound"].tolist()
+    assert "d seed 1 after 1000 evaluations" in summary(table) and "Interrupted" not in summary(results)
+
+
+def test_the_goal_is_judged_against_each_random_search() -> None:
+    rows = [row for k in range(12) for seed in range(3) for row in _rows(f"c{k}", seed, 100, 200)]
+    plain = [dict(r, arm=PLAIN, evaluations_to_solution=400.0) for r in rows if r["arm"] == "random"]
+    text = summary(pd.DataFrame([*rows, *plain]))
+    assert "is not reached against this search" in text and "against this one the goal is reached" in text
+
+
+def test_costs_count_the_pair_model_and_estimate_it_where_it_was_not_recorded() -> None:
+    both = {"compound": "a", "seed": 0, "solved": True, "ended": True}
+    rows = [
+        {"arm": "evolutionary", "evaluations_to_solution": 10.0, "seconds": 1.0}
+        | {"pair_relaxations": 100, "pair_seconds": 20.0},
+        {"arm": "random", "evaluations_to_solution": 40.0, "seconds": 4.0}
+        | {"pair_relaxations": 5, "pair_seconds": float("nan")},
+    ]
+    table = cost_table(pd.DataFrame([both | r for r in rows])).set_index("beside")
+    row = table.loc["random"]
+    assert (row["pairs"], row["evaluations, other"], row["s potential, other"]) == (1, 40, 4)
+    assert (row["s in all, evolutionary"], row["s in all, other"]) == (21, 4 + 5 * 0.2)
+    assert table.loc[PLAIN, "pairs"] == 0
+
+
+def test_columns_for_reading_are_short(results: pd.DataFrame) -> None:
+    table = for_reading(compare_arms(results))
+    assert sum(len(c) for c in table.columns) < 100 and "evaluations evo" in table
+    assert table["bound"].tolist() == ["", "random"]
+
+
 def test_the_plain_arm_knows_no_ions_and_random_search_does() -> None:
     settings = arms(benchmark_settings(100))
+    assert settings["evolutionary"].pool_size > settings["random"].pool_size == settings[PLAIN].pool_size == 0
     assert settings[PLAIN].as_ions_first == () and SEED in settings["random"].as_ions_first
     assert settings[PLAIN].weights == settings["random"].weights == {SEED: 1.0}
 

@@ -11,7 +11,7 @@ from ase.build import bulk
 
 from sselib.errors import DataError, ParameterError, RunError
 from sselib.generation.campaign import Case, best_structure, run_campaign, size_table
-from sselib.generation.database import Candidate, SearchDatabase, candidate_table, evaluations_spent
+from sselib.generation.database import Candidate, SearchDatabase, candidate_table
 from sselib.generation.effort import curves_on_grid, effort_table, operator_success, progress_curve
 from sselib.generation.formula_units import CellContent
 from sselib.generation.population import (
@@ -28,7 +28,7 @@ from sselib.generation.population import (
     survivors,
 )
 from sselib.generation.relaxation import RelaxationSettings
-from sselib.generation.search import SCREENED, SearchSettings, plan_generation, random_search, search
+from sselib.generation.search import SearchSettings, plan_generation, random_search, search
 
 CONTENT = {"Cu": 2, "Au": 1}
 FAST = SearchSettings(
@@ -38,7 +38,7 @@ FAST = SearchSettings(
     children=4,
     max_generations=3,
     population_size=3,
-    screening_steps=4,
+    pool_size=0,
 )
 
 
@@ -52,12 +52,13 @@ def _candidate(number: int, enthalpy: float, atoms: Atoms, **changes: object) ->
         "space_group": 1,
         "status": "converged",
         "reason": "",
-        "screening_enthalpy_ev_atom": enthalpy,
         "enthalpy_ev_atom": enthalpy,
         "energy_ev_atom": enthalpy,
         "volume_angstrom3_atom": atoms.get_volume() / len(atoms),
         "n_evaluations": 10,
         "seconds": 1.0,
+        "n_pair_relaxations": 1,
+        "pair_seconds": 0.1,
         "curve": tuple(enthalpy + 0.1 * np.exp(-np.arange(40) / 5)),
         "atoms": atoms,
     }
@@ -77,7 +78,7 @@ def test_a_killed_search_ends_with_the_same_candidates(finished, tmp_path: Path)
         written = 0
 
         def add(self, name: str, candidate: Candidate) -> None:
-            if self.written == 8:  # in the middle of a generation, some only screened
+            if self.written == 8:  # in the middle of a generation
                 raise KeyboardInterrupt
             self.written += 1
             super().add(name, candidate)
@@ -85,7 +86,7 @@ def test_a_killed_search_ends_with_the_same_candidates(finished, tmp_path: Path)
     with pytest.raises(KeyboardInterrupt):
         search(CONTENT, name="a", settings=FAST, database=Killed(tmp_path / "k.sqlite"))
     left = SearchDatabase(tmp_path / "k.sqlite").candidates("a")
-    assert 0 < len(left) < len(whole) and any(c.status == SCREENED for c in left)
+    assert 0 < len(left) < len(whole)
     resumed = search(CONTENT, name="a", settings=FAST, database=SearchDatabase(tmp_path / "k.sqlite"))
     assert [(c.operator, c.status, c.n_evaluations) for c in resumed] == [
         (c.operator, c.status, c.n_evaluations) for c in whole
@@ -106,17 +107,13 @@ def test_other_settings_under_the_same_name_are_refused(finished) -> None:
         search(CONTENT, name="a", settings=replace(FAST, children=5), database=finished[0])
 
 
-def test_screening_keeps_the_lower_share_of_each_kind_and_says_why(finished) -> None:
-    first = [c for c in finished[1] if c.generation == 0]
-    assert all(c.status != SCREENED for c in finished[1])
-    assert any("screened out" in c.reason for c in first)
-    for name in (FREE_SEED, SYMMETRIC_SEED):
-        same = [c for c in first if kind(c.operator, c.space_group) == name]
-        out = [c for c in same if "screened out" in c.reason]
-        going_on = [c for c in same if c not in out and c.n_evaluations > FAST.screening_steps + 1]
-        assert len(going_on) <= np.ceil(FAST.keep_share * len(same))
-        lowest_out = min((c.screening_enthalpy_ev_atom for c in out), default=np.inf)
-        assert all(c.screening_enthalpy_ev_atom <= lowest_out for c in going_on)
+def test_another_budget_continues_a_search(finished, tmp_path: Path) -> None:
+    database = SearchDatabase(tmp_path / "s.sqlite")
+    poor = search(CONTENT, name="a", settings=replace(FAST, max_evaluations=1), database=database)
+    assert len(poor) < len(finished[1])
+    rich = search(CONTENT, name="a", settings=FAST, database=database)
+    assert [c.n_evaluations for c in rich] == [c.n_evaluations for c in finished[1]]
+    assert database.settings("a")["max_evaluations"] == FAST.max_evaluations
 
 
 def test_seeds_with_and_without_symmetry_and_children_are_different_kinds() -> None:
@@ -128,7 +125,7 @@ def test_random_search_learns_nothing() -> None:
     control = random_search(FAST)
     assert dict(control.weights) == {SEED: 1.0} and not control.learn_volume and not control.give_up
     assert control.relaxation == FAST.relaxation and control.symmetric_share == FAST.symmetric_share
-    assert control.screening_steps == 0
+    assert control.pool_size == 0 and SearchSettings().pool_size > 0
 
 
 def test_stop_rules(tmp_path: Path) -> None:
@@ -147,7 +144,9 @@ def test_stop_rules(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"protocol": "npt"},
+        {"protocol": "nvt"},
+        {"pool_size": 5},
+        {"pool_size": 50, "as_ions_first": ()},
         {"weights": {"ratle": 1.0}},
         {"as_ions_first": ("sead",)},
         {"children": 0},
@@ -177,6 +176,21 @@ def test_candidates_survive_the_database(tmp_path: Path) -> None:
     assert np.isnan(back.parent_enthalpy_ev_atom)
     with sqlite3.connect(database.path) as connection:
         assert connection.execute("SELECT count(*) FROM candidates").fetchone() == (1,)
+
+
+def test_a_file_of_an_earlier_version_can_still_be_read_and_added_to(tmp_path: Path) -> None:
+    database = SearchDatabase(tmp_path / "s.sqlite")
+    database.open_search("a", {})
+    database.add("a", _candidate(0, -1.5, bulk("Cu")))
+    with sqlite3.connect(database.path) as connection:
+        connection.execute("ALTER TABLE candidates ADD COLUMN screening_enthalpy_ev_atom REAL")
+        for column in ("n_pair_relaxations", "pair_seconds"):
+            connection.execute(f"ALTER TABLE candidates DROP COLUMN {column}")
+    again = SearchDatabase(database.path)
+    again.add("a", _candidate(1, -1.4, bulk("Cu")))
+    old, new = again.candidates("a")
+    assert (old.n_pair_relaxations, new.n_pair_relaxations) == (0, 1)
+    assert np.isnan(old.pair_seconds) and new.pair_seconds == pytest.approx(0.1)
 
 
 def test_survivors_are_the_lowest_distinct_structures() -> None:
@@ -220,7 +234,7 @@ def test_of_two_operators_with_equal_success_the_cheaper_one_is_used_more() -> N
 
 
 def test_random_search_relaxes_its_seeds_as_ions_too() -> None:
-    settings = replace(FAST, potential="chgnet", screening_steps=0)
+    settings = replace(FAST, potential="chgnet")
     assert SEED in random_search(settings).as_ions_first
     raw, relaxed = (
         plan_generation({"Li": 2, "O": 1}, [], generation=0, settings=s, stored={})
@@ -249,26 +263,17 @@ def test_the_rule_waits_for_enough_finished_relaxations() -> None:
 
 def test_progress_and_effort_add_up(finished) -> None:
     candidates = finished[1]
-    curve = progress_curve(candidates, screening_steps=FAST.screening_steps)
+    curve = progress_curve(candidates)
     assert (np.diff(curve["best_enthalpy_ev_atom"]) <= 0).all()
     assert curve["evaluations_so_far"].iloc[-1] == sum(c.n_evaluations for c in candidates)
     grid = curves_on_grid([curve, curve.assign(best_enthalpy_ev_atom=curve["best_enthalpy_ev_atom"] + 1)])
     assert (grid["high"] - grid["low"]).to_numpy() == pytest.approx(1) and (grid["n"] == 2).all()
     costs = effort_table({"a": candidates}).iloc[0]
     assert costs["relaxed"] + costs["given_up"] + costs["failed"] == costs["structures"] == len(candidates)
-    table = candidate_table(candidates, screening_steps=FAST.screening_steps)
+    table = candidate_table(candidates)
     assert table["evaluations_so_far"].max() == costs["energy_evaluations"]
-
-
-def test_who_goes_on_after_screening_pays_for_the_screening_of_all() -> None:
-    costs = [3, 40, 11, 25]  # screening of 10 steps costs 11; the first converged within it
-    made = [_candidate(i, -1.0, bulk("Cu"), n_evaluations=n) for i, n in enumerate(costs)]
-    screened = 3 + 11 + 11 + 11
-    expected = [3, screened + 29, 3 + 11 + 11, screened + 29 + 14]
-    assert evaluations_spent(made, screening_steps=10).tolist() == expected
-    assert evaluations_spent(made, screening_steps=0).tolist() == np.cumsum(costs).tolist()
-    later = [replace(c, generation=1, number=4 + c.number) for c in made]
-    assert evaluations_spent(made + later, screening_steps=10)[4] == sum(costs) + 3
+    by_pairs = [c for c in candidates if c.operator in FAST.as_ions_first]
+    assert costs["pair_relaxations"] == len(by_pairs)
 
 
 def test_operator_success_counts_what_was_given_up_as_failure() -> None:

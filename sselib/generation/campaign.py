@@ -70,7 +70,7 @@ def run_campaign(
     """Run an evolutionary and a random search with equal budget for each composition and seed.
 
     The random search stops with the relaxation in which it reaches the energy evaluations that the
-    evolutionary one with the same seed spent; both begin with the same random crystals. ``solved``: by
+    evolutionary one with the same seed spent. ``solved``: by
     formula, when a search may stop early. Names in the database carry a hash of the settings, so that
     changed settings begin anew and unchanged ones continue.
     """
@@ -190,12 +190,9 @@ def size_table(searches: Mapping[Case, Sequence[Candidate]]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def all_candidates(searches: Mapping[Case, Sequence[Candidate]], *, settings: SearchSettings) -> pd.DataFrame:
+def all_candidates(searches: Mapping[Case, Sequence[Candidate]]) -> pd.DataFrame:
     """Return one row per candidate of every search, without structures."""
-    steps = {EVOLUTIONARY: settings.screening_steps, RANDOM: 0}
-    parts = [
-        candidate_table(v, screening_steps=steps[k.arm]).assign(**asdict(k)) for k, v in searches.items()
-    ]
+    parts = [candidate_table(v).assign(**asdict(k)) for k, v in searches.items()]
     return pd.concat(parts, ignore_index=True)
 
 

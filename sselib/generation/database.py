@@ -7,7 +7,6 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from ase import Atoms
 
@@ -18,18 +17,20 @@ CREATE TABLE IF NOT EXISTS searches (name TEXT PRIMARY KEY, settings TEXT NOT NU
 CREATE TABLE IF NOT EXISTS candidates (
   search TEXT NOT NULL, number INTEGER NOT NULL, generation INTEGER NOT NULL, operator TEXT NOT NULL,
   parents TEXT NOT NULL, parent_enthalpy_ev_atom REAL, space_group INTEGER, status TEXT NOT NULL,
-  reason TEXT NOT NULL, screening_enthalpy_ev_atom REAL, enthalpy_ev_atom REAL,
+  reason TEXT NOT NULL, enthalpy_ev_atom REAL,
   energy_ev_atom REAL, volume_angstrom3_atom REAL,
-  n_evaluations INTEGER NOT NULL, seconds REAL NOT NULL, curve TEXT NOT NULL, atoms TEXT NOT NULL,
+  n_evaluations INTEGER NOT NULL, seconds REAL NOT NULL,
+  n_pair_relaxations INTEGER NOT NULL, pair_seconds REAL, curve TEXT NOT NULL, atoms TEXT NOT NULL,
   PRIMARY KEY (search, number));
 """
 
+STOP_RULES = ("max_evaluations", "max_generations", "patience", "tolerance_ev_atom")
 _REALS = (
     "parent_enthalpy_ev_atom",
-    "screening_enthalpy_ev_atom",
     "enthalpy_ev_atom",
     "energy_ev_atom",
     "volume_angstrom3_atom",
+    "pair_seconds",
 )
 
 
@@ -38,8 +39,9 @@ class Candidate:
     """One structure of a search: where it came from, what became of it and what it cost.
 
     ``parent_enthalpy_ev_atom`` is that of the better parent, NaN for seeds; ``space_group`` that of the
-    seed (0 for children); ``screening_enthalpy_ev_atom`` that after the first stage; ``curve`` the
-    enthalpy in eV/atom at the start and after each step.
+    seed (0 for children); ``curve`` the enthalpy in eV/atom at the start and after each step.
+    ``n_evaluations`` and ``seconds`` (process time) are those of the potential, ``n_pair_relaxations`` and
+    ``pair_seconds`` those of the pair model before it; the first seed of a pool carries those of the pool.
     """
 
     number: int
@@ -50,12 +52,13 @@ class Candidate:
     space_group: int
     status: str
     reason: str
-    screening_enthalpy_ev_atom: float
     enthalpy_ev_atom: float
     energy_ev_atom: float
     volume_angstrom3_atom: float
     n_evaluations: int
     seconds: float
+    n_pair_relaxations: int
+    pair_seconds: float
     curve: tuple[float, ...] = field(repr=False)
     atoms: Atoms = field(repr=False)
 
@@ -70,6 +73,7 @@ class SearchDatabase:
         try:
             with closing(self._connect()) as connection, connection:
                 connection.executescript(_SCHEMA)
+                _add_missing_columns(connection)
         except sqlite3.DatabaseError as error:
             raise DataError(
                 f"{self.path} is no database of searches ({error}): delete it, or name another file"
@@ -79,18 +83,23 @@ class SearchDatabase:
         return sqlite3.connect(self.path, timeout=60)
 
     def open_search(self, name: str, settings: Mapping[str, object]) -> None:
-        """Register a search. Raises `RunError` if one of that name was begun with other settings."""
+        """Register a search. Raises `RunError` if one of that name was begun with other settings.
+
+        Other `STOP_RULES` continue a search: its candidates do not depend on them.
+        """
         text = json.dumps(settings, sort_keys=True)
         with closing(self._connect()) as connection, connection:
             found = connection.execute("SELECT settings FROM searches WHERE name = ?", (name,)).fetchone()
             if found is None:
                 connection.execute("INSERT INTO searches VALUES (?, ?, '')", (name, text))
-            elif found[0] != text:
-                changed = _changed(json.loads(found[0]), json.loads(text))
+                return
+            changed = _changed(json.loads(found[0]), json.loads(text))
+            if changed:
                 raise RunError(
                     f"the search '{name}' in {self.path} was begun with other settings ({changed}): "
                     "choose another file or delete this one to begin anew"
                 )
+            connection.execute("UPDATE searches SET settings = ? WHERE name = ?", (text, name))
 
     def note(self, name: str, text: str | None = None) -> str:
         """Return the note of a search (why it stopped); with ``text``, write it first."""
@@ -135,42 +144,28 @@ class SearchDatabase:
             return [_candidate(dict(row)) for row in rows]
 
 
-def candidate_table(candidates: Sequence[Candidate], *, screening_steps: int = 0) -> pd.DataFrame:
+def _add_missing_columns(connection: sqlite3.Connection) -> None:
+    """Bring a file of an earlier version up to date; what it did not record becomes missing or 0."""
+    there = {row[1] for row in connection.execute("PRAGMA table_info(candidates)")}
+    for column, kind in (("n_pair_relaxations", "INTEGER NOT NULL DEFAULT 0"), ("pair_seconds", "REAL")):
+        if column not in there:
+            connection.execute(f"ALTER TABLE candidates ADD COLUMN {column} {kind}")
+
+
+def candidate_table(candidates: Sequence[Candidate]) -> pd.DataFrame:
     """Return one row per candidate without its structure.
 
-    ``evaluations_so_far``: see `evaluations_spent`; ``screening_steps`` are those of the search.
+    ``evaluations_so_far``: energy evaluations that the search had spent when the candidate was done with.
     """
     hidden = ("curve", "atoms", "parents")
     names = [n for n in Candidate.__dataclass_fields__ if n not in hidden]
     table = pd.DataFrame([{n: getattr(c, n) for n in names} for c in candidates], columns=names)
     parents = [" ".join(map(str, c.parents)) for c in candidates]
-    spent = evaluations_spent(candidates, screening_steps=screening_steps)
-    return table.assign(parents=parents, evaluations_so_far=spent)
-
-
-def evaluations_spent(candidates: Sequence[Candidate], *, screening_steps: int) -> np.ndarray:
-    """Return the energy evaluations a search had spent when each candidate was done with.
-
-    With screening, all candidates of a generation are relaxed for ``screening_steps`` steps (one
-    evaluation more than steps) before any of them goes on, so a candidate that went on comes after the
-    screening of its whole generation.
-    """
-    spent, total = np.zeros(len(candidates), dtype="int64"), 0
-    screened = screening_steps + 1 if screening_steps else np.inf
-    for generation in sorted({c.generation for c in candidates}):
-        members = [(i, c.n_evaluations) for i, c in enumerate(candidates) if c.generation == generation]
-        for i, n in members:
-            total += int(min(n, screened))
-            spent[i] = total
-        for i, n in members:
-            if n > screened:
-                total += int(n - screened)
-                spent[i] = total
-    return spent
+    return table.assign(parents=parents, evaluations_so_far=table["n_evaluations"].cumsum())
 
 
 def _changed(before: Mapping[str, object], now: Mapping[str, object]) -> str:
-    keys = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
+    keys = sorted(k for k in {*before, *now} - {*STOP_RULES} if before.get(k) != now.get(k))
     return ", ".join(f"{k}: {before.get(k)} then, {now.get(k)} now" for k in keys)
 
 
@@ -180,8 +175,8 @@ def _atoms_to_json(atoms: Atoms) -> str:
 
 
 def _candidate(row: dict[str, object]) -> Candidate:
-    plain = json.loads(row.pop("atoms"))
-    row.pop("search")
+    plain = json.loads(row["atoms"])
+    row = {key: row[key] for key in Candidate.__dataclass_fields__ if key != "atoms"}
     for key in _REALS:
         row[key] = float("nan") if row[key] is None else row[key]
     atoms = Atoms(numbers=plain["numbers"], cell=plain["cell"], positions=plain["at"], pbc=True)

@@ -16,14 +16,13 @@ SUCCESS_COLUMNS: tuple[str, ...] = (
 )  # fmt: skip
 
 
-def progress_curve(candidates: Sequence[Candidate], *, screening_steps: int) -> pd.DataFrame:
+def progress_curve(candidates: Sequence[Candidate]) -> pd.DataFrame:
     """Return the best enthalpy against evaluations: one row per candidate that lowered it.
 
-    ``screening_steps`` are those of the search, 0 for none.
     Columns evaluations_so_far, generation, operator, best_enthalpy_ev_atom; the first row is that of
     the first relaxed candidate, a last one repeats the best at the end of the search.
     """
-    table = candidate_table(candidates, screening_steps=screening_steps)
+    table = candidate_table(candidates)
     table = table.sort_values("evaluations_so_far", kind="stable")
     relaxed = table[table["status"].isin([CONVERGED, UNCONVERGED])]
     best = relaxed["enthalpy_ev_atom"].cummin()
@@ -102,7 +101,7 @@ def operator_success(candidates: Sequence[Candidate], *, tolerance_ev_atom: floa
 
 
 def effort_table(searches: dict[str, Sequence[Candidate]]) -> pd.DataFrame:
-    """Return one row per search: structures, relaxations, energy evaluations and process seconds."""
+    """Return one row per search: structures, relaxations, energy evaluations, process seconds."""
     rows = []
     for name, candidates in searches.items():
         relaxed = [c for c in candidates if c.status in (CONVERGED, UNCONVERGED)]
@@ -116,6 +115,8 @@ def effort_table(searches: dict[str, Sequence[Candidate]]) -> pd.DataFrame:
                 "failed": sum(c.status == FAILED for c in candidates),
                 "energy_evaluations": sum(c.n_evaluations for c in candidates),
                 "seconds": round(sum(c.seconds for c in candidates), 1),
+                "pair_relaxations": sum(c.n_pair_relaxations for c in candidates),
+                "pair_seconds": round(sum(c.pair_seconds for c in candidates), 1),
                 "best_enthalpy_ev_atom": min((c.enthalpy_ev_atom for c in relaxed), default=np.nan),
             }
         )

@@ -7,7 +7,7 @@ anions around cations, and gives a volume: for the benchmark's development compo
 the known one, while spheres of covalent radius were up to twice too large.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from ase import Atoms
@@ -95,6 +95,11 @@ def _born(strength: np.ndarray, r: np.ndarray, radii: np.ndarray) -> tuple[np.nd
     return value, -BORN_EXPONENT * value / r
 
 
+def has_ions(content: Mapping[str, int]) -> bool:
+    """Return whether the pair model describes these amounts of elements: not alloys, not elements."""
+    return assign_oxidation_states(Composition(content)).rule not in (METALLIC, IMBALANCED)
+
+
 def ionic_model(atoms: Atoms, *, keep_volume: bool = False) -> IonicModel | None:
     """Return the model of these atoms, None where no oxidation states balance (alloys, elements)."""
     found = assign_oxidation_states(Composition(atoms.get_chemical_formula()))
@@ -111,6 +116,15 @@ def _radius(symbol: str, state: float) -> float:
     if np.isfinite(tabulated):
         return tabulated
     return float(covalent_radii[atomic_numbers[symbol]]) + ANION_GROWTH_ANGSTROM * (state < 0)
+
+
+def pair_energy(atoms: Atoms) -> float:
+    """Return the energy of the pair model in eV/atom; NaN for a crystal that it does not describe."""
+    model = ionic_model(atoms)
+    if model is None:
+        return float("nan")
+    model.calculate(atoms, ["energy"])
+    return model.results["energy"] / len(atoms)
 
 
 def relax_as_ions(atoms: Atoms, *, keep_volume: bool = False, max_steps: int = MAX_STEPS) -> Atoms:

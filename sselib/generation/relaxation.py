@@ -18,8 +18,8 @@ from scipy.linalg import expm, expm_frechet
 from threadpoolctl import threadpool_limits
 
 from sselib.errors import ParameterError, nearest
+from sselib.generation.evaluations import Evaluation, evaluate_many
 from sselib.generation.neighbours import near_pairs
-from sselib.generation.potentials import Evaluation, evaluate_many
 
 CURVATURE_EV_ANGSTROM2 = 30.0  # BFGS's first guess; ASE's 70 took 10 to 15 % more steps for random crystals
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {

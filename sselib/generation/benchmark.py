@@ -431,8 +431,8 @@ def summary(results: pd.DataFrame) -> str:
         f"At most a third of the evaluations of random search from unselected crystals of the pair model, "
         f"and found with every seed that ended: {int(third.sum())} of {len(comparison)}. Evaluations, "
         f"evolutionary over random: {ratio['ratio']:.2f} [{ratio['ci_low']:.2f}, {ratio['ci_high']:.2f}] "
-        "(geometric mean; a search without success counts with what it spent). The goal, within a third for two of three "
-        f"compounds with three seeds each, is {goal} against this search. "
+        "(geometric mean; a search without success counts with what it spent). The goal, within a third "
+        f"for two of three compounds with three seeds each, is {goal} against this search. "
         f"{_plain_summary(results)}{_interrupted(results)}"
     )
 

@@ -429,10 +429,10 @@ def summary(results: pd.DataFrame) -> str:
         f"{len(comparison)} of {len(COMPOUNDS)} compounds and {n} pairs of searches are stored. "
         f"Found: {shares}; {first} of the evolutionary ones among the first, chosen random crystals. "
         f"At most a third of the evaluations of random search from unselected crystals of the pair model, "
-        f"and found with every seed: {int(third.sum())} of {len(comparison)}. Evaluations, evolutionary over "
-        f"random: {ratio['ratio']:.2f} [{ratio['ci_low']:.2f}, {ratio['ci_high']:.2f}] (geometric mean; a "
-        "search without success counts with what it spent). The goal, within a third for two of three "
-        f"compounds with three seeds each, is {goal} against this search. "
+        f"and found with every seed that ended: {int(third.sum())} of {len(comparison)}. Evaluations, "
+        f"evolutionary over random: {ratio['ratio']:.2f} [{ratio['ci_low']:.2f}, {ratio['ci_high']:.2f}] "
+        "(geometric mean; a search without success counts with what it spent). The goal, within a third "
+        f"for two of three compounds with three seeds each, is {goal} against this search. "
         f"{_plain_summary(results)}{_interrupted(results)}"
     )
 

@@ -1,3 +1,9 @@
 """Notebook-driven discovery of solid-state electrolytes."""
 
+import os
+
+# Threads of a fit that wait for each other must not spin: beside other work on the machine a fit of a second
+# would take a minute. Read by OpenMP when it is loaded, so it is set before anything else is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 __version__ = "0.1.0"

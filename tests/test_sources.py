@@ -158,7 +158,7 @@ def test_numbers_outside_their_range_name_the_column() -> None:
 def test_unknown_source() -> None:
     with pytest.raises(DataError, match="Did you mean 'obelix'"):
         load_source("obelics")
-    assert set(SOURCES) == {"obelix", "liion", "reference"}
+    assert set(SOURCES) == {"obelix", "liion", "reference", "recent"}
 
 
 # --- the user's own data ---------------------------------------------------------------------------

@@ -119,7 +119,7 @@ def test_formulas_keep_their_order_and_bad_ones_their_reason() -> None:
 
 def test_a_formula_written_differently_gets_the_same_score() -> None:
     found = composition_model().predict_formulas(["Li6PS5Cl", "Li12P2S10Cl2", "ClS5PLi6"])
-    assert np.ptp(found["p_superionic"]) == 0 and np.ptp(found["d_training"]) < 1e-9
+    assert np.ptp(found["p_superionic"]) < 1e-12 and np.ptp(found["d_training"]) < 1e-9
 
 
 def test_the_saved_ensemble_gives_the_same_answers(parent: None, tmp_path: Path) -> None:

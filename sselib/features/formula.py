@@ -53,9 +53,14 @@ def formula_features(formulas: Sequence[str], *, mobile_ion: str = "Li") -> pd.D
     for kind, weights, sign in (("cation", cations, 1), ("anion", anions, -1)):
         columns |= _ion_statistics(kind, weights, ions=_nominal_ions(sign))
     columns |= _balance(columns, mobile) | {SIZE_COLUMN: np.log(whole_formula_atoms(x))}
-    families = np.array([str(family_from_composition(f)) for f in formulas])
+    families = np.array([_suggested_family(f) for f in formulas])
     columns |= {name: (families == name.removeprefix("suggests_")).astype(float) for name in FAMILY_COLUMNS}
     return pd.DataFrame(columns)
+
+
+@lru_cache(maxsize=4_000)  # more than the formulas of a chunk, which several models ask about
+def _suggested_family(formula: str) -> str:
+    return str(family_from_composition(formula))
 
 
 def whole_formula_atoms(fractions: np.ndarray) -> np.ndarray:

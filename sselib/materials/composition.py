@@ -24,6 +24,7 @@ _PETTIFOR = (
     "At I Br Cl F H"
 )
 MODIFIED_PETTIFOR_ORDER: tuple[str, ...] = tuple(_PETTIFOR.split())
+_COLUMN_OF = {element: column for column, element in enumerate(MODIFIED_PETTIFOR_ORDER)}
 _DECIMALS = 6  # of a mole fraction in the canonical form
 _CHUNK = re.compile(r'^[\s"\'`]+|[\s"\'`]+$')
 
@@ -79,9 +80,12 @@ def chemical_system(composition: Composition | str) -> str:
 
 def element_fractions(formulas: Sequence[str]) -> pd.DataFrame:
     """Return mole fractions, shape (n formulas, 103), columns in the modified Pettifor order."""
-    rows = [dict(parse_formula(f).get_el_amt_dict()) for f in formulas]
-    table = pd.DataFrame(rows, columns=list(MODIFIED_PETTIFOR_ORDER), dtype=float).fillna(0.0)
-    return table.div(table.sum(axis=1), axis=0)
+    amounts = np.zeros((len(MODIFIED_PETTIFOR_ORDER), len(formulas)))
+    for row, formula in enumerate(formulas):
+        for element, amount in parse_formula(formula).items():
+            if element.symbol in _COLUMN_OF:
+                amounts[_COLUMN_OF[element.symbol], row] += amount
+    return pd.DataFrame((amounts / amounts.sum(axis=0)).T, columns=list(MODIFIED_PETTIFOR_ORDER))
 
 
 def l1_distances(fractions: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -89,7 +93,11 @@ def l1_distances(fractions: np.ndarray, others: np.ndarray) -> np.ndarray:
 
     "Within 5 %" in this suite means a distance of at most 0.05.
     """
-    return cdist(np.asarray(fractions, float), np.asarray(others, float), metric="cityblock")
+    fractions, others = np.asarray(fractions, float), np.asarray(others, float)
+    present = (fractions != 0).any(axis=0) | (others != 0).any(axis=0)  # other elements add nothing
+    if present.any():
+        fractions, others = fractions[:, present], others[:, present]
+    return cdist(fractions, others, metric="cityblock")
 
 
 def elmd_distances(fractions: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -20,6 +20,17 @@ from sselib.sources.table import SourceFile, clean_doi
 Row = Mapping[str, object]
 CONDUCTORS = "conductors.yaml"
 KINDS = ("bulk", "total", "unknown")
+ROW_KEYS = {
+    "id": True,
+    "formula": True,
+    "log10_sigma": True,
+    "censored": False,
+    "temperature_c": False,
+    "kind": True,
+    "family": True,
+    "doi": False,
+    "note": False,
+}  # fields of every such file; True: required
 
 
 def entries(path: Path, keys: Mapping[str, bool]) -> list[Row]:

@@ -9,23 +9,20 @@ from pathlib import Path
 
 from sselib.columns import Entry
 from sselib.schemas import ENTRIES, REJECTS, STRUCTURES, validate
-from sselib.sources.conductor_rows import CONDUCTORS, Row, data_folder, entries, fault, provenance, record
+from sselib.sources.conductor_rows import (
+    CONDUCTORS,
+    ROW_KEYS,
+    Row,
+    data_folder,
+    entries,
+    fault,
+    provenance,
+    record,
+)
 from sselib.sources.table import SourceTable, entries_frame, rejects_frame, structures_frame
 
 NAME = "recent"
-_KEYS = {
-    "id": True,
-    "formula": True,
-    "log10_sigma": True,
-    "censored": False,
-    "temperature_c": False,
-    "kind": True,
-    "year": True,
-    "family": True,
-    "doi": False,
-    "read_in": True,
-    "note": False,
-}  # True: required
+_KEYS = ROW_KEYS | {"year": True, "read_in": True}
 
 
 def load(*, folder: Path | None = None) -> SourceTable:

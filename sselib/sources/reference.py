@@ -20,6 +20,7 @@ from sselib.materials.structures import structure_record
 from sselib.schemas import ENTRIES, REJECTS, STRUCTURES, validate
 from sselib.sources.conductor_rows import (
     CONDUCTORS,
+    ROW_KEYS,
     Row,
     composition,
     data_folder,
@@ -41,21 +42,7 @@ from sselib.sources.table import (
 NAME = "reference"
 STRUCTURES_FILE = "structures.yaml"
 SAME_SITE = 1e-3  # fractional; images of a site that are closer than this are one site
-_ROW_KEYS = {
-    "id": True,
-    "formula": True,
-    "log10_sigma": True,
-    "censored": False,
-    "temperature_c": False,
-    "kind": True,
-    "family": True,
-    "space_group": False,
-    "lattice": False,
-    "z": False,
-    "doi": False,
-    "note": False,
-    "differs_because": False,
-}  # True: required
+_ROW_KEYS = ROW_KEYS | dict.fromkeys(("space_group", "lattice", "z", "differs_because"), False)
 _STRUCTURE_KEYS = {"id": True, "reference": True, "space_group": True, "lattice": True, "sites": True}
 _GROUP_KEYS = {"symbol": True, "number": True, "setting": False}
 _SITE_KEYS = {"label": True, "wyckoff": True, "species": True, "xyz": True}

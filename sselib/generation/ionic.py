@@ -5,6 +5,11 @@ cutoff (Fennell and Gezelter, J. Chem. Phys. 124, 234104 (2006), doi 10.1063/1.2
 charges repel at short range as r^-n (Born). It costs no energy evaluation and a tenth of a second, brings
 anions around cations, and gives a volume: for the benchmark's development compounds that was within 20 % of
 the known one, while spheres of covalent radius were up to twice too large.
+
+Polyanions (`sselib.generation.polyanions`) are held together by springs, their centres give three quarters of
+their charge to the ligands, and anions in contact repel each other. Without the latter two, complexes slid
+into each other: of 60 random crystals 49, 4 and 10 lay below the known one of calcite, zircon and Li3VO4 with
+half of the charge given, 22, 0 and 2 with three quarters, and 2, 0 and 0 with the repulsion as well.
 """
 
 from collections.abc import Mapping, Sequence
@@ -133,7 +138,7 @@ def _contacts(
 def _replace_by_springs(
     energies: np.ndarray, slopes: np.ndarray, bonds: Bonds, i: np.ndarray, j: np.ndarray, length: np.ndarray
 ) -> None:
-    """Set the energies and slopes of bound pairs to those of springs; of several images the nearest is bound."""
+    """Set the energies and slopes of bound pairs to those of springs; of images the nearest counts."""
     nearest = np.argsort(length, kind="stable")
     nearest = nearest[np.unique(i[nearest] * len(bonds.centre_ligand) + j[nearest], return_index=True)[1]]
     for rest, stiffness in (
@@ -150,9 +155,7 @@ def has_ions(content: Mapping[str, int]) -> bool:
     return assign_oxidation_states(Composition(content)).rule not in (METALLIC, IMBALANCED)
 
 
-def ionic_model(
-    atoms: Atoms, *, bonds: Bonds | None = None, keep_volume: bool = False
-) -> IonicModel | None:
+def ionic_model(atoms: Atoms, *, bonds: Bonds | None = None, keep_volume: bool = False) -> IonicModel | None:
     """Return the model of these atoms, None where no oxidation states balance (alloys, elements)."""
     found = assign_oxidation_states(Composition(atoms.get_chemical_formula()))
     if found.rule in (METALLIC, IMBALANCED):
@@ -195,7 +198,8 @@ def relax_as_ions(
 ) -> Atoms:
     """Return the crystal relaxed with the pair model; ``atoms`` stay as they are.
 
-    ``bonds``: of polyanions that stay whole (`sselib.generation.polyanions.whole_bonds`). A crystal that the model does not describe, or that it tears apart, comes back unchanged.
+    ``bonds``: of polyanions that stay whole (`sselib.generation.polyanions.whole_bonds`). A crystal that the
+    model does not describe, or that it tears apart, comes back unchanged.
     """
     moved = atoms.copy()
     moved.calc = ionic_model(moved, bonds=bonds, keep_volume=keep_volume)

@@ -123,14 +123,12 @@ def _possible(states: Mapping[str, float], anions: Mapping[str, int]) -> list[Po
     return made
 
 
-
-
 def _has_parameters(*symbols: str) -> bool:
     return all(Element(s) in BV_PARAMS for s in symbols)
 
 
 def whole_bonds(atoms: Atoms, complexes: Sequence[Polyanion]) -> Bonds | None:
-    """Return the bonds of a crystal in which every complex is whole, None if one is broken, or there is none."""
+    """Return the bonds of a crystal in which every complex is whole; None if one is broken or there is none."""
     if not complexes:
         return None
     n, symbols = len(atoms), np.array(atoms.get_chemical_symbols())
@@ -151,8 +149,7 @@ def whole_bonds(atoms: Atoms, complexes: Sequence[Polyanion]) -> Bonds | None:
 
 def _ligands_of(atoms: Atoms, centre: int, of_kind: np.ndarray, one: Polyanion) -> np.ndarray | None:
     """Return the atoms bound to a centre, None if they are not exactly as many as it has."""
-    far = WHOLE_BOND_RATIO * one.bond_angstrom
-    i, j, _, length = near_pairs(atoms, far)
+    i, j, *_ = near_pairs(atoms, WHOLE_BOND_RATIO * one.bond_angstrom)
     bound = np.concatenate([j[i == centre], i[j == centre]])
     bound = bound[of_kind[bound]]
     return bound if len(bound) == len(set(bound)) == one.n_ligands else None

@@ -128,7 +128,7 @@ def _has_parameters(*symbols: str) -> bool:
 
 
 def whole_bonds(atoms: Atoms, complexes: Sequence[Polyanion]) -> Bonds | None:
-    """Return the bonds of a crystal in which every complex is whole; None if one is broken or there is none."""
+    """Return the bonds of a crystal whose complexes are all whole; None without complexes too."""
     if not complexes:
         return None
     n, symbols = len(atoms), np.array(atoms.get_chemical_symbols())

@@ -20,7 +20,8 @@ from ase.calculators.calculator import Calculator
 
 from sselib.generation.evaluations import evaluate_many
 from sselib.generation.ionic import pair_energy, relax_as_ions
-from sselib.generation.polyanions import Polyanion, polyanion_seed, polyanions, whole_bonds
+from sselib.generation.polyanion_seeds import polyanion_seed
+from sselib.generation.polyanions import Polyanion, polyanions, whole_bonds
 from sselib.generation.population import same_structure
 from sselib.generation.relaxation import FAILURES
 from sselib.generation.seeds import Seed, random_seed, scaled_to

@@ -3,15 +3,16 @@
 The pair model of `sselib.generation.ionic` costs no energy evaluation, so many more random crystals are made
 than the potential ever relaxes. For oxides and pnictides of large cations its energy points at the known
 crystal: of 150 to 200 random crystals of the development compounds LiInO2, LiScO2 and Li2ZrO3 those that
-match it are nearly all among the first five. With small, highly charged cations (C, Si, V) it does not: it
-puts the known crystal above many random ones, because it knows no covalent bond. So half of the seeds are
+match it are nearly all among the first five. With small, highly charged cations (C, Si, V) it does so where
+they are in polyanions that are built in whole (`sselib.generation.polyanions`), and not otherwise: it puts
+crystals of SiO3 chains above many random ones, because it knows no covalent bond. So half of the seeds are
 the lowest by pair energy, and the other half win a tournament with one evaluation of the potential each,
 whose ranks agree better there (Li2SiO3: Spearman 0.64 with the enthalpy at the end, 0.49 for pair energies).
 """
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -19,13 +20,17 @@ from ase.calculators.calculator import Calculator
 
 from sselib.generation.evaluations import evaluate_many
 from sselib.generation.ionic import pair_energy, relax_as_ions
+from sselib.generation.polyanion_seeds import polyanion_seed
+from sselib.generation.polyanions import Polyanion, polyanions, whole_bonds
 from sselib.generation.population import same_structure
 from sselib.generation.relaxation import FAILURES
-from sselib.generation.seeds import Seed, random_seed
+from sselib.generation.seeds import Seed, random_seed, scaled_to
 
 CRYSTALS_PER_SEED = 5  # in a pool; after a fifth of it has been taken the next one is made
 TOURNAMENT = 4  # crystals that the potential compares, by one evaluation each
 SMALLEST_POOL = 2 * CRYSTALS_PER_SEED
+POLYANION_SYMMETRIC_SHARE = 0.9  # of crystals with polyanions; without symmetry none was the known one
+FITTING_STEPS = 15  # of the pair model, after a crystal has been scaled to another volume
 SAME_ENERGY_EV_ATOM = 0.01  # pair energies further apart than this belong to different crystals
 SAME_VOLUME = 0.03  # relative
 
@@ -68,10 +73,16 @@ def make_pool(
     ``content``: pairs of element and number of atoms in the cell.
     """
     start, rng = time.process_time(), np.random.default_rng(seed)
-    like = {"symmetric_share": symmetric_share, "volume_angstrom3": None, "rng": rng}
-    made = [random_seed(dict(content), **like) for _ in range(size)]
-    relaxed = [Seed(atoms=relax_as_ions(s.atoms), space_group=s.space_group) for s in made]
-    chosen = _lowest_distinct(relaxed, n_seeds(size) // 2)
+    like = {"symmetric_share": symmetric_share, "rng": rng}
+    complexes = polyanions(dict(content))
+    if complexes:
+        like["symmetric_share"] = POLYANION_SYMMETRIC_SHARE
+        made = [polyanion_seed(dict(content), complexes, **like) for _ in range(size)]
+    else:
+        made = [random_seed(dict(content), volume_angstrom3=None, **like) for _ in range(size)]
+    relaxed = [_relaxed(s, complexes) for s in made]
+    energies = np.array([_pair_energy(s, complexes) for s in relaxed])
+    chosen = _lowest_distinct(relaxed, energies, n_seeds(size) // 2)
     return Pool(
         lowest=tuple(relaxed[i] for i in chosen),
         others=tuple(s for i, s in enumerate(relaxed) if i not in chosen),
@@ -80,9 +91,28 @@ def make_pool(
     )
 
 
-def _lowest_distinct(seeds: Sequence[Seed], n: int) -> list[int]:
+def _relaxed(seed: Seed, complexes: Sequence[Polyanion]) -> Seed:
+    bonds = whole_bonds(seed.atoms, complexes)
+    return replace(seed, atoms=relax_as_ions(seed.atoms, bonds=bonds))
+
+
+def _pair_energy(seed: Seed, complexes: Sequence[Polyanion]) -> float:
+    """Return the energy in eV/atom; infinite where a polyanion is broken, as it compares with no other."""
+    bonds = whole_bonds(seed.atoms, complexes)
+    return np.inf if complexes and bonds is None else pair_energy(seed.atoms, bonds=bonds)
+
+
+def fitted_to(seed: Seed, volume_angstrom3: float | None, complexes: Sequence[Polyanion]) -> Seed:
+    """Return a relaxed crystal at another volume, its polyanions as large as before; None: as it is."""
+    bonds = whole_bonds(seed.atoms, complexes)
+    atoms = scaled_to(seed.atoms, volume_angstrom3)
+    if complexes and bonds is not None and volume_angstrom3 is not None:
+        atoms = relax_as_ions(atoms, bonds=bonds, keep_volume=True, max_steps=FITTING_STEPS)
+    return replace(seed, atoms=atoms)
+
+
+def _lowest_distinct(seeds: Sequence[Seed], energies: np.ndarray, n: int) -> list[int]:
     """Return the places of the ``n`` lowest seeds by pair energy; of two that match, the lower one's."""
-    energies = np.array([pair_energy(s.atoms) for s in seeds])
     kept: list[int] = []
     for i in np.argsort(energies, kind="stable"):
         near = [seeds[k] for k in kept if abs(energies[k] - energies[i]) < SAME_ENERGY_EV_ATOM]

@@ -7,6 +7,7 @@ was killed goes on from its database as if nothing had happened.
 import os
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -22,6 +23,7 @@ from sselib.generation.database import Candidate, SearchDatabase
 from sselib.generation.dynamics import BAR_PER_GPA, KIM_RELAXATION, relax_by_npt
 from sselib.generation.ionic import has_ions, relax_as_ions
 from sselib.generation.operators import N_PARENTS, OPERATORS, make_child
+from sselib.generation.polyanions import polyanions, whole_bonds
 from sselib.generation.population import (
     KINDS,
     SEED,
@@ -33,9 +35,9 @@ from sselib.generation.population import (
     survivors,
 )
 from sselib.generation.potentials import make_calculator
-from sselib.generation.preselection import SMALLEST_POOL, make_pool, n_seeds, tournament_winner
+from sselib.generation.preselection import SMALLEST_POOL, fitted_to, make_pool, n_seeds, tournament_winner
 from sselib.generation.relaxation import Relaxation, RelaxationSettings, Verdict, relax_together
-from sselib.generation.seeds import Seed, random_seed, scaled_to
+from sselib.generation.seeds import Seed, random_seed
 
 DEFAULT_WEIGHTS: dict[str, float] = {
     SEED: 0.5,
@@ -230,7 +232,8 @@ def _child(
         before = sum(c.operator == operator and c.parents == (parents[0].number,) for c in done)
         child = make_child(operator, [p.atoms for p in parents], n_before=before, rng=rng)
         if child is not None:
-            child, spent = _as_ions(child, wanted=operator in settings.as_ions_first, keep_volume=True)
+            wanted = operator in settings.as_ions_first
+            child, spent = _as_ions(child, wanted=wanted, keep_volume=True, whole=bool(settings.pool_size))
             return Plan(
                 operator=operator,
                 parents=tuple(p.number for p in parents),
@@ -243,12 +246,18 @@ def _child(
     return None
 
 
-def _as_ions(atoms: Atoms, *, wanted: bool, keep_volume: bool) -> tuple[Atoms, Preparation]:
-    """Return the crystal relaxed by the pair model where that is wanted, and what it cost."""
+def _as_ions(
+    atoms: Atoms, *, wanted: bool, keep_volume: bool, whole: bool = False
+) -> tuple[Atoms, Preparation]:
+    """Return the crystal relaxed by the pair model where that is wanted, and what it cost.
+
+    With ``whole`` the polyanions of a crystal that has all of them stay as they are.
+    """
     if not wanted:
         return atoms, Preparation()
     start = time.process_time()
-    relaxed = relax_as_ions(atoms, keep_volume=keep_volume)
+    bonds = whole_bonds(atoms, polyanions(Counter(atoms.get_chemical_symbols()))) if whole else None
+    relaxed = relax_as_ions(atoms, bonds=bonds, keep_volume=keep_volume)
     return relaxed, Preparation(n_pair_relaxations=1, pair_seconds=time.process_time() - start)
 
 
@@ -316,7 +325,8 @@ def _chosen_seed(
         symmetric_share=settings.symmetric_share,
         seed=(settings.seed, number),
     )
-    rivals = [replace(s, atoms=scaled_to(s.atoms, volume)) for s in pool.rivals(place)]
+    complexes = polyanions(content)
+    rivals = [fitted_to(s, volume, complexes) for s in pool.rivals(place)]
     start = time.process_time()
     calculator = make_calculator(settings.potential, settings.potential_options)
     seed, n_evaluations = tournament_winner(rivals, calculator)

@@ -3,6 +3,8 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
@@ -12,6 +14,9 @@ from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from sselib.generation.relaxation import shortest_ratio
+
+if TYPE_CHECKING:
+    from pyxtal.tolerance import Tol_matrix
 
 N_TRIES = 60  # space groups tried for one symmetric crystal
 N_PLACEMENTS = 400  # placements tried for one crystal without symmetry
@@ -113,6 +118,7 @@ def _pyxtal_atoms(content: dict[str, int], group: int, *, seed: int) -> Atoms | 
                 list(content.values()),
                 conventional=False,
                 max_count=2,
+                tm=_least_distances(),
                 random_state=np.random.default_rng(seed),
             )
     except (Comp_CompatibilityError, VolumeError, RuntimeError, ValueError, IndexError):
@@ -120,6 +126,14 @@ def _pyxtal_atoms(content: dict[str, int], group: int, *, seed: int) -> Atoms | 
     if not crystal.valid:
         return None
     return with_content(crystal.to_pymatgen().get_primitive_structure(tolerance=0.05), sum(content.values()))
+
+
+@lru_cache(maxsize=1)
+def _least_distances() -> "Tol_matrix":
+    """Return pyxtal's usual least distances: its table of all pairs of elements, made once."""
+    from pyxtal.tolerance import Tol_matrix
+
+    return Tol_matrix(prototype="atomic")
 
 
 def with_content(structure: Structure, n_atoms: int) -> Atoms | None:

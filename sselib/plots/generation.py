@@ -192,7 +192,8 @@ def sizes_and_generations(sizes: pd.DataFrame) -> Drawing:
     figure.add_trace(
         go.Bar(x=counts.index, y=counts, width=0.8, marker={"color": PALETTE[0]}, showlegend=False), 1, 1
     )
-    for arm, part in sizes.groupby("arm"):
+    for place, (arm, part) in enumerate(sizes.groupby("arm")):
+        rings = {"symbol": "circle-open", "size": 9 + 6 * place, "line": {"width": 2}}  # none hides another
         figure.add_trace(
             go.Scatter(
                 x=part["n_atoms"],
@@ -200,7 +201,7 @@ def sizes_and_generations(sizes: pd.DataFrame) -> Drawing:
                 text=part["formula"],
                 mode="markers",
                 name=arm,
-                marker={"color": ARM_COLOURS[arm], "size": 9},
+                marker={"color": ARM_COLOURS[arm]} | (rings if place else {"size": 9}),
                 cliponaxis=False,
                 hovertemplate="%{text}: generation %{y}<extra>%{fullData.name}</extra>",
             ),

@@ -8,7 +8,7 @@ training rows (`sselib.atomsets.chosen_blend`).
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ from sselib.atomsets.classifiers import (
     CONTROL_CASES,
     ClassifierSettings,
     Inputs,
+    atomsets_probabilities,
     split_probability,
 )
 from sselib.columns import ClassPrediction as C
@@ -97,7 +98,8 @@ def _fingerprint(name: str, inputs: Inputs, splits: Sequence[Split], settings: C
     known = {**asdict(settings), "n_jobs": 0, "name": name, "xgboost": xgboost.__version__}
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode())
     package = Path(__file__).parents[1]
-    modules = ["regression/gaussian_process.py", "atomsets/classifiers.py", "atomsets/network.py"]
+    modules = ["regression/gaussian_process.py", "atomsets/classifiers.py"]
+    modules += ["atomsets/network.py", "atomsets/training.py"]
     modules += ["atomsets/chosen_blend.py"] if name == CHOSEN else []
     for path in [package / module for module in modules]:
         digest.update(path.read_bytes())
@@ -158,11 +160,28 @@ def _probabilities(
     name: str, inputs: Inputs, splits: Sequence[Split], settings: ClassifierSettings
 ) -> list[np.ndarray]:
     """Return the probabilities of the test rows of each split."""
-    backend = "loky" if name.startswith("atomsets") else "threading"
+    model, _, features = name.partition("/")
+    if model == "atomsets":
+        return _network_probabilities(features, inputs, splits, settings)
     with threadpool_limits(limits=1):  # two fits with two BLAS threads each wait for one another
-        return Parallel(settings.n_jobs, backend=backend)(
+        return Parallel(settings.n_jobs, backend="threading")(
             delayed(split_probability)(name, inputs, split, settings) for split in splits
         )
+
+
+def _network_probabilities(
+    features: str, inputs: Inputs, splits: Sequence[Split], settings: ClassifierSettings
+) -> list[np.ndarray]:
+    """Return what `atomsets_probabilities` does; ``n_jobs`` processes share the splits."""
+    only = replace(inputs, matrices={}, sets={features: inputs.sets[features]}, unpaired=None)
+    shares = [splits[k :: settings.n_jobs] for k in range(min(settings.n_jobs, len(splits)))]
+    done = Parallel(settings.n_jobs)(
+        delayed(atomsets_probabilities)(features, only, share, settings) for share in shares
+    )
+    found: list[np.ndarray] = [np.empty(0)] * len(splits)
+    for k, share in enumerate(done):
+        found[k :: settings.n_jobs] = share
+    return found
 
 
 def _frame(inputs: Inputs, split: Split, probability: np.ndarray, name: str) -> pd.DataFrame:

@@ -285,28 +285,33 @@ def fit_networks(
     ``starts``: pretrained networks to begin with, one for each of ``settings``, or none.
     """
     pairs = list(zip(settings, starts or [None] * len(settings), strict=True))
-    cases = [(*pair, seed + k) for k in range(n_seeds) for pair in pairs]
     work = Parallel(n_jobs, return_as="generator")(
-        delayed(_fit_network)(sets, y, duplicates, s, number, start) for s, start, number in cases
+        delayed(_fit_seeds)(sets, y, duplicates, s, range(seed, seed + n_seeds), start) for s, start in pairs
     )
-    return tuple(progress(work, stage="networks", total=len(cases)))
+    by_settings = list(progress(work, stage="networks", total=len(pairs)))
+    return tuple(networks[k] for k in range(n_seeds) for networks in by_settings)
 
 
-def _fit_network(
+def _fit_seeds(
     sets: Sequence[SiteSet],
     y: np.ndarray,
     duplicates: np.ndarray,
     settings: "AtomSetsSettings",
-    seed: int,
+    seeds: Sequence[int],
     start: "FittedAtomSets | None" = None,
-) -> "FittedAtomSets":
+) -> "list[FittedAtomSets]":
+    """Return a network for each seed, trained side by side."""
     import torch
 
-    from sselib.atomsets.network import fit_atomsets
+    from sselib.atomsets.training import Fit, fit_many
 
     torch.set_num_threads(1)
-    inner = inner_part(y, duplicates, seed=seed)
-    return fit_atomsets(sets, y, inner=inner, settings=settings, seed=seed, start=start)
+    inner = [inner_part(y, duplicates, seed=seed) for seed in seeds]
+    fits = [
+        Fit(np.flatnonzero(~own), np.flatnonzero(own), seed, start)
+        for seed, own in zip(seeds, inner, strict=True)
+    ]
+    return fit_many(sets, y, fits, settings=settings)
 
 
 def pooled_space(sets: Sequence[SiteSet]) -> PooledSpace:

@@ -132,9 +132,7 @@ class _Member:
         self.labels = labels.astype(np.float32)
         positive = labels[fit.rows].sum()
         self.positive_weight = float((len(fit.rows) - positive) / max(positive, 1.0))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(fit.seed)
-            network = AtomSets(len(self.mean), settings)
+        network = _new_network(len(self.mean), settings, fit.seed)
         state = (fit.start.model if fit.start else network).state_dict()
         self.shapes = {name: value.shape for name, value in state.items()}
         self.weights = torch.nn.Parameter(torch.cat([v.detach().reshape(-1) for v in state.values()]))
@@ -151,7 +149,7 @@ class _Member:
     def kept(self, shape: tuple[int, int], dropout: float) -> np.ndarray:
         """Return which units of a layer dropout keeps, shape as given; the share is exact to 2^-16."""
         n = shape[0] * shape[1]
-        drawn = self.noise.integers(0, 2**64 - 1, size=n // 4 + 1, dtype=np.uint64, endpoint=True)
+        drawn = self.noise.integers(0, 2**64 - 1, size=-(-n // 4), dtype=np.uint64, endpoint=True)
         return drawn.view(np.uint16)[:n].reshape(shape) >= round(dropout * 2**16)
 
     def note(self, loss: float) -> None:
@@ -167,19 +165,26 @@ class _Member:
 
     def fitted(self, settings: AtomSetsSettings) -> FittedAtomSets:
         """Return the network with its best weights."""
-        model = AtomSets(len(self.mean), settings)
+        model = _new_network(len(self.mean), settings, self.fit.seed)
         parts = self.best_weights.split([shape.numel() for shape in self.shapes.values()])
         model.load_state_dict({n: p.reshape(s) for (n, s), p in zip(self.shapes.items(), parts, strict=True)})
         return FittedAtomSets(model, self.mean, self.scale, self.best_epoch, settings)
+
+
+def _new_network(n_features: int, settings: AtomSetsSettings, seed: int) -> AtomSets:
+    """Return an untrained network; torch's own random state stays as it is."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return AtomSets(n_features, settings)
 
 
 @dataclass(frozen=True)
 class _Batch:
     """Structures of k networks, padded to the same number of rows.
 
-    ``features`` (k, rows, d); ``multiplicity`` and ``index``, the structure of each row, (k * rows,). There are
-    ``n`` structures for each network, of which the last is empty or holds the padding; ``target`` and
-    ``weight`` (k, n): labels, and what each loss counts (0 for what is no structure).
+    ``features`` (k, rows, d); ``multiplicity`` and ``index``, the structure of each row, (k * rows,). Each
+    network has ``n`` structures, of which the last is empty or holds the padding; ``target`` and ``weight``
+    (k, n): labels, and what each counts in the loss (0 for what is no structure).
     """
 
     features: torch.Tensor

@@ -81,11 +81,18 @@ def plain_training(sets: list, labels: np.ndarray, fit: Fit, settings: AtomSetsS
         return torch.sigmoid(logits(fit.held)).numpy()
 
 
-def test_side_by_side_is_plain_pytorch() -> None:
+@pytest.mark.parametrize("readout_steps", [1, 3])
+def test_side_by_side_is_plain_pytorch(readout_steps: int) -> None:
     sets, labels = some_sets(90)
     fits = some_fits(90, range(3))
     settings = AtomSetsSettings(
-        **{**vars(SETTINGS), "dropout": 0.0, "max_epochs": 6, "weight_decay": 0.1, "readout_steps": 3}
+        **{
+            **vars(SETTINGS),
+            "dropout": 0.0,
+            "max_epochs": 6,
+            "weight_decay": 0.1,
+            "readout_steps": readout_steps,
+        }
     )
     *_, last = epochs_of_many(sets, labels, fits, settings=settings)
     for fit, found in zip(fits, last, strict=True):

@@ -13,10 +13,10 @@ import numpy as np
 from joblib import Parallel, delayed
 from scipy.special import expit
 from sklearn.model_selection import GroupKFold, KFold
-from threadpoolctl import threadpool_limits
 
 from sselib.atomsets.classification import CLUSTERED, auc_pr, logit, mcc
 from sselib.atomsets.classifiers import FRESH, ClassifierSettings, Inputs, split_probability
+from sselib.threads import in_threads
 from sselib.validation.splits import Split, row_groups
 
 N_INNER = 4
@@ -49,16 +49,15 @@ def choose_and_predict(
     cluster_of = _held_out_groups(splits, len(inputs.y))
     cases = [(s, inner_splits(inputs, s, cluster_of[s.protocol, s.repeat])) for s in splits]
     jobs = [
-        (name, s, known[name][number] if s is outer and name in known else None)
+        (name, inputs, s, settings, known[name][number] if s is outer and name in known else None)
         for number, (outer, inner) in enumerate(cases)
         for s in (outer, *inner)
         for name in settings.blended
     ]
-    backend = "loky" if any(n.startswith("atomsets") for n in settings.blended) else "threading"
-    with threadpool_limits(limits=1):  # two fits with two BLAS threads each wait for one another
-        done = Parallel(settings.n_jobs, backend=backend)(
-            delayed(_probability)(name, inputs, s, settings, there) for name, s, there in jobs
-        )
+    if any(name.startswith("atomsets") for name in settings.blended):
+        done = Parallel(settings.n_jobs)(delayed(_probability)(*job) for job in jobs)
+    else:
+        done = in_threads(_probability, jobs, n_jobs=settings.n_jobs)
     found, start = [], 0
     for outer, inner in cases:
         stop = start + (1 + len(inner)) * len(settings.blended)

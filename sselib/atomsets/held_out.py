@@ -16,7 +16,6 @@ import pandas as pd
 import xgboost
 from joblib import Parallel, delayed
 from scipy.special import expit
-from threadpoolctl import threadpool_limits
 
 from sselib.atomsets.chosen_blend import choose_and_predict
 from sselib.atomsets.classification import logit
@@ -36,6 +35,7 @@ from sselib.columns import ClassPrediction as C
 from sselib.columns import Entry
 from sselib.progress import progress
 from sselib.runfolder import to_json, write_whole
+from sselib.threads import in_threads
 from sselib.validation.splits import Split
 
 
@@ -99,13 +99,14 @@ def _fingerprint(name: str, inputs: Inputs, splits: Sequence[Split], settings: C
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode())
     package = Path(__file__).parents[1]
     modules = ["regression/gaussian_process.py", "atomsets/classifiers.py"]
-    modules += ["atomsets/network.py", "atomsets/training.py"]
+    own = settings.blended if name == CHOSEN else (name,)
+    if any(n.startswith("atomsets") for n in own):
+        modules += ["atomsets/network.py", "atomsets/training.py"]
     modules += ["atomsets/chosen_blend.py"] if name == CHOSEN else []
     for path in [package / module for module in modules]:
         digest.update(path.read_bytes())
     digest.update("\n".join(inputs.table[Entry.ID]).encode())
-    names = settings.blended if name == CHOSEN else (name,)
-    arrays = [a for n in names for a in _seen_by(n, inputs)]
+    arrays = [a for n in own for a in _seen_by(n, inputs)]
     for array in (*arrays, inputs.y, *(a for s in splits for a in (s.train, s.test))):
         digest.update(np.ascontiguousarray(array).tobytes() + b"|")
     return f"{name.replace('/', '-')}-{digest.hexdigest()[:12]}"
@@ -163,10 +164,8 @@ def _probabilities(
     model, _, features = name.partition("/")
     if model == "atomsets":
         return _network_probabilities(features, inputs, splits, settings)
-    with threadpool_limits(limits=1):  # two fits with two BLAS threads each wait for one another
-        return Parallel(settings.n_jobs, backend="threading")(
-            delayed(split_probability)(name, inputs, split, settings) for split in splits
-        )
+    jobs = [(name, inputs, split, settings) for split in splits]
+    return in_threads(split_probability, jobs, n_jobs=settings.n_jobs)
 
 
 def _network_probabilities(

@@ -24,7 +24,6 @@ from pymatgen.core import Structure
 from scipy.special import expit
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GroupKFold
-from threadpoolctl import threadpool_limits
 from xgboost import XGBRegressor
 
 from sselib.atomsets.classification import logit
@@ -43,6 +42,7 @@ from sselib.features.site_features import SiteSet, pooled, site_sets
 from sselib.materials.composition import element_fractions, l1_distances, parse_formula
 from sselib.progress import progress
 from sselib.runfolder import to_json, write_whole
+from sselib.threads import in_threads
 from sselib.validation.splits import row_groups
 
 if TYPE_CHECKING:  # torch is an extra: formulas are scored without it
@@ -438,11 +438,8 @@ def _blends(
 ) -> list[Blend]:
     """Return the blend of each set of training rows (their numbers), and last that of all rows."""
     parts = [*(labelled.rows.iloc[rows] for rows in training), labelled.rows]
-    work = Parallel(settings.n_jobs, backend="threading", return_as="generator")(
-        delayed(_blend_of)(labelled, part, settings) for part in parts
-    )
-    with threadpool_limits(limits=1):  # two fits with two BLAS threads each wait for one another
-        return list(progress(work, stage="blends", total=len(parts)))
+    jobs = [(labelled, part, settings) for part in parts]
+    return in_threads(_blend_of, jobs, n_jobs=settings.n_jobs, stage="blends")
 
 
 @dataclass(frozen=True)

@@ -253,7 +253,8 @@ class _Stack:
         """Improve every network on its batch; one without a batch stays as it is."""
         batch = _batch(self.members, structures)
         loss = self._losses(self._logits(batch, train=True), batch).sum()
-        parts = torch.autograd.grad(loss, list(self.weights.values()))
+        # with one step of the readout its LSTM is never asked: then its gradient is zero
+        parts = torch.autograd.grad(loss, list(self.weights.values()), materialize_grads=True)
         gradient = torch.cat([part.flatten(1) for part in parts], dim=1)
         for member, own, found in zip(self.members, structures, gradient, strict=True):
             member.weights.grad = found if len(own) else None

@@ -30,7 +30,7 @@ from sselib.errors import DataError, ParameterError, nearest
 from sselib.features.description import Group
 from sselib.features.formula import with_formula_features
 from sselib.features.representations import primitive_cell
-from sselib.features.site_features import pooled, site_sets
+from sselib.features.site_features import named_site_sets, pooled
 from sselib.features.structure import with_environment
 from sselib.materials.composition import element_fractions, elmd_distances, l1_distances
 from sselib.materials.structures import structure_from_json
@@ -200,14 +200,11 @@ def site_inputs(
     if not parent:
         return SiteInputs(why_missing="no parent model is named (parameter `parent`)")
     cases = [(parent, LAYERS_OF)] + ([(second_parent, CHGNET_LAYERS_OF)] if second_parent else [])
+    found = {}
     try:
-        found = {
-            name: site_sets(
-                structures, parent=of, representation=representation, layers=layers, n_jobs=n_jobs
-            )
-            for of, names in cases
-            for name, layers in names.items()
-        }
+        for of, names in cases:
+            options = {"parent": of, "representation": representation, "n_jobs": n_jobs}
+            found |= named_site_sets(structures, names, **options)
     except ModuleNotFoundError as error:
         return SiteInputs(why_missing=f"{error.name} is not installed (pip install -e '.[atomsets]')")
     except DataError as error:

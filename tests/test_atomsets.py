@@ -5,7 +5,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install -e '.[atomsets]'")
 
-from sselib.atomsets.network import AtomSetsSettings, WeightedSet2Set, fit_atomsets  # noqa: E402
+from sselib.atomsets.network import AtomSetsSettings, WeightedSet2Set  # noqa: E402
+from sselib.atomsets.training import fit_atomsets  # noqa: E402
 from sselib.errors import ParameterError  # noqa: E402
 from sselib.features.site_features import SiteSet, unique_sites  # noqa: E402
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sselib.atomsets import classifiers, held_out
+from sselib.atomsets import chosen_blend, classifiers, held_out
 from sselib.atomsets.chosen_blend import choose_and_predict, inner_splits
 from sselib.atomsets.classifiers import (
     CHOSEN,
@@ -73,6 +73,17 @@ def test_the_informative_member_is_chosen_and_the_threshold_lies_at_one_half() -
     calls = np.concatenate([p > 0.5 for p, _ in found])
     truth = np.concatenate([inputs.y[s.test] for s in splits])
     assert np.mean(calls == truth) > 0.9
+
+
+def test_processes_and_threads_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = some_inputs()
+    splits = class_splits(["kfold5"], inputs, clusters={}, seed=0)[:2]
+    names = ("logistic/lattice_all_rows", "logistic/elements_all_rows")
+    settings = ClassifierSettings(n_jobs=2, blended=names)
+    threads = choose_and_predict(inputs, splits, settings)
+    monkeypatch.setattr(chosen_blend, "_MANY_FITS", 0)
+    for one, other in zip(threads, choose_and_predict(inputs, splits, settings), strict=True):
+        assert np.array_equal(one[0], other[0]) and one[1] == other[1]
 
 
 def test_held_out_labels_reach_neither_choice_nor_prediction() -> None:

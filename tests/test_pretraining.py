@@ -15,8 +15,8 @@ torch = pytest.importorskip("torch", reason="torch is not installed: pip install
 from test_superionic_model import SETTINGS, FakeParent  # noqa: E402
 
 from sselib.atomsets import pretraining  # noqa: E402
-from sselib.atomsets.network import fit_atomsets  # noqa: E402
 from sselib.atomsets.pretraining import fetch_is_metal, pretrain, pretrained_starts, read_is_metal  # noqa: E402
+from sselib.atomsets.training import fit_atomsets  # noqa: E402
 from sselib.errors import DataError  # noqa: E402
 from sselib.features import megnet, site_features  # noqa: E402
 from sselib.features.site_features import site_sets  # noqa: E402

@@ -17,10 +17,13 @@ from threadpoolctl import threadpool_limits
 
 from sselib.atomsets.classification import CLUSTERED, auc_pr, logit, mcc
 from sselib.atomsets.classifiers import FRESH, ClassifierSettings, Inputs, split_probability
+from sselib.threads import in_threads
 from sselib.validation.splits import Split, row_groups
 
 N_INNER = 4
 THRESHOLDS = np.arange(0.05, 0.951, 0.05)
+_MANY_FITS = 300  # from here on processes, which take seconds to start, are faster than threads
+_Job = tuple[str, Split, np.ndarray | None]  # a model, a split, and its probabilities if they are known
 _RANDOM = ("kfold5", FRESH)  # protocols whose inner folds are random
 
 
@@ -54,11 +57,8 @@ def choose_and_predict(
         for s in (outer, *inner)
         for name in settings.blended
     ]
-    backend = "loky" if any(n.startswith("atomsets") for n in settings.blended) else "threading"
-    with threadpool_limits(limits=1):  # two fits with two BLAS threads each wait for one another
-        done = Parallel(settings.n_jobs, backend=backend)(
-            delayed(_probability)(name, inputs, s, settings, there) for name, s, there in jobs
-        )
+    share = _in_processes if len(jobs) > _MANY_FITS else _in_threads
+    done = share(inputs, jobs, settings)
     found, start = [], 0
     for outer, inner in cases:
         stop = start + (1 + len(inner)) * len(settings.blended)
@@ -67,10 +67,30 @@ def choose_and_predict(
     return found
 
 
-def _probability(
-    name: str, inputs: Inputs, split: Split, settings: ClassifierSettings, there: np.ndarray | None
-) -> np.ndarray:
-    return split_probability(name, inputs, split, settings) if there is None else there
+def _in_threads(inputs: Inputs, jobs: Sequence[_Job], settings: ClassifierSettings) -> list[np.ndarray]:
+    return in_threads(_probability, [(inputs, job, settings) for job in jobs], n_jobs=settings.n_jobs)
+
+
+def _in_processes(inputs: Inputs, jobs: Sequence[_Job], settings: ClassifierSettings) -> list[np.ndarray]:
+    """Return what `_in_threads` does; a forest's many small steps no longer hold up a process beside it."""
+    seen = {name.partition("/")[2] for name, _, _ in jobs}
+    only = replace(inputs, sets={name: sets for name, sets in inputs.sets.items() if name in seen})
+    shares = [jobs[k :: settings.n_jobs] for k in range(settings.n_jobs)]
+    with threadpool_limits(limits=1):
+        done = Parallel(settings.n_jobs)(delayed(_probabilities)(only, share, settings) for share in shares)
+    found: list[np.ndarray] = [np.empty(0)] * len(jobs)
+    for k, own in enumerate(done):
+        found[k :: settings.n_jobs] = own
+    return found
+
+
+def _probabilities(inputs: Inputs, jobs: Sequence[_Job], settings: ClassifierSettings) -> list[np.ndarray]:
+    return [_probability(inputs, job, settings) for job in jobs]
+
+
+def _probability(inputs: Inputs, job: _Job, settings: ClassifierSettings) -> np.ndarray:
+    name, split, known = job
+    return split_probability(name, inputs, split, settings) if known is None else known
 
 
 def _held_out_groups(splits: Sequence[Split], n_rows: int) -> dict[tuple[str, int], np.ndarray]:

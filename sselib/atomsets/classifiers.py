@@ -30,7 +30,7 @@ from sselib.errors import DataError, ParameterError, nearest
 from sselib.features.description import Group
 from sselib.features.formula import with_formula_features
 from sselib.features.representations import primitive_cell
-from sselib.features.site_features import pooled, site_sets
+from sselib.features.site_features import named_site_sets, pooled
 from sselib.features.structure import with_environment
 from sselib.materials.composition import element_fractions, elmd_distances, l1_distances
 from sselib.materials.structures import structure_from_json
@@ -200,14 +200,11 @@ def site_inputs(
     if not parent:
         return SiteInputs(why_missing="no parent model is named (parameter `parent`)")
     cases = [(parent, LAYERS_OF)] + ([(second_parent, CHGNET_LAYERS_OF)] if second_parent else [])
+    found = {}
     try:
-        found = {
-            name: site_sets(
-                structures, parent=of, representation=representation, layers=layers, n_jobs=n_jobs
-            )
-            for of, names in cases
-            for name, layers in names.items()
-        }
+        for of, names in cases:
+            options = {"parent": of, "representation": representation, "n_jobs": n_jobs}
+            found |= named_site_sets(structures, names, **options)
     except ModuleNotFoundError as error:
         return SiteInputs(why_missing=f"{error.name} is not installed (pip install -e '.[atomsets]')")
     except DataError as error:
@@ -472,7 +469,7 @@ def split_probability(name: str, inputs: Inputs, split: Split, settings: Classif
     """Return the probabilities of a single model ("model/features") for the split's test rows, (n_test,)."""
     model, _, features = name.partition("/")
     if model == "atomsets":
-        return _atomsets_probability(inputs.sets[features], inputs.y, inputs.duplicates, split, settings)
+        return atomsets_probabilities(features, inputs, [split], settings)[0]
     X, labels = inputs.matrices[features][split.train], inputs.y[split.train]
     sigma = inputs.table[Entry.LOG10_SIGMA].to_numpy(float)[split.train]
     if features.endswith(ALL_ROWS) and inputs.unpaired is not None:
@@ -503,24 +500,31 @@ def probability_of(fitted: BaseEstimator, X: np.ndarray) -> np.ndarray:
     return expit(_LOGIT_PER_DECADE * (found - SUPERIONIC_LOG10_SIGMA))
 
 
-def _atomsets_probability(
-    sets: Sequence[object], y: np.ndarray, duplicates: np.ndarray, split: Split, settings: ClassifierSettings
-) -> np.ndarray:
-    """Return the mean probability of ``n_members`` networks, shape (n_test,)."""
+def atomsets_probabilities(
+    features: str, inputs: Inputs, splits: Sequence[Split], settings: ClassifierSettings
+) -> list[np.ndarray]:
+    """Return the mean probability of ``n_members`` networks for the test rows of each split, (n_test,).
+
+    The networks of all splits train side by side (`sselib.atomsets.training`), each on its own rows.
+    """
     import torch
 
-    from sselib.atomsets.network import AtomSetsSettings, fit_atomsets
+    from sselib.atomsets.network import AtomSetsSettings
+    from sselib.atomsets.training import Fit, fit_many
 
     torch.set_num_threads(1)
+    sets, fits = inputs.sets[features], []
+    for split in splits:
+        for seed in range(settings.seed, settings.seed + settings.n_members):
+            inner = inner_part(inputs.y[split.train], inputs.duplicates[split.train], seed=seed)
+            fits.append(Fit(split.train[~inner], split.train[inner], seed))
     network = AtomSetsSettings(max_epochs=settings.max_epochs, patience=settings.patience)
-    train = [sets[i] for i in split.train]
+    fitted = iter(fit_many(sets, inputs.y, fits, settings=network))
     found = []
-    for member in range(settings.n_members):
-        seed = settings.seed + member
-        inner = inner_part(y[split.train], duplicates[split.train], seed=seed)
-        fitted = fit_atomsets(train, y[split.train], inner=inner, settings=network, seed=seed)
-        found.append(fitted.probability([sets[i] for i in split.test]))
-    return np.mean(found, axis=0).astype(float)
+    for split in splits:
+        tests = [sets[i] for i in split.test]
+        found.append(np.mean([next(fitted).probability(tests) for _ in range(settings.n_members)], axis=0))
+    return [p.astype(float) for p in found]
 
 
 def inner_part(y: np.ndarray, groups: np.ndarray, *, seed: int) -> np.ndarray:

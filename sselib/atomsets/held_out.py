@@ -8,7 +8,7 @@ training rows (`sselib.atomsets.chosen_blend`).
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,6 @@ import pandas as pd
 import xgboost
 from joblib import Parallel, delayed
 from scipy.special import expit
-from threadpoolctl import threadpool_limits
 
 from sselib.atomsets.chosen_blend import choose_and_predict
 from sselib.atomsets.classification import logit
@@ -29,12 +28,14 @@ from sselib.atomsets.classifiers import (
     CONTROL_CASES,
     ClassifierSettings,
     Inputs,
+    atomsets_probabilities,
     split_probability,
 )
 from sselib.columns import ClassPrediction as C
 from sselib.columns import Entry
 from sselib.progress import progress
 from sselib.runfolder import to_json, write_whole
+from sselib.threads import in_threads
 from sselib.validation.splits import Split
 
 
@@ -97,13 +98,15 @@ def _fingerprint(name: str, inputs: Inputs, splits: Sequence[Split], settings: C
     known = {**asdict(settings), "n_jobs": 0, "name": name, "xgboost": xgboost.__version__}
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode())
     package = Path(__file__).parents[1]
-    modules = ["regression/gaussian_process.py", "atomsets/classifiers.py", "atomsets/network.py"]
+    modules = ["regression/gaussian_process.py", "atomsets/classifiers.py"]
+    own = settings.blended if name == CHOSEN else (name,)
+    if any(n.startswith("atomsets") for n in own):
+        modules += ["atomsets/network.py", "atomsets/training.py"]
     modules += ["atomsets/chosen_blend.py"] if name == CHOSEN else []
     for path in [package / module for module in modules]:
         digest.update(path.read_bytes())
     digest.update("\n".join(inputs.table[Entry.ID]).encode())
-    names = settings.blended if name == CHOSEN else (name,)
-    arrays = [a for n in names for a in _seen_by(n, inputs)]
+    arrays = [a for n in own for a in _seen_by(n, inputs)]
     for array in (*arrays, inputs.y, *(a for s in splits for a in (s.train, s.test))):
         digest.update(np.ascontiguousarray(array).tobytes() + b"|")
     return f"{name.replace('/', '-')}-{digest.hexdigest()[:12]}"
@@ -158,11 +161,26 @@ def _probabilities(
     name: str, inputs: Inputs, splits: Sequence[Split], settings: ClassifierSettings
 ) -> list[np.ndarray]:
     """Return the probabilities of the test rows of each split."""
-    backend = "loky" if name.startswith("atomsets") else "threading"
-    with threadpool_limits(limits=1):  # two fits with two BLAS threads each wait for one another
-        return Parallel(settings.n_jobs, backend=backend)(
-            delayed(split_probability)(name, inputs, split, settings) for split in splits
-        )
+    model, _, features = name.partition("/")
+    if model == "atomsets":
+        return _network_probabilities(features, inputs, splits, settings)
+    jobs = [(name, inputs, split, settings) for split in splits]
+    return in_threads(split_probability, jobs, n_jobs=settings.n_jobs)
+
+
+def _network_probabilities(
+    features: str, inputs: Inputs, splits: Sequence[Split], settings: ClassifierSettings
+) -> list[np.ndarray]:
+    """Return what `atomsets_probabilities` does; ``n_jobs`` processes share the splits."""
+    only = replace(inputs, matrices={}, sets={features: inputs.sets[features]}, unpaired=None)
+    shares = [splits[k :: settings.n_jobs] for k in range(min(settings.n_jobs, len(splits)))]
+    done = Parallel(settings.n_jobs)(
+        delayed(atomsets_probabilities)(features, only, share, settings) for share in shares
+    )
+    found: list[np.ndarray] = [np.empty(0)] * len(splits)
+    for k, share in enumerate(done):
+        found[k :: settings.n_jobs] = share
+    return found
 
 
 def _frame(inputs: Inputs, split: Split, probability: np.ndarray, name: str) -> pd.DataFrame:

@@ -8,14 +8,13 @@ Sources: Chen and Ong, npj Comput. Mater. 7, 173 (2021), doi 10.1038/s41524-021-
 Vinyals et al., arXiv 1511.06391 (set2set); McHaffie et al., Digital Discovery 4, 1518 (2025) (dropout, L2).
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 
-from sselib.errors import ParameterError
 from sselib.features.site_features import SiteSet
 
 
@@ -107,121 +106,13 @@ class FittedAtomSets:
         """Return P(superionic) per structure, shape (n_structures,)."""
         self.model.eval()
         with torch.no_grad():
-            return torch.sigmoid(self.model(*_batch(_scaled(sets, self.mean, self.scale)))).numpy()
+            return torch.sigmoid(self.model(*_batch(sets, self.mean, self.scale))).numpy()
 
 
-def fit_atomsets(
-    sets: Sequence[SiteSet],
-    labels: np.ndarray,
-    *,
-    inner: np.ndarray,
-    settings: AtomSetsSettings,
-    seed: int,
-    start: FittedAtomSets | None = None,
-) -> FittedAtomSets:
-    """Train on the rows where ``inner`` is False; the rows where it is True say when to stop.
-
-    ``labels`` (n,) of 0 and 1, ``inner`` (n,) boolean. The caller makes ``inner`` from the training part
-    alone, so nothing is chosen on held-out rows. ``start`` gives the first weights and the scaling (a model
-    pretrained on another task, of the same settings). Raises `ParameterError` if a part has one class only.
-    """
-    labels, inner = np.asarray(labels, float), np.asarray(inner, bool)
-    for name, part in (("fit", labels[~inner]), ("stopping", labels[inner])):
-        if len(np.unique(part)) < 2:
-            raise ParameterError(
-                f"the {name} part has one class only ({len(part)} rows): choose another split"
-            )
-    training = _Training(sets, labels, held=inner, settings=settings, seed=seed, start=start)
-    best, best_epoch, best_state = np.inf, 0, None
-    for epoch in range(settings.max_epochs):
-        training.run_epoch()
-        score = training.held_loss()
-        if score < best:
-            best, best_epoch = score, epoch
-            best_state = {k: v.clone() for k, v in training.model.state_dict().items()}
-        elif epoch - best_epoch >= settings.patience:
-            break
-    training.model.load_state_dict(best_state)
-    return FittedAtomSets(training.model, training.mean, training.scale, best_epoch, settings)
-
-
-def training_epochs(
-    sets: Sequence[SiteSet], labels: np.ndarray, *, held: np.ndarray, settings: AtomSetsSettings, seed: int
-) -> Iterator[np.ndarray]:
-    """Train on the rows where ``held`` is False and yield P(superionic) of the others after each epoch.
-
-    Whoever picks an epoch by the labels of the held rows has chosen on them.
-    """
-    training = _Training(
-        sets, np.asarray(labels, float), held=np.asarray(held, bool), settings=settings, seed=seed
-    )
-    for _ in range(settings.max_epochs):
-        training.run_epoch()
-        yield training.held_probability()
-
-
-class _Training:
-    """A model in training: weighted cross entropy, AdamW, shuffled batches."""
-
-    def __init__(
-        self,
-        sets: Sequence[SiteSet],
-        labels: np.ndarray,
-        *,
-        held: np.ndarray,
-        settings: AtomSetsSettings,
-        seed: int,
-        start: FittedAtomSets | None = None,
-    ) -> None:
-        if start is None:
-            self.mean, self.scale = _scaling([s for s, h in zip(sets, held, strict=True) if not h])
-        else:
-            self.mean, self.scale = start.mean, start.scale
-        self.sets, self.settings = _scaled(sets, self.mean, self.scale), settings
-        torch.manual_seed(seed)
-        self.model, self.rng = AtomSets(len(self.mean), settings), np.random.default_rng(seed)
-        if start is not None:
-            self.model.load_state_dict(start.model.state_dict())
-        self.optimiser = torch.optim.AdamW(
-            self.model.parameters(),
-            lr=settings.learning_rate,
-            weight_decay=settings.weight_decay,
-            fused=True,
-        )
-        self.rows, self.target = np.flatnonzero(~held), torch.as_tensor(labels, dtype=torch.float32)
-        negative, positive = (float((labels[self.rows] == c).sum()) for c in (0, 1))
-        self.loss_of = nn.BCEWithLogitsLoss(pos_weight=torch.tensor(negative / max(positive, 1.0)))
-        self.held_rows = np.flatnonzero(held)
-        self.held = _batch([self.sets[i] for i in self.held_rows])
-
-    def run_epoch(self) -> None:
-        """Go once over the training rows."""
-        self.model.train()
-        for rows in _batches(self.rows, self.settings.batch_size, self.rng):
-            self.optimiser.zero_grad()
-            self.loss_of(self.model(*_batch([self.sets[i] for i in rows])), self.target[rows]).backward()
-            self.optimiser.step()
-
-    def held_loss(self) -> float:
-        """Return the loss of the held rows."""
-        self.model.eval()
-        with torch.no_grad():
-            return float(self.loss_of(self.model(*self.held), self.target[self.held_rows]))
-
-    def held_probability(self) -> np.ndarray:
-        """Return P(superionic) of the held rows, shape (n_held,)."""
-        self.model.eval()
-        with torch.no_grad():
-            return torch.sigmoid(self.model(*self.held)).numpy()
-
-
-def _batches(rows: np.ndarray, size: int, rng: np.random.Generator) -> list[np.ndarray]:
-    order = rng.permutation(rows)
-    return [order[i : i + size] for i in range(0, len(order), size)]
-
-
-def _batch(sets: Sequence[SiteSet]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]:
-    features = torch.as_tensor(np.concatenate([s.features for s in sets]), dtype=torch.float32)
+def _batch(
+    sets: Sequence[SiteSet], mean: np.ndarray, scale: np.ndarray
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]:
+    features = torch.from_numpy(scaled_features(np.concatenate([s.features for s in sets]), mean, scale))
     multiplicity = torch.as_tensor(np.concatenate([s.multiplicity for s in sets]), dtype=torch.float32)
     index = torch.repeat_interleave(
         torch.arange(len(sets)), torch.tensor([len(s.multiplicity) for s in sets])
@@ -229,7 +120,7 @@ def _batch(sets: Sequence[SiteSet]) -> tuple[torch.Tensor, torch.Tensor, torch.T
     return features, multiplicity, index, len(sets)
 
 
-def _scaling(sets: Sequence[SiteSet]) -> tuple[np.ndarray, np.ndarray]:
+def scaling(sets: Sequence[SiteSet]) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of the training sites; each structure weighs the same."""
     weight = np.concatenate([s.multiplicity / s.multiplicity.sum() for s in sets])
     rows = np.concatenate([s.features for s in sets])
@@ -238,5 +129,6 @@ def _scaling(sets: Sequence[SiteSet]) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.where(spread > 1e-8, spread, 1.0)
 
 
-def _scaled(sets: Sequence[SiteSet], mean: np.ndarray, scale: np.ndarray) -> list[SiteSet]:
-    return [replace(s, features=((s.features - mean) / scale).astype(np.float32)) for s in sets]
+def scaled_features(features: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Return site features (n_sites, d) as a network sees them."""
+    return ((features - mean) / scale).astype(np.float32)

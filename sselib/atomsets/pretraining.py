@@ -3,7 +3,7 @@
 The data are Matbench's ``matbench_mp_is_metal`` (Dunn et al., npj Comput. Mater. 6, 138 (2020), doi
 10.1038/s41524-020-00406-3): structures of the Materials Project and whether they are metals. The file is
 large, so it is fetched only on request; the pretrained weights then start the training on conductors
-(`sselib.atomsets.network.fit_atomsets`, argument ``start``).
+(`sselib.atomsets.training.fit_atomsets`, argument ``start``).
 """
 
 import gzip
@@ -98,7 +98,7 @@ def pretrain(
 
     A random tenth of the structures says when to stop. Structures without site features are left out.
     """
-    from sselib.atomsets.network import fit_atomsets
+    from sselib.atomsets.training import fit_atomsets
 
     found = site_sets(
         dict(enumerate(data.structures)), parent=parent, representation=representation, layers=layers

@@ -168,19 +168,22 @@ def compare_representations(
     clusters: Mapping[int, Clusters],
     dataset: str,
     settings: ClassifierSettings,
+    n_members: int = 1,
     parts: Path | None = None,
     n_bootstrap: int = 1000,
 ) -> Comparison:
     """Return AUC-PR and MCC under ``kfold5`` and ``loco`` of every layer of every parent and representation.
 
-    Logistic regression on pooled site features judges every case, AtomSets those of ``network_layers`` too;
-    the controls predict the same rows. ``clusters`` by seed of the map, of the rows of ``inputs``. Without
-    site features in ``inputs`` nothing is compared.
+    Logistic regression on pooled site features judges every case, AtomSets those of ``network_layers`` too
+    (``n_members`` networks a split, whatever ``settings`` say); the controls predict the same rows.
+    ``clusters`` by seed of the map, of the rows of ``inputs``. Without site features in ``inputs`` nothing is
+    compared.
     """
     cases = grid_cases(parents, representations)
     if not cases or not inputs.sets:
         why = "no representation is named" if inputs.sets else "there is no parent model"
         return Comparison(pd.DataFrame(columns=list(COLUMNS)), pd.DataFrame(columns=["id", "reason"]), why)
+    settings = replace(settings, n_members=n_members)
     grid = grid_inputs(inputs, structures, cases, n_jobs=settings.n_jobs)
     kept = inputs.table[Entry.ID].isin(grid.inputs.table[Entry.ID]).to_numpy()
     own = {seed: Clusters(c.labels[kept], c.coordinates[kept]) for seed, c in clusters.items()}

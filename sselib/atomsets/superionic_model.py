@@ -24,7 +24,6 @@ from pymatgen.core import Structure
 from scipy.special import expit
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GroupKFold
-from threadpoolctl import threadpool_limits
 from xgboost import XGBRegressor
 
 from sselib.atomsets.classification import logit
@@ -43,6 +42,7 @@ from sselib.features.site_features import SiteSet, pooled, site_sets
 from sselib.materials.composition import element_fractions, l1_distances, parse_formula
 from sselib.progress import progress
 from sselib.runfolder import to_json, write_whole
+from sselib.threads import in_threads
 from sselib.validation.splits import row_groups
 
 if TYPE_CHECKING:  # torch is an extra: formulas are scored without it
@@ -285,28 +285,33 @@ def fit_networks(
     ``starts``: pretrained networks to begin with, one for each of ``settings``, or none.
     """
     pairs = list(zip(settings, starts or [None] * len(settings), strict=True))
-    cases = [(*pair, seed + k) for k in range(n_seeds) for pair in pairs]
     work = Parallel(n_jobs, return_as="generator")(
-        delayed(_fit_network)(sets, y, duplicates, s, number, start) for s, start, number in cases
+        delayed(_fit_seeds)(sets, y, duplicates, s, range(seed, seed + n_seeds), start) for s, start in pairs
     )
-    return tuple(progress(work, stage="networks", total=len(cases)))
+    by_settings = list(progress(work, stage="networks", total=len(pairs)))
+    return tuple(networks[k] for k in range(n_seeds) for networks in by_settings)
 
 
-def _fit_network(
+def _fit_seeds(
     sets: Sequence[SiteSet],
     y: np.ndarray,
     duplicates: np.ndarray,
     settings: "AtomSetsSettings",
-    seed: int,
+    seeds: Sequence[int],
     start: "FittedAtomSets | None" = None,
-) -> "FittedAtomSets":
+) -> "list[FittedAtomSets]":
+    """Return a network for each seed, trained side by side."""
     import torch
 
-    from sselib.atomsets.network import fit_atomsets
+    from sselib.atomsets.training import Fit, fit_many
 
     torch.set_num_threads(1)
-    inner = inner_part(y, duplicates, seed=seed)
-    return fit_atomsets(sets, y, inner=inner, settings=settings, seed=seed, start=start)
+    inner = [inner_part(y, duplicates, seed=seed) for seed in seeds]
+    fits = [
+        Fit(np.flatnonzero(~own), np.flatnonzero(own), seed, start)
+        for seed, own in zip(seeds, inner, strict=True)
+    ]
+    return fit_many(sets, y, fits, settings=settings)
 
 
 def pooled_space(sets: Sequence[SiteSet]) -> PooledSpace:
@@ -433,11 +438,8 @@ def _blends(
 ) -> list[Blend]:
     """Return the blend of each set of training rows (their numbers), and last that of all rows."""
     parts = [*(labelled.rows.iloc[rows] for rows in training), labelled.rows]
-    work = Parallel(settings.n_jobs, backend="threading", return_as="generator")(
-        delayed(_blend_of)(labelled, part, settings) for part in parts
-    )
-    with threadpool_limits(limits=1):  # two fits with two BLAS threads each wait for one another
-        return list(progress(work, stage="blends", total=len(parts)))
+    jobs = [(labelled, part, settings) for part in parts]
+    return in_threads(_blend_of, jobs, n_jobs=settings.n_jobs, stage="blends")
 
 
 @dataclass(frozen=True)

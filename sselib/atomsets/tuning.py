@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:  # torch is an extra: this module must import without it
     from sselib.atomsets.network import AtomSetsSettings
 
 N_FOLDS = 3
+_CLUSTERS_AT_A_TIME = 6  # networks that train side by side, and are kept together
 REPORT_EVERY = 10  # epochs between the scores that successive halving compares
 _STUDY = "atomsets"
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -138,14 +140,12 @@ def _objective(
     trial: optuna.Trial, sets: Sequence[SiteSet], y: np.ndarray, folds: np.ndarray, max_epochs: int
 ) -> float:
     """Return the best AUC-PR over the folds, pooled, that was seen at a report; all folds train in step."""
-    from sselib.atomsets.network import training_epochs
+    from sselib.atomsets.training import Fit, epochs_of_many
 
     settings = replace(settings_from(_suggested(trial)), max_epochs=max_epochs)
-    runs = [
-        training_epochs(sets, y, held=folds == k, settings=settings, seed=k) for k in range(folds.max() + 1)
-    ]
+    fits = [Fit(np.flatnonzero(folds != k), np.flatnonzero(folds == k), k) for k in range(folds.max() + 1)]
     found, best = np.empty(len(y)), 0.0
-    for epoch, probabilities in enumerate(zip(*runs, strict=True), start=1):
+    for epoch, probabilities in enumerate(epochs_of_many(sets, y, fits, settings=settings), start=1):
         if epoch % REPORT_EVERY:
             continue
         for k, p in enumerate(probabilities):
@@ -258,11 +258,15 @@ def chosen_on_held_out(
     mixed = [c for c in sorted(set(clusters.tolist()) - {-1}) if len(set(y[clusters == c])) == 2]
     cases = [(c, s) for s in settings for c in mixed]
     path_of = _part_paths(parts, sets, y, seed)
+    shares = np.array_split(np.array(mixed, int), -(-len(mixed) // _CLUSTERS_AT_A_TIME)) if mixed else []
     work = Parallel(n_jobs, return_as="generator")(
-        delayed(_kept_best_epoch)(sets, y, clusters == c, s, seed, path_of(clusters == c, s))
-        for c, s in cases
+        delayed(_kept_best_epochs)(
+            sets, y, [clusters == c for c in share], s, seed, [path_of(clusters == c, s) for c in share]
+        )
+        for s in settings
+        for share in shares
     )
-    scores = list(progress(work, stage="choice on held-out clusters", total=len(cases)))
+    scores = list(progress(chain.from_iterable(work), stage="choice on held-out clusters", total=len(cases)))
     rows = [(c, int((clusters == c).sum()), *s) for (c, _), s in zip(cases, scores, strict=True)]
     table = pd.DataFrame(rows, columns=["cluster", "n", "auc_pr", "mcc"])
     best = table.groupby(["cluster", "n"], as_index=False).max()
@@ -275,7 +279,8 @@ def _part_paths(
     """Return what names the file of a training: a hash of data, held-out rows, settings, seed and code."""
     if parts is None:
         return lambda held, settings: None
-    common = hashlib.sha256(Path(__file__).with_name("network.py").read_bytes() + y.tobytes())
+    code = [Path(__file__).with_name(name).read_bytes() for name in ("network.py", "training.py")]
+    common = hashlib.sha256(b"".join(code) + y.tobytes())
     for s in sets:
         common.update(np.ascontiguousarray(s.features).tobytes() + s.multiplicity.tobytes())
 
@@ -287,35 +292,45 @@ def _part_paths(
     return path_of
 
 
-def _kept_best_epoch(
+def _kept_best_epochs(
     sets: Sequence[SiteSet],
     y: np.ndarray,
-    held: np.ndarray,
+    helds: Sequence[np.ndarray],
     settings: "AtomSetsSettings",
     seed: int,
-    path: Path | None,
-) -> tuple[float, float]:
-    """Return the scores of `_best_epoch` from the file if it is there, else compute and keep them."""
-    if path and path.is_file():
-        return tuple(json.loads(path.read_text(encoding="utf-8")))
-    found = _best_epoch(sets, y, held, settings, seed)
-    if path:
-        write_whole(path, lambda p: p.write_text(json.dumps(found), encoding="utf-8"))
-    return found
+    paths: Sequence[Path | None],
+) -> list[tuple[float, float]]:
+    """Return the scores of `_best_epochs` from the files that are there, else compute and keep them."""
+    missing = [k for k, path in enumerate(paths) if not (path and path.is_file())]
+    computed = _best_epochs(sets, y, [helds[k] for k in missing], settings, seed) if missing else []
+    new = dict(zip(missing, computed, strict=True))
+    for k, scores in new.items():
+        if paths[k]:
+            write_whole(paths[k], lambda p, s=scores: p.write_text(json.dumps(s), encoding="utf-8"))
+    return [new[k] if k in new else tuple(json.loads(p.read_text("utf-8"))) for k, p in enumerate(paths)]
 
 
-def _best_epoch(
-    sets: Sequence[SiteSet], y: np.ndarray, held: np.ndarray, settings: "AtomSetsSettings", seed: int
-) -> tuple[float, float]:
-    """Return the highest AUC-PR and the highest MCC of any epoch on the held rows."""
+def _best_epochs(
+    sets: Sequence[SiteSet],
+    y: np.ndarray,
+    helds: Sequence[np.ndarray],
+    settings: "AtomSetsSettings",
+    seed: int,
+) -> list[tuple[float, float]]:
+    """Return, for each of ``helds``, the highest AUC-PR and the highest MCC of any epoch on those rows."""
     import torch
 
-    from sselib.atomsets.network import training_epochs
+    from sselib.atomsets.training import Fit, epochs_of_many
 
     torch.set_num_threads(1)
-    ones, truth = np.ones((int(held.sum()), 1)), y[held].astype(float)
+    fits = [Fit(np.flatnonzero(~held), np.flatnonzero(held), seed) for held in helds]
     scores = [
-        (float(auc_pr(truth, p, ones)[0]), float(mcc(truth, p, ones)[0]))
-        for p in training_epochs(sets, y, held=held, settings=settings, seed=seed)
+        [_auc_pr_and_mcc(y[fit.held], p) for fit, p in zip(fits, probabilities, strict=True)]
+        for probabilities in epochs_of_many(sets, y, fits, settings=settings)
     ]
-    return tuple(np.max(scores, axis=0).tolist())
+    return [tuple(best) for best in np.max(scores, axis=0).tolist()]
+
+
+def _auc_pr_and_mcc(y: np.ndarray, p: np.ndarray) -> tuple[float, float]:
+    ones, truth = np.ones((len(y), 1)), y.astype(float)
+    return float(auc_pr(truth, p, ones)[0]), float(mcc(truth, p, ones)[0])

@@ -11,6 +11,8 @@ Symmetry-equivalent sites, bonds and angles have equal features, so each layer i
 distinct combination of its inputs (`_Rows`) instead of once for each site, bond and angle.
 """
 
+import contextlib
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -38,7 +40,8 @@ _DECIMALS = 4  # distances (Angstrom), cosines and features that agree so far ar
 @lru_cache(maxsize=1)
 def load_chgnet() -> CHGNet:
     """Return the pretrained model on the CPU."""
-    return CHGNet.load(model_name=CHGNET_MODEL, use_device="cpu", verbose=False).eval()
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints its size, quiet or not
+        return CHGNet.load(model_name=CHGNET_MODEL, use_device="cpu", verbose=False).eval()
 
 
 @torch.no_grad()

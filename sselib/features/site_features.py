@@ -72,23 +72,43 @@ def site_sets(
     one without Li is treated like any other. ``n_jobs`` processes share the structures, if there are enough
     of them. Raises `ParameterError` for an unknown layer and `DataError` where the weights cannot be had.
     """
-    names = _checked(layers, parent)
+    options = {"max_sites": max_sites, "cache_dir": cache_dir, "n_jobs": n_jobs}
+    named = {"": layers}
+    return named_site_sets(structures, named, parent=parent, representation=representation, **options)[""]
+
+
+def named_site_sets(
+    structures: Mapping[str, Structure],
+    named_layers: Mapping[str, Sequence[str]],
+    *,
+    parent: str,
+    representation: str = Representation.CAMN,
+    max_sites: int = MAX_SITES,
+    cache_dir: Path | str | None = None,
+    n_jobs: int = 1,
+) -> dict[str, SiteSets]:
+    """Return `site_sets` for each name and its layers, from one pass over the structures."""
+    for layers in named_layers.values():
+        _check(layers, parent)
     _parent(parent)  # raises here, once, where the weights cannot be had
     folder = Path(cache_dir) if cache_dir else registry.cache_folder() / "site_features"
     given = list(structures.values())
     chunks = [given[k : k + _CHUNK] for k in range(0, len(given), _CHUNK)]
     work = Parallel(min(n_jobs, max(1, len(chunks) // 2)), return_as="generator")(
-        delayed(_chunk)(chunk, parent, representation, names, max_sites, folder) for chunk in chunks
+        delayed(_chunk)(chunk, parent, representation, layer_names(parent), max_sites, folder)
+        for chunk in chunks
     )
-    sets, rejects, n_cached = {}, [], 0
+    sets, rejects, n_cached = {name: {} for name in named_layers}, [], 0
     found = progress((one for chunk in work for one in chunk), stage="site features", total=len(given))
     for key, (arrays, reason, cached) in zip(structures, found, strict=True):
         n_cached += cached
         if arrays is None:
             rejects.append((key, reason))
-        else:
-            sets[key] = unique_sites(np.hstack([arrays[layer] for layer in layers]))
-    return SiteSets(sets, pd.DataFrame(rejects, columns=["id", "reason"], dtype=object), n_cached)
+            continue
+        for name, layers in named_layers.items():
+            sets[name][key] = unique_sites(np.hstack([arrays[layer] for layer in layers]))
+    table = pd.DataFrame(rejects, columns=["id", "reason"], dtype=object)
+    return {name: SiteSets(own, table, n_cached) for name, own in sets.items()}
 
 
 def _chunk(
@@ -148,7 +168,8 @@ def layer_columns(parent: str) -> dict[str, slice]:
     }
 
 
-def _checked(layers: Sequence[str], parent: str) -> tuple[str, ...]:
+def _check(layers: Sequence[str], parent: str) -> None:
+    """Raise `ParameterError` for layers that the parent does not have."""
     names = layer_names(parent)
     unknown = [layer for layer in layers if layer not in names]
     if unknown or not layers:
@@ -156,7 +177,6 @@ def _checked(layers: Sequence[str], parent: str) -> tuple[str, ...]:
             f"layers = {list(layers)}: expected some of {', '.join(names)}."
             f"{nearest(unknown[0], list(names)) if unknown else ''}"
         )
-    return names
 
 
 def _parent(parent: str) -> tuple[Callable[[Structure], dict[str, np.ndarray]], str]:

@@ -45,7 +45,7 @@ def score_by_protocol(records: pd.DataFrame, *, metric: str = "auc_pr") -> go.Fi
 
 
 def representation_grid(table: pd.DataFrame, *, metric: str = "auc_pr") -> go.Figure:
-    """Draw a metric by layer, one column of panels per protocol, one colour per parent and representation.
+    """Draw a metric by layer, one panel per protocol, one colour per parent and representation.
 
     ``table`` is of `sselib.atomsets.representation_grid.grid_table`; whiskers are 95 % intervals, diamonds
     AtomSets, dashed lines the controls.
@@ -53,18 +53,19 @@ def representation_grid(table: pd.DataFrame, *, metric: str = "auc_pr") -> go.Fi
     rows = table[table["metric"] == metric]
     protocols = [p for p in PROTOCOL_LABELS if p in set(rows["protocol"])]
     titles = [PROTOCOL_LABELS[p].replace("<br>", " ") for p in protocols]
-    figure = make_subplots(rows=1, cols=max(1, len(protocols)), shared_yaxes=True, subplot_titles=titles)
+    n_panels = max(1, len(protocols))
+    figure = make_subplots(rows=n_panels, cols=1, subplot_titles=titles, vertical_spacing=0.12)
     own = rows[rows["parent"] != ""]
     layers = sorted(own["layer"].unique())
     groups = list(dict.fromkeys(zip(own["model"], own["parent"], own["representation"], strict=True)))
     colours = list(dict.fromkeys(g[1:] for g in groups))
-    for column, protocol in enumerate(protocols, start=1):
+    for panel, protocol in enumerate(protocols, start=1):
         here = rows[rows["protocol"] == protocol]
         for k, group in enumerate(groups):
             part = here.set_index(["model", "parent", "representation"]).loc[[group]]
             x = part["layer"].map(layers.index) + (k - (len(groups) - 1) / 2) * 0.7 / len(groups)
             colour = PALETTE[colours.index(group[1:]) % len(PALETTE)]
-            figure.add_trace(_whiskers(part, x, group, colour, shown=column == 1), row=1, col=column)
+            figure.add_trace(_whiskers(part, x, group, colour, shown=panel == 1), row=panel, col=1)
         for _, control in here[here["parent"] == ""].iterrows():
             figure.add_hline(
                 control["value"],
@@ -73,16 +74,18 @@ def representation_grid(table: pd.DataFrame, *, metric: str = "auc_pr") -> go.Fi
                 annotation_text=CONTROL_LABELS.get(control["model"], control["model"]),
                 annotation_position=_CONTROL_PLACES.get(control["model"], "top left"),
                 annotation_font_size=10,
-                row=1,
-                col=column,
+                row=panel,
+                col=1,
             )
-    figure.update_xaxes(tickvals=list(range(len(layers))), ticktext=layers, title="layer of the parent")
+    figure.update_xaxes(tickvals=list(range(len(layers))), ticktext=layers)
+    figure.update_xaxes(title={"text": "layer of the parent", "standoff": 8}, row=n_panels, col=1)
     title = _METRIC_TITLES[metric]
-    figure.update_yaxes(title=title, row=1, col=1)
+    figure.update_yaxes(title=title)
+    drawn, below = 260 * n_panels, 70 + 30 * -(-len(groups) // 4)  # pixels; the legend has rows of about four
     return figure.update_layout(
-        height=500,
-        margin={"t": 90},
-        legend={"orientation": "h", "y": -0.2},
+        height=90 + drawn + below,
+        margin={"t": 90, "b": below},
+        legend={"orientation": "h", "yanchor": "top", "y": -60 / drawn},
         title=f"{title} by layer, parent and representation (bars: 95 % interval)",
     )
 

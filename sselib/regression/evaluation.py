@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 import sklearn
 import xgboost
-from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import GroupKFold
 
@@ -41,6 +40,7 @@ from sselib.regression.models import (
 from sselib.regression.routed import RoutedModel
 from sselib.regression.tuning import tune
 from sselib.runfolder import write_whole
+from sselib.threads import in_threads
 from sselib.validation.splits import Split, protocol_splits, row_groups
 
 N_INTERVAL_FOLDS = 5
@@ -292,7 +292,7 @@ def _predict(
             return np.vstack([found, _own_interval(model, arrays, train, test, nominal=settings.nominal)])
         return np.vstack([found, np.full((2, len(test)), np.nan)])
 
-    results = Parallel(settings.n_jobs, backend="threading")(delayed(fit)(*job) for job in jobs)
+    results = in_threads(fit, jobs, n_jobs=settings.n_jobs)
     n = len(splits)
     if inner_folds:
         errors = [np.abs(arrays.y[job[2]] - r[0]) for job, r in zip(jobs[n:], results[n:], strict=True)]
@@ -520,8 +520,7 @@ def learning_curve(
         told = {"share": share, "n_train": len(train), "exact": ~arrays.censored[test]}
         return pd.DataFrame({"error": error}).assign(**told)
 
-    with_progress = progress(jobs, stage="learning curve")
-    parts = Parallel(settings.n_jobs, backend="threading")(delayed(errors)(*job) for job in with_progress)
+    parts = in_threads(errors, jobs, n_jobs=settings.n_jobs, stage="learning curve")
     long = pd.concat(parts, ignore_index=True)
     found = long.groupby("share").agg(n_train=("n_train", "mean"), mae_bound=("error", "mean"))
     found["mae_uncensored"] = long[long["exact"]].groupby("share")["error"].mean()
@@ -581,7 +580,7 @@ def parity_points(
         ]
 
     jobs = [(p, split, name) for (p, split), name in itertools.product(splits.items(), feature_sets)]
-    parts = Parallel(settings.n_jobs, backend="threading")(delayed(points)(*job) for job in jobs)
+    parts = in_threads(points, jobs, n_jobs=settings.n_jobs)
     return pd.concat(itertools.chain.from_iterable(parts), ignore_index=True)
 
 

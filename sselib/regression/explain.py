@@ -11,13 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import shap
-from joblib import Parallel, delayed
 from scipy.stats import spearmanr
 
 from sselib.columns import Entry
 from sselib.errors import DataError
 from sselib.progress import progress
 from sselib.regression.models import DEFAULT_OPTIONS, ModelOptions, make_model
+from sselib.threads import in_threads
 from sselib.validation.splits import Split
 
 AXES: tuple[str, ...] = (Entry.A_ANGSTROM, Entry.B_ANGSTROM, Entry.C_ANGSTROM)
@@ -55,7 +55,7 @@ def shap_out_of_fold(
             split=split,
         )
 
-    parts = Parallel(n_jobs, backend="threading")(delayed(explain)(k, s) for k, s in enumerate(splits))
+    parts = in_threads(explain, enumerate(splits), n_jobs=n_jobs)
     return pd.concat(parts, ignore_index=True)
 
 

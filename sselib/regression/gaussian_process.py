@@ -171,11 +171,13 @@ def _negative_log_posterior(
 def _inverse(matrix: np.ndarray) -> tuple[np.ndarray, float]:
     """Return the inverse of a symmetric, positive definite matrix and half the logarithm of its determinant.
 
-    LAPACK's routines for such matrices take half the time of a general inverse.
+    LAPACK's routines for such matrices take half the time of a general inverse; they leave the upper triangle
+    zero.
     """
     factor, failed = dpotrf(matrix, lower=1)
     if failed:
         raise np.linalg.LinAlgError("the covariance is not positive definite")
     inverse, _ = dpotri(factor, lower=1)
-    lower = np.tril(inverse)
-    return lower + np.tril(lower, -1).T, float(np.log(np.diag(factor)).sum())
+    whole = inverse + inverse.T
+    np.fill_diagonal(whole, np.diag(inverse))
+    return whole, float(np.log(np.diag(factor)).sum())

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from pymatgen.core import Element, Structure
 from sklearn.decomposition import PCA
 from sklearn.impute import SimpleImputer
@@ -38,6 +37,7 @@ from sselib.regression.evaluation import Case, Settings, as_predictions, bootstr
 from sselib.regression.models import fit_model, make_model
 from sselib.regression.stacking import blend
 from sselib.sources import liion
+from sselib.threads import in_threads
 from sselib.validation.metrics import metrics_from_predictions, score_table, with_interval
 from sselib.validation.splits import SAME_COMPOSITION_L1, Split, protocol_splits, row_groups
 
@@ -271,8 +271,7 @@ def evaluate_with_temperatures(
         fit_model(model, X[train], y[train], censored=censored[train], families=families[train])
         return as_predictions(table, split, model.predict(X[split.test]))
 
-    jobs = enumerate(progress(splits, stage="other temperatures"))
-    frames = Parallel(settings.n_jobs, backend="threading")(delayed(held_out)(*job) for job in jobs)
+    frames = in_threads(held_out, enumerate(splits), n_jobs=settings.n_jobs, stage="other temperatures")
     found = pd.concat(frames, ignore_index=True)
     return found.assign(
         **{P.DATASET: case.dataset, P.MODEL: case.model, P.FEATURES: TEMPERATURES, P.PROTOCOL: case.protocol}

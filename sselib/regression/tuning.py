@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import optuna
-from joblib import Parallel, delayed
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from sklearn.metrics import mean_squared_error
 from sklearn.model_selection import GroupKFold, KFold
 
 from sselib.regression.models import DEFAULT_OPTIONS, KIM_TABLE_1, ModelOptions, make_model
+from sselib.threads import in_threads
 
 N_FOLDS = 6  # Kim et al., section II
 # Parameter: lowest, highest, logarithmic.
@@ -115,4 +115,4 @@ def _cross_validated_mse(
         model = make_model("xgb_tuned", options=tuned, seed=seed).fit(X[train], y[train])
         return mean_squared_error(y[test], model.predict(X[test]))
 
-    return float(np.mean(Parallel(n_jobs, backend="threading")(delayed(score)(*fold) for fold in folds)))
+    return float(np.mean(in_threads(score, folds, n_jobs=n_jobs)))

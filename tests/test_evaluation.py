@@ -308,3 +308,13 @@ def test_bootstrap_groups_cover_the_grouped_protocols_only() -> None:
     found = bootstrap_groups(table, ["kfold5", "group_family", "obelix_official"])
     assert list(found) == ["group_family"]
     assert found["group_family"]["obelix:3"] == table["family"][3]
+
+
+def test_cases_shared_by_processes_give_the_same_predictions(monkeypatch: pytest.MonkeyPatch) -> None:
+    table, features, groups = made_up()
+    cases = plan("obelix", ["kfold5"], models=["xgb_kim/all", "extra_trees/all"], controls=["mean"])
+    like = {"tables": {"obelix": table}, "features": features, "groups": groups}
+    one_by_one = evaluate_all(cases, **like, settings=SETTINGS)
+    monkeypatch.setattr("sselib.regression.evaluation._MANY_CASES", 2)
+    shared = evaluate_all(cases, **like, settings=replace(SETTINGS, n_jobs=2))
+    pd.testing.assert_frame_equal(one_by_one, shared, rtol=1e-9)

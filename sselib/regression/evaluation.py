@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import sklearn
 import xgboost
+from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import GroupKFold
 
@@ -44,6 +45,7 @@ from sselib.threads import in_threads
 from sselib.validation.splits import Split, protocol_splits, row_groups
 
 N_INTERVAL_FOLDS = 5
+_MANY_CASES = 40  # from here on processes, which take seconds to start, are faster than threads
 OWN_INTERVALS: tuple[str, ...] = ("gp", "routed")  # models whose intervals need no inner folds
 _HALOGENS = ["F", "Cl", "Br", "I"]
 
@@ -181,11 +183,18 @@ def evaluate_all(
     settings: Settings,
     parts: Path | None = None,
 ) -> pd.DataFrame:
-    """Return the predictions of all cases; see `evaluate`. Cases named twice run once."""
-    found = [
-        evaluate(tables[case.dataset], features, groups, case=case, settings=settings, parts=parts)
-        for case in progress(list(dict.fromkeys(cases)), stage="models under protocols")
-    ]
+    """Return the predictions of all cases; see `evaluate`. Cases named twice run once.
+
+    Many cases are shared by processes, each with one fit at a time; few run one by one with several fits.
+    """
+    different = list(dict.fromkeys(cases))
+    several = settings.n_jobs > 1 and len(different) >= _MANY_CASES
+    each = replace(settings, n_jobs=1) if several else settings
+    work = Parallel(settings.n_jobs if several else 1, return_as="generator")(
+        delayed(evaluate)(tables[case.dataset], features, groups, case=case, settings=each, parts=parts)
+        for case in different
+    )
+    found = list(progress(work, stage="models under protocols", total=len(different)))
     return pd.concat(found, ignore_index=True)
 
 

@@ -482,7 +482,7 @@ def _plain_summary(results: pd.DataFrame) -> str:
         "Against plain random search, without the pair model, the evolutionary one needed at most a third in "
         f"{k} of the {n} pairs in which it found the crystal {_wilson(k, n)}: with every seed for "
         f"{int(always.sum())} of {len(searches)} compounds, with most seeds for "
-        f"{int((2 * wins > searches).sum())}, with at least one for {int((wins > 0).sum())}; against this one "
+        f"{int((2 * wins > searches).sum())}, with at least one for {int((wins > 0).sum())}; against it "
         f"the goal, with every seed, is {goal}."
     )
 

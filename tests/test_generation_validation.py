@@ -107,3 +107,9 @@ def test_kim_s_protocol_and_impossible_runs() -> None:
     assert (KIM_RELAXATION.temperature_k, KIM_RELAXATION.pressure_bar) == (50.0, 1000.0)
     with pytest.raises(ParameterError, match="at least one step"):
         run_npt(bulk("Cu"), calculator=EMT(), settings=MDSettings(duration_ps=0.0))
+
+
+def test_a_lattice_without_a_reference_stands_alone(salt: Structure) -> None:
+    table = lattice_comparison({"LiCl": (salt.get_primitive_structure(), None)})
+    assert table["structure"].tolist() == ["generated"] and table["n_atoms"].tolist() == [8]
+    assert table["short_angstrom"].tolist() == [pytest.approx(5.13)] and table["matches"].isna().all()

@@ -17,6 +17,7 @@ CUTOFF_ANGSTROM = 4.0  # Angstrom, within which distances are looked at
 SHORTEST_ALLOWED = 0.7  # of the sum of covalent radii
 LARGEST_IMBALANCE = 0.05  # elementary charges per atom
 SYMMETRY_PRECISION_ANGSTROM = 0.1  # Angstrom
+LENGTHS = ("short_angstrom", "middle_angstrom", "long_angstrom")  # of a cell, sorted
 # Kim et al., Table 6: atoms in the cell and its lengths in Angstrom. The angles are not given; for Li4SiS4
 # the product of the lengths would be 77 Angstrom^3 per atom, so these lengths are not those of 18 atoms.
 PUBLISHED_LATTICES: tuple[tuple[str, str, int, tuple[float, float, float]], ...] = (
@@ -138,38 +139,33 @@ def validation_record(
     }
 
 
-def lattice_comparison(pairs: Mapping[str, tuple[Structure, Structure]]) -> pd.DataFrame:
+def lattice_comparison(pairs: Mapping[str, tuple[Structure, Structure | None]]) -> pd.DataFrame:
     """Return generated and reference lattices side by side, as in Kim et al.'s Table 6.
 
     Lengths of the conventional standard cells in Angstrom, sorted, because the order of the axes means
-    nothing; volume per atom in Angstrom^3; rms from `match`.
+    nothing; volume per atom in Angstrom^3; rms from `match`. Without a reference the generated one stands
+    alone.
     """
     rows = []
     for name, (generated, reference) in pairs.items():
-        found = match(generated, reference)
+        found = match(generated, reference) if reference is not None else None
+        agreement = {key: getattr(found, key, None) for key in ("rms", "rms_angstrom", "matches")}
         for which, structure in (("generated", generated), ("reference", reference)):
-            cell = SpacegroupAnalyzer(structure, symprec=SYMMETRY_PRECISION_ANGSTROM)
-            conventional = cell.get_conventional_standard_structure()
-            rows.append(
-                {
-                    "compound": name,
-                    "structure": which,
-                    "n_atoms": len(conventional),
-                    "space_group": cell.get_space_group_symbol(),
-                    **dict(
-                        zip(
-                            ("short_angstrom", "middle_angstrom", "long_angstrom"),
-                            sorted(conventional.lattice.abc),
-                            strict=True,
-                        )
-                    ),
-                    "volume_angstrom3_atom": structure.volume / len(structure),
-                    "rms": found.rms,
-                    "rms_angstrom": found.rms_angstrom,
-                    "matches": found.matches,
-                }
-            )
+            if structure is not None:
+                rows.append({"compound": name, "structure": which, **_lattice(structure), **agreement})
     return pd.DataFrame(rows)
+
+
+def _lattice(structure: Structure) -> dict[str, object]:
+    """Return atoms, space group and sorted lengths of the conventional cell, and the volume per atom."""
+    cell = SpacegroupAnalyzer(structure, symprec=SYMMETRY_PRECISION_ANGSTROM)
+    conventional = cell.get_conventional_standard_structure()
+    return {
+        "n_atoms": len(conventional),
+        "space_group": cell.get_space_group_symbol(),
+        **dict(zip(LENGTHS, sorted(conventional.lattice.abc), strict=True)),
+        "volume_angstrom3_atom": structure.volume / len(structure),
+    }
 
 
 def published_lattices(formulas: Sequence[str]) -> pd.DataFrame:
@@ -177,10 +173,9 @@ def published_lattices(formulas: Sequence[str]) -> pd.DataFrame:
 
     Columns as in `lattice_comparison` where the paper gives them.
     """
-    lengths = ("short_angstrom", "middle_angstrom", "long_angstrom")
     rows = [
-        {"compound": name, "structure": source, "n_atoms": n, **dict(zip(lengths, sorted(abc), strict=True))}
+        {"compound": name, "structure": source, "n_atoms": n, **dict(zip(LENGTHS, sorted(abc), strict=True))}
         for name, source, n, abc in PUBLISHED_LATTICES
         if Composition(name).reduced_formula in formulas
     ]
-    return pd.DataFrame(rows, columns=["compound", "structure", "n_atoms", *lengths])
+    return pd.DataFrame(rows, columns=["compound", "structure", "n_atoms", *LENGTHS])

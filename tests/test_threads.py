@@ -1,10 +1,12 @@
 """Fits side by side: order, errors, and one thread of BLAS for each."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from sselib.threads import in_threads
+from sselib.threads import in_processes, in_threads
 
 
 def blas_threads(_: int) -> list[int]:
@@ -34,3 +36,13 @@ def test_results_keep_the_order_of_the_jobs_and_progress_names_the_stage(
 def test_an_error_of_a_job_reaches_the_caller() -> None:
     with pytest.raises(ZeroDivisionError):
         in_threads(divmod, [(1, 1), (1, 0)], n_jobs=2)
+
+
+def _doubled(numbers: Sequence[int]) -> list[int]:
+    return [2 * n for n in numbers]
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_processes_return_results_in_the_order_of_the_jobs(n_jobs: int) -> None:
+    assert in_processes(_doubled, range(5), n_jobs=n_jobs) == [0, 2, 4, 6, 8]
+    assert in_processes(_doubled, [], n_jobs=n_jobs) == []

@@ -7,17 +7,16 @@ in a new family, so the threshold is chosen too; the result is shifted so that i
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, combinations
 
 import numpy as np
-from joblib import Parallel, delayed
 from scipy.special import expit
 from sklearn.model_selection import GroupKFold, KFold
-from threadpoolctl import threadpool_limits
 
 from sselib.atomsets.classification import CLUSTERED, auc_pr, logit, mcc
 from sselib.atomsets.classifiers import FRESH, ClassifierSettings, Inputs, split_probability
-from sselib.threads import in_threads
+from sselib.threads import in_processes, in_threads
 from sselib.validation.splits import Split, row_groups
 
 N_INNER = 4
@@ -75,13 +74,7 @@ def _in_processes(inputs: Inputs, jobs: Sequence[_Job], settings: ClassifierSett
     """Return what `_in_threads` does; a forest's many small steps no longer hold up a process beside it."""
     seen = {name.partition("/")[2] for name, _, _ in jobs}
     only = replace(inputs, sets={name: sets for name, sets in inputs.sets.items() if name in seen})
-    shares = [jobs[k :: settings.n_jobs] for k in range(settings.n_jobs)]
-    with threadpool_limits(limits=1):
-        done = Parallel(settings.n_jobs)(delayed(_probabilities)(only, share, settings) for share in shares)
-    found: list[np.ndarray] = [np.empty(0)] * len(jobs)
-    for k, own in enumerate(done):
-        found[k :: settings.n_jobs] = own
-    return found
+    return in_processes(partial(_probabilities, only, settings=settings), jobs, n_jobs=settings.n_jobs)
 
 
 def _probabilities(inputs: Inputs, jobs: Sequence[_Job], settings: ClassifierSettings) -> list[np.ndarray]:

@@ -9,12 +9,12 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import xgboost
-from joblib import Parallel, delayed
 from scipy.special import expit
 
 from sselib.atomsets.chosen_blend import choose_and_predict
@@ -35,7 +35,7 @@ from sselib.columns import ClassPrediction as C
 from sselib.columns import Entry
 from sselib.progress import progress
 from sselib.runfolder import to_json, write_whole
-from sselib.threads import in_threads
+from sselib.threads import in_processes, in_threads
 from sselib.validation.splits import Split
 
 
@@ -173,14 +173,8 @@ def _network_probabilities(
 ) -> list[np.ndarray]:
     """Return what `atomsets_probabilities` does; ``n_jobs`` processes share the splits."""
     only = replace(inputs, matrices={}, sets={features: inputs.sets[features]}, unpaired=None)
-    shares = [splits[k :: settings.n_jobs] for k in range(min(settings.n_jobs, len(splits)))]
-    done = Parallel(settings.n_jobs)(
-        delayed(atomsets_probabilities)(features, only, share, settings) for share in shares
-    )
-    found: list[np.ndarray] = [np.empty(0)] * len(splits)
-    for k, share in enumerate(done):
-        found[k :: settings.n_jobs] = share
-    return found
+    work = partial(atomsets_probabilities, features, only, settings=settings)
+    return in_processes(work, splits, n_jobs=settings.n_jobs)
 
 
 def _frame(inputs: Inputs, split: Split, probability: np.ndarray, name: str) -> pd.DataFrame:

@@ -106,7 +106,7 @@ def fitted_to(seed: Seed, volume_angstrom3: float | None, complexes: Sequence[Po
     """Return a relaxed crystal at another volume, its polyanions as large as before; None: as it is."""
     bonds = whole_bonds(seed.atoms, complexes)
     atoms = scaled_to(seed.atoms, volume_angstrom3)
-    if complexes and bonds is not None and volume_angstrom3 is not None:
+    if bonds is not None and volume_angstrom3 is not None:
         atoms = relax_as_ions(atoms, bonds=bonds, keep_volume=True, max_steps=FITTING_STEPS)
     return replace(seed, atoms=atoms)
 

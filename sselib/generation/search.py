@@ -75,7 +75,7 @@ class SearchSettings:
     pool_size: int = 120  # random crystals ranked before some of them are seeds; 0: no choice
     max_generations: int = 30
     max_evaluations: int = 100_000  # energy evaluations after which no new generation begins
-    symmetric_share: float = 0.5  # of the seeds; the others have no symmetry
+    symmetric_share: float = 0.5  # of the seeds; of those chosen among crystals with polyanions 0.9
     as_ions_first: tuple[str, ...] = (
         AS_IONS  # seeds and operators whose children the pair model relaxes first
     )

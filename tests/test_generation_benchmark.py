@@ -5,26 +5,30 @@ import pytest
 
 from sselib.errors import DataError
 from sselib.generation.benchmark import (
-    COMPOUNDS,
-    DEVELOPMENT,
-    FURTHER,
+    arms,
+    benchmark_settings,
+    evaluation_cost,
+    random_budget,
+)
+from sselib.generation.benchmark_results import (
     PLAIN,
     RESULT_COLUMNS,
     RESULTS_BLOCK,
     against_plain,
-    arms,
-    benchmark_settings,
     compare_arms,
     cost_table,
-    evaluation_cost,
-    for_reading,
-    known_structure,
     paired_ratio,
-    random_budget,
     results_text,
+    seed_table,
     stored_operators,
     stored_results,
     summary,
+)
+from sselib.generation.known_crystals import (
+    COMPOUNDS,
+    DEVELOPMENT,
+    FURTHER,
+    known_structure,
 )
 from sselib.generation.population import SEED
 from sselib.generation.validation import closest_pair
@@ -113,7 +117,7 @@ def results() -> pd.DataFrame:
 
 
 def test_comparison_counts_bounds_and_leaves_out_what_has_no_partner(results: pd.DataFrame) -> None:
-    table = compare_arms(results).set_index("compound")
+    table = compare_arms(results, beside="random").set_index("compound")
     assert list(table.index) == ["a", "b"]
     assert (table.loc["a", "ratio"], table.loc["a", "bound"]) == (0.25, "")
     assert (table.loc["b", "ratio"], table.loc["b", "bound"]) == (0.5, "random")
@@ -121,10 +125,10 @@ def test_comparison_counts_bounds_and_leaves_out_what_has_no_partner(results: pd
 
 
 def test_geometric_mean_of_the_ratios(results: pd.DataFrame) -> None:
-    ratio = paired_ratio(results)
+    ratio = paired_ratio(results, beside="random")
     assert ratio["ratio"] == pytest.approx((0.25 * 0.5) ** 0.5)
     assert ratio["ci_low"] <= ratio["ratio"] <= ratio["ci_high"] and ratio["n"] == 3
-    assert "2 of 12 compounds and 3 pairs" in summary(results) and "random 2 of 3" in summary(results)
+    assert "3 of 12 compounds, 4 evolutionary" in summary(results) and "random 2 of 3" in summary(results)
 
 
 def test_plain_random_search_counts_where_it_was_run(results: pd.DataFrame) -> None:
@@ -139,13 +143,15 @@ def test_plain_random_search_counts_where_it_was_run(results: pd.DataFrame) -> N
     early = pd.concat([results, rows.assign(evaluations=1499)], ignore_index=True)
     assert len(against_plain(early)) == 2  # "b" is undecided until plain has spent 1500
     assert "in 2 of the 3 pairs" in summary(table) and "for 1 of 3 compounds" in summary(table)
-    assert paired_ratio(table)["ratio"] == paired_ratio(results)["ratio"]
+    assert paired_ratio(table)["ratio"] == pytest.approx(
+        (100 / 300 * 200 / 599) ** 0.25 * (500 / 1500) ** 0.5
+    )
 
 
 def test_an_interrupted_search_is_named_and_not_counted(results: pd.DataFrame) -> None:
     cut = [dict(r, ended=False) for r in _rows("d", 1, None, 900)]
     table = pd.concat([results, pd.DataFrame(cut)], ignore_index=True)
-    assert "d" not in compare_arms(table)["compound"].tolist()
+    assert "d" not in compare_arms(table, beside="random")["compound"].tolist()
     assert "d seed 1 after 1000 evaluations" in summary(table) and "Interrupted" not in summary(results)
 
 
@@ -153,7 +159,14 @@ def test_the_goal_is_judged_against_each_random_search() -> None:
     rows = [row for k in range(12) for seed in range(3) for row in _rows(f"c{k}", seed, 100, 200)]
     plain = [dict(r, arm=PLAIN, evaluations_to_solution=400.0) for r in rows if r["arm"] == "random"]
     text = summary(pd.DataFrame([*rows, *plain]))
-    assert "is not reached against this search" in text and "with every seed, is reached" in text
+    assert (
+        "Beside plain random search: found with every seed" in text
+        and "the goal is reached), with most" in text
+    )
+    assert [w for w in ("two of three, is reached", "two of three, is not reached") if w in text] == [
+        "two of three, is reached",
+        "two of three, is not reached",
+    ]
 
 
 def test_costs_count_the_pair_model_and_estimate_it_where_it_was_not_recorded() -> None:
@@ -171,17 +184,20 @@ def test_costs_count_the_pair_model_and_estimate_it_where_it_was_not_recorded() 
     assert table.loc[PLAIN, "pairs"] == 0
 
 
-def test_columns_for_reading_are_short(results: pd.DataFrame) -> None:
-    table = for_reading(compare_arms(results))
-    assert sum(len(c) for c in table.columns) < 100 and "evaluations evo" in table
-    assert table["bound"].tolist() == ["", "random"]
-
-
 def test_the_plain_arm_knows_no_ions_and_random_search_does() -> None:
     settings = arms(benchmark_settings(100))
     assert settings["evolutionary"].pool_size > settings["random"].pool_size == settings[PLAIN].pool_size == 0
     assert settings[PLAIN].as_ions_first == () and SEED in settings["random"].as_ions_first
     assert settings[PLAIN].weights == settings["random"].weights == {SEED: 1.0}
+
+
+def test_what_a_patient_search_alone_found_is_said(results: pd.DataFrame) -> None:
+    generations = {
+        "generation_of_solution": [2.0, None, 9.0, None, 3.0, None, 1.0],
+        "generation_of_patience": 4.0,
+    }
+    text = summary(results.assign(**generations))
+    assert "after 4 generations without a lower enthalpy, and 3 of 4 had found" in text
 
 
 def test_stored_results_have_the_columns_of_the_command() -> None:
@@ -234,3 +250,10 @@ def test_results_become_a_block_of_markdown(results: pd.DataFrame) -> None:
 def test_summary_without_results_says_so() -> None:
     empty = pd.DataFrame(columns=list(RESULT_COLUMNS))
     assert compare_arms(empty).empty and "No search" in summary(empty)
+
+
+def test_seeds_stand_side_by_side(results: pd.DataFrame) -> None:
+    plain = dict(results.iloc[0], arm=PLAIN, solved=False, evaluations_to_solution=float("nan"))
+    table = seed_table(pd.concat([results, pd.DataFrame([plain])], ignore_index=True)).set_index("compound")
+    assert table.loc["a", "evolutionary"] == "100, 200" and table.loc["a", PLAIN] == ">1000, -"
+    assert table.loc["b", "random"] == ">1000" and table.loc["a", "within a third of plain"] == "1 of 2"

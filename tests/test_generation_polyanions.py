@@ -9,8 +9,8 @@ from ase import Atoms
 from pymatgen.core import Composition
 from pymatgen.io.ase import AseAtomsAdaptor
 
-from sselib.generation.benchmark import known_structure
 from sselib.generation.ionic import ionic_model, pair_energy, relax_as_ions
+from sselib.generation.known_crystals import known_structure
 from sselib.generation.polyanion_seeds import polyanion_seed
 from sselib.generation.polyanions import bond_length, polyanions, whole_bonds
 from sselib.generation.population import same_structure

@@ -28,7 +28,13 @@ from sselib.generation.population import (
     survivors,
 )
 from sselib.generation.relaxation import RelaxationSettings
-from sselib.generation.search import SearchSettings, plan_generation, random_search, search
+from sselib.generation.search import (
+    SearchSettings,
+    generation_of_patience,
+    plan_generation,
+    random_search,
+    search,
+)
 
 CONTENT = {"Cu": 2, "Au": 1}
 FAST = SearchSettings(
@@ -139,6 +145,8 @@ def test_stop_rules(tmp_path: Path) -> None:
     patient = replace(small, patience=1, tolerance_ev_atom=100.0, max_generations=9)
     done = search(CONTENT, name="patient", settings=patient, database=database)
     assert max(c.generation for c in done) == 1 and "no better" in database.note("patient")
+    assert generation_of_patience(done, patient) == 1
+    assert np.isnan(generation_of_patience(done, replace(patient, patience=2)))
 
 
 @pytest.mark.parametrize(

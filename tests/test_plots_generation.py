@@ -58,9 +58,10 @@ def test_benchmark_markers_carry_their_ratio_and_what_bounds_it() -> None:
     comparison = pd.DataFrame(
         {"compound": ["a", "b"], "ratio": [0.2, 1.5], "bound": ["", "random"], "n_seeds": [3, 1]}
     )
-    figure, data = draw.benchmark_ratio(comparison)
-    shown = {t.name: (t.y, t.x) for t in figure.data if len(t.x)}
-    assert shown["both arms found it with every seed"] == (("a (3)",), (0.2,))
-    assert shown["random did not: true ratio at most this"] == (("b (1)",), (1.5,))
-    assert figure.layout.xaxis.type == "log" and len(data) == 2
-    assert [a.x for a in figure.layout.annotations] == pytest.approx([np.log10(1 / 3), 0])
+    other = comparison.assign(bound=["evolutionary, plain", ""])
+    figure, data = draw.benchmark_ratio({"pair model": comparison, "plain": other})
+    shown = {(t.name, t.xaxis): (t.y, t.x) for t in figure.data if len(t.x)}
+    assert shown["both found it with every seed", "x"] == (("a (3)",), (0.2,))
+    assert shown["random did not: true ratio at most this", "x"] == (("b (1)",), (1.5,))
+    assert shown["neither always did: undecided", "x2"] == (("a (3)",), (0.2,))
+    assert figure.layout.xaxis2.type == "log" and len(data) == 4

@@ -5,7 +5,6 @@ writes FOLDER/benchmark_results.csv; interrupt and repeat it at will.
 """
 
 import argparse
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -13,64 +12,39 @@ from dataclasses import dataclass, replace
 from itertools import product
 from math import ceil
 from pathlib import Path
-from textwrap import wrap
 
 import numpy as np
 import pandas as pd
-import yaml
 from ase import Atoms
 from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
-from scipy.stats import binomtest
 
-from sselib.errors import DataError, SSEError, nearest
+from sselib.errors import SSEError
+from sselib.generation.benchmark_results import (
+    OPERATORS_FILE,
+    PLAIN,
+    RESULT_COLUMNS,
+    RESULTS_BLOCK,
+    RESULTS_FILE,
+    results_text,
+)
 from sselib.generation.campaign import EVOLUTIONARY, RANDOM
 from sselib.generation.database import Candidate, SearchDatabase, candidate_table
-from sselib.generation.effort import SUCCESS_COLUMNS, operator_success
+from sselib.generation.effort import operator_success
 from sselib.generation.evaluations import evaluate_many
 from sselib.generation.formula_units import cell_content
 from sselib.generation.ionic import relax_as_ions
+from sselib.generation.known_crystals import COMPOUNDS, known_structure
 from sselib.generation.population import matcher, same_structure
 from sselib.generation.potentials import make_calculator
 from sselib.generation.relaxation import CONVERGED, UNCONVERGED, Relaxation, relax, relax_together
-from sselib.generation.search import SearchSettings, random_search, search
+from sselib.generation.search import SearchSettings, generation_of_patience, random_search, search
 from sselib.generation.seeds import random_seed, sorted_atoms
-from sselib.paths import project_root
 from sselib.runfolder import write_whole
-from sselib.sources import reference
 
-# Ordered lithium compounds with at most 24 atoms in the primitive cell, smallest first. None of them was
-# used while the search was set up; that was done on those of DEVELOPMENT.
-COMPOUNDS: tuple[str, ...] = (
-    "li3n-alpha",
-    "li3ocl",
-    "lipn2",
-    "linbo3",
-    "li2co3",
-    "li6ps5cl-ordered",
-    "lialo2-gamma",
-    "li2zngeo4",
-    "li3po4-beta",
-    "li3ps4-gamma",
-    "libh4",
-    "lialcl4",
-)
-FURTHER: tuple[str, ...] = ("lino3", "liyf4", "li3bn2-tetragonal", "ligao2", "lialsi2o6")  # run if named
-DEVELOPMENT: tuple[str, ...] = (
-    "li3p", "liino2", "lisco2", "calcite", "li2sio3", "li2zro3", "zircon", "li3vo4",
-)  # fmt: skip
 ENERGY_TOLERANCE_EV_ATOM = 0.001  # at or below the relaxed reference, up to what a relaxation leaves
 MATCH_WINDOW_EV_ATOM = 0.05  # candidates further above the reference are not compared with it
 REFERENCE_FMAX_EV_ANGSTROM = 0.02
-RESULTS_BLOCK = re.compile(r"(<!-- results:begin[^>]*-->\n).*?(<!-- results:end -->)", re.DOTALL)
-RESULTS_FILE, OPERATORS_FILE = "benchmark_results.csv", "benchmark_operators.csv"
-PLAIN = "plain"  # random search whose crystals are not relaxed as ions first, with volumes of covalent radii
-RESULT_COLUMNS: tuple[str, ...] = (
-    "compound", "formula", "n_atoms", "arm", "seed", "solved", "how", "evaluations_to_solution",
-    "generation_of_solution", "operator_of_solution", "evaluations", "structures", "seconds",
-    "pair_relaxations", "pair_seconds", "ended",
-    "best_above_reference_ev_atom",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,24 +68,6 @@ class Target:
         if above < MATCH_WINDOW_EV_ATOM and same_structure(candidate.atoms, self.relaxed.atoms):
             return "structure"
         return "energy" if above <= ENERGY_TOLERANCE_EV_ATOM else ""
-
-
-def known_structure(name: str) -> Structure:
-    """Return a benchmark or reference structure by name, as published, conventional cell.
-
-    Raises `DataError` if there is none of that name.
-    """
-    folder = project_root() / "data" / "benchmark"
-    listed = [e["id"] for e in yaml.safe_load((folder / "structures.yaml").read_text(encoding="utf-8"))]
-    if name in listed:
-        return reference.structure(name, folder=folder)
-    known = [*COMPOUNDS, *FURTHER, *DEVELOPMENT]
-    if name not in known:
-        raise DataError(
-            f"the benchmark has no compound '{name}': expected one of {', '.join(known)}."
-            f"{nearest(name, known)}"
-        )
-    return reference.structure(name)
 
 
 def target(name: str, settings: SearchSettings) -> Target:
@@ -188,7 +144,8 @@ def case_result(
     """Return one row of the results table; missing where the crystal was not found.
 
     Of several candidates that are the crystal, the one counts that was done with first. ``ended``: whether
-    the search came to its end, or was interrupted before.
+    the search came to its end, or was interrupted before. The column generation_of_patience says after which
+    generation the default patience would have ended the search; missing if it had not.
     """
     table = candidate_table(candidates)
     in_time = [candidates[i] for i in np.argsort(table["evaluations_so_far"], kind="stable")]
@@ -214,6 +171,7 @@ def case_result(
         round(float(table["pair_seconds"].sum(min_count=1)), 1),
         ended,
         round(float(best), 4),
+        generation_of_patience(candidates, SearchSettings()),
     )
     return dict(zip(RESULT_COLUMNS, values, strict=True))
 
@@ -230,8 +188,7 @@ def run_benchmark(
     """Run the arms for each seed and compound; the results file is written after each compound.
 
     All compounds come with the first seed before the next seed begins, so that an interrupted benchmark
-    is broad rather than deep. The random arm may spend what `random_budget` says. Where the evolutionary
-    one found the crystal, a plain one may spend three times as much: enough to decide about a third.
+    is broad rather than deep. Both random arms may spend what `random_budget` says.
     """
     database, rows = SearchDatabase(folder / "benchmark.sqlite"), []
     known: dict[str, Target] = {}
@@ -243,10 +200,7 @@ def run_benchmark(
         common = {"database": database, "n_jobs": n_jobs}
         mine = run_case(compound, arm=EVOLUTIONARY, settings=case, **common)
         control = replace(case, max_evaluations=random_budget(mine, settings.max_evaluations))
-        new = [mine, run_case(compound, arm=RANDOM, settings=control, **common)]
-        if mine["solved"]:
-            plain = replace(case, max_evaluations=random_budget(mine, 0))
-            new.append(run_case(compound, arm=PLAIN, settings=plain, **common))
+        new = [mine, *(run_case(compound, arm=a, settings=control, **common) for a in (PLAIN, RANDOM))]
         for row in new:
             say(", ".join(f"{k} {v}" for k, v in row.items() if k != "formula"))
         rows += new
@@ -256,9 +210,9 @@ def run_benchmark(
 
 
 def random_budget(evolutionary: Mapping[str, object], budget: int) -> int:
-    """Return the evaluations of the random search beside an evolutionary one.
+    """Return the evaluations that a random search may spend beside an evolutionary one.
 
-    Its own budget, or three times what the evolutionary search needed if that is more: enough to decide
+    The same budget, or three times what the evolutionary search needed if that is more: enough to decide
     whether that was at most a third.
     """
     needed = evolutionary["evaluations_to_solution"]
@@ -304,201 +258,6 @@ def collect_operators(database: SearchDatabase) -> pd.DataFrame:
     return operator_success([c for name in ended for c in database.candidates(name)])
 
 
-def compare_arms(results: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per compound: how often each arm found it, and the ratio of mean evaluations.
-
-    The ratio is evolutionary over random; a search that did not find the crystal counts with what it
-    spent, so such a mean is a lower bound, and ``bound`` names the arm: with "random" alone the true ratio
-    is at most the one given. Only seeds that both arms ran take part.
-    """
-    wide = _paired(results)
-    rows = []
-    for name in dict.fromkeys(results["compound"]):
-        part = wide[wide.index.get_level_values("compound") == name]
-        if part.empty:
-            continue
-        means, solved = part["spent"].astype(float).mean(), part["solved"].astype(bool)
-        arms_of = (EVOLUTIONARY, RANDOM)
-        rows.append(
-            {
-                "compound": name,
-                "n_seeds": len(part),
-                **{f"solved_{a}": int(solved[a].sum()) for a in arms_of},
-                **{f"mean_evaluations_{a}": round(means[a]) for a in arms_of},
-                "ratio": means[EVOLUTIONARY] / means[RANDOM],
-                "bound": ", ".join(a for a in arms_of if not solved[a].all()),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _paired(results: pd.DataFrame) -> pd.DataFrame:
-    """Return evaluations spent and success by compound and seed, both arms side by side."""
-    both = results[results["arm"].isin([EVOLUTIONARY, RANDOM]) & results["ended"].astype(bool)]
-    spent = both["evaluations_to_solution"].fillna(both["evaluations"])
-    wide = both.assign(spent=spent).pivot_table(
-        index=["compound", "seed"], columns="arm", values=["spent", "solved"], aggfunc="first"
-    )
-    return wide.dropna()
-
-
-def for_reading(comparison: pd.DataFrame) -> pd.DataFrame:
-    """Return `compare_arms` with short names, for a page of usual width: "evo" is evolutionary."""
-    short = {"evolutionary": "evo", "mean_evaluations": "evaluations", "_": " "}
-    named = comparison.round(2).rename(columns=lambda name: _replaced(name, short))
-    return named.assign(bound=named["bound"].map(lambda text: _replaced(text, short)))
-
-
-def _replaced(text: str, short: Mapping[str, str]) -> str:
-    for long, brief in short.items():
-        text = text.replace(long, brief)
-    return text
-
-
-def cost_table(results: pd.DataFrame) -> pd.DataFrame:
-    """Return evaluations and process time to the solution, one row per arm beside the evolutionary one.
-
-    Means over the pairs in which both searches found the crystal: evaluations, seconds of the potential and
-    total seconds, with making and relaxing random crystals. Where a search did not record the latter (those
-    stored before it was recorded), a pair relaxation counts with the evolutionary searches' mean.
-    """
-    done = results[results["solved"].astype(bool) & results["ended"].astype(bool)]
-    mine = done[done["arm"] == EVOLUTIONARY]
-    each = mine["pair_seconds"].sum() / max(1, mine["pair_relaxations"].sum())
-    total = done["seconds"] + done["pair_seconds"].fillna(each * done["pair_relaxations"])
-    done = done.assign(total=total)
-    rows = []
-    for arm in (RANDOM, PLAIN):
-        pairs = done[done["arm"] == EVOLUTIONARY].merge(
-            done[done["arm"] == arm], on=["compound", "seed"], suffixes=("", "_other")
-        )
-        row: dict[str, object] = {"beside": arm, "pairs": len(pairs)}
-        for label, column in (("evaluations", "evaluations_to_solution"), ("s potential", "seconds"),
-                              ("s in all", "total")):  # fmt: skip
-            row[f"{label}, evolutionary"] = pairs[column].astype(float).mean()
-            row[f"{label}, {arm}"] = pairs[f"{column}_other"].astype(float).mean()
-        rows.append({k.replace(f", {arm}", ", other"): v for k, v in row.items()})
-    return pd.DataFrame(rows).round(1)
-
-
-def paired_ratio(results: pd.DataFrame, *, n_bootstrap: int = 2000, seed: int = 0) -> dict[str, float]:
-    """Return the geometric mean of evolutionary over random evaluations with its 95 % interval.
-
-    The bootstrap resamples compounds, then their seeds. Searches without success count as in
-    `compare_arms`, so the number is a mixture of values and bounds: read it with the counts.
-    """
-    spent = np.log(_paired(results)["spent"].astype(float))
-    logs = spent[EVOLUTIONARY] - spent[RANDOM]
-    groups = [g.to_numpy() for _, g in logs.groupby(level=0)]
-    rng = np.random.default_rng(seed)
-    means = []
-    for _ in range(n_bootstrap):
-        chosen = [groups[i] for i in rng.integers(len(groups), size=len(groups))]
-        means.append(np.mean([rng.choice(g, size=len(g)).mean() for g in chosen]))
-    low, high = np.exp(np.quantile(means, [0.025, 0.975]))
-    value = float(np.exp(np.mean([g.mean() for g in groups])))
-    return {"ratio": value, "ci_low": float(low), "ci_high": float(high), "n": len(logs)}
-
-
-def stored_results() -> pd.DataFrame:
-    """Return `data/benchmark/benchmark_results.csv`, the searches made so far; empty if there is none."""
-    path = project_root() / "data" / "benchmark" / RESULTS_FILE
-    return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=list(RESULT_COLUMNS))
-
-
-def stored_operators() -> pd.DataFrame:
-    """Return `data/benchmark/benchmark_operators.csv`: what the operators achieved in those searches."""
-    path = project_root() / "data" / "benchmark" / OPERATORS_FILE
-    return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=list(SUCCESS_COLUMNS))
-
-
-def summary(results: pd.DataFrame) -> str:
-    """Return in a few sentences how often each arm found the known crystal and at what cost."""
-    comparison = compare_arms(results)
-    if comparison.empty:
-        return "No search of the benchmark has been stored yet."
-    ratio = paired_ratio(results)
-    always = comparison[f"solved_{EVOLUTIONARY}"] == comparison["n_seeds"]
-    third = (comparison["ratio"] <= 1 / 3) & always
-    goal = "reached" if _goal_reached(comparison["n_seeds"], third) else "not reached"
-    solved = {a: int(comparison[f"solved_{a}"].sum()) for a in (EVOLUTIONARY, RANDOM)}
-    n = int(comparison["n_seeds"].sum())
-    first = int(((results["arm"] == EVOLUTIONARY) & (results["generation_of_solution"] == 0)).sum())
-    shares = ", ".join(f"{a} {k} of {n} {_wilson(k, n)}" for a, k in solved.items())
-    return (
-        f"{len(comparison)} of {len(COMPOUNDS)} compounds and {n} pairs of searches are stored. "
-        f"Found: {shares}; {first} of the evolutionary ones among the first, chosen random crystals. "
-        f"At most a third of the evaluations of random search from unselected crystals of the pair model, "
-        f"and found with every seed that ended: {int(third.sum())} of {len(comparison)}. Evaluations, "
-        f"evolutionary over random: {ratio['ratio']:.2f} [{ratio['ci_low']:.2f}, {ratio['ci_high']:.2f}] "
-        "(geometric mean; a search without success counts with what it spent). The goal, within a third "
-        f"for two of three compounds with three seeds each, is {goal} against this search. "
-        f"{_plain_summary(results)}{_interrupted(results)}"
-    )
-
-
-def _interrupted(results: pd.DataFrame) -> str:
-    """Return a sentence on evolutionary searches that have not ended, empty if there is none."""
-    cut = results[~results["ended"].astype(bool) & (results["arm"] == EVOLUTIONARY)]
-    if cut.empty:
-        return ""
-    named = ", ".join(
-        f"{r.compound} seed {r.seed} after {r.evaluations} evaluations" for r in cut.itertuples()
-    )
-    return (
-        f" Interrupted and in no count above are the evolutionary searches for {named}. They had not found "
-        "the crystal: the shares above are of the searches that ended, which are the easier ones."
-    )
-
-
-def against_plain(results: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per compound and seed that the evolutionary and a plain random search were run for.
-
-    Columns compound, seed, evaluations (evolutionary, to the solution) and within_a_third: whether the plain
-    one needed at least three times as many, or had not found the crystal when it had spent them. Pairs whose
-    plain search has not got that far yet are left out.
-    """
-    found = results[results["solved"].astype(bool) & (results["arm"] == EVOLUTIONARY)]
-    found = found[found["ended"].astype(bool)]
-    pairs = found.merge(results[results["arm"] == PLAIN], on=["compound", "seed"], suffixes=("", "_plain"))
-    thrice = 3 * pairs["evaluations_to_solution"].astype(float)
-    decided = pairs["solved_plain"].astype(bool) | (pairs["evaluations_plain"] >= thrice)
-    pairs, thrice = pairs[decided], thrice[decided]
-    within = thrice <= pairs["evaluations_to_solution_plain"].astype(float).fillna(np.inf)
-    named = pairs.rename(columns={"evaluations_to_solution": "evaluations"})
-    return named[["compound", "seed", "evaluations"]].assign(within_a_third=within)
-
-
-def _plain_summary(results: pd.DataFrame) -> str:
-    pairs = against_plain(results)
-    if pairs.empty:
-        return "Random search without the pair model has not been run."
-    searches = results[results["arm"] == EVOLUTIONARY].groupby("compound")["seed"].size()
-    wins = pairs.groupby("compound")["within_a_third"].sum().reindex(searches.index, fill_value=0)
-    k, n = int(pairs["within_a_third"].sum()), len(pairs)
-    always = wins == searches
-    goal = "reached" if _goal_reached(searches, always) else "not reached"
-    return (
-        "Against plain random search, without the pair model, the evolutionary one needed at most a third in "
-        f"{k} of the {n} pairs in which it found the crystal {_wilson(k, n)}: with every seed for "
-        f"{int(always.sum())} of {len(searches)} compounds, with most seeds for "
-        f"{int((2 * wins > searches).sum())}, with at least one for {int((wins > 0).sum())}; against it "
-        f"the goal, with every seed, is {goal}."
-    )
-
-
-def _goal_reached(n_seeds: pd.Series, within_a_third: pd.Series) -> bool:
-    """Return whether 8 of 12 or as large a share of more compounds are within a third, over three seeds."""
-    complete = n_seeds >= 3
-    n, k = int(complete.sum()), int((within_a_third & complete).sum())
-    return n >= 12 and 3 * k >= 2 * n
-
-
-def _wilson(k: int, n: int) -> str:
-    interval = binomtest(k, n).proportion_ci(method="wilson")
-    return f"[{interval.low:.2f}, {interval.high:.2f}]"
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(prog="python -m sselib.generation.benchmark", description=__doc__)
@@ -511,7 +270,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--references", action="store_true", help="only relax the known crystals, and show")
     parser.add_argument("--cost", nargs="+", metavar="FORMULA=Z", help="only time an energy evaluation")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--budget", type=int, default=1500, help="energy evaluations per search")
+    parser.add_argument("--budget", type=int, default=9000, help="energy evaluations per search")
     parser.add_argument("--jobs", type=int, default=1, help="relaxations at a time")
     options = parser.parse_args(arguments)
     settings = benchmark_settings(options.budget)
@@ -555,24 +314,6 @@ def _collect(folder: Path, settings: SearchSettings, *, into: Path) -> None:
         old = page.read_text(encoding="utf-8")
         page.write_text(RESULTS_BLOCK.sub(lambda m: m[1] + text + m[2], old), encoding="utf-8")
     print(text)
-
-
-def results_text(results: pd.DataFrame, operators: pd.DataFrame) -> str:
-    """Return the results as Markdown: the summary, one row per compound, the operators."""
-    lines = [*wrap(summary(results), 110), "", *_markdown(compare_arms(results).round(2)), ""]
-    if len(operators):
-        shares = "; ".join(
-            f"{r.operator.replace('_', ' ')} {r.below_parent} of {r.n} [{r.ci_low:.2f}, {r.ci_high:.2f}]"
-            for r in operators.itertuples()
-        )
-        lines += wrap(f"Children below their better parent: {shares}.", 110)
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def _markdown(table: pd.DataFrame) -> list[str]:
-    head = [str(c).replace("_", " ") for c in table.columns]
-    rows = [head, ["---"] * len(head), *table.astype(str).to_numpy().tolist()]
-    return [f"| {' | '.join(row)} |" for row in rows]
 
 
 def benchmark_settings(budget: int) -> SearchSettings:

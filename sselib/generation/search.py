@@ -451,13 +451,24 @@ def _why_stop(
         return "the reference was found"
     if sum(c.n_evaluations for c in done) >= settings.max_evaluations:
         return "the budget of energy evaluations is spent"
-    if generation < 0:
-        return ""
-    before = [c for c in done if c.generation <= generation - settings.patience]
-    earlier, now = _best(before), _best(done)
-    if before and np.isfinite(earlier) and now > earlier - settings.tolerance_ev_atom:
+    if generation >= 0 and _out_of_patience(done, generation, settings):
         return f"no better enthalpy in {settings.patience} generations"
     return ""
+
+
+def _out_of_patience(done: Sequence[Candidate], generation: int, settings: SearchSettings) -> bool:
+    before = [c for c in done if c.generation <= generation - settings.patience]
+    earlier, now = _best(before), _best(done)
+    return bool(before) and np.isfinite(earlier) and now > earlier - settings.tolerance_ev_atom
+
+
+def generation_of_patience(candidates: Sequence[Candidate], settings: SearchSettings) -> float:
+    """Return after which generation `SearchSettings.patience` would have ended a search, NaN if not yet."""
+    for generation in range(1 + max((c.generation for c in candidates), default=-1)):
+        done = [c for c in candidates if c.generation <= generation]
+        if _out_of_patience(done, generation, settings):
+            return float(generation)
+    return float("nan")
 
 
 def _check(settings: SearchSettings) -> None:

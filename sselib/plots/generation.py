@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from sselib.figures import PALETTE
+from sselib.generation.benchmark_results import PLAIN
 from sselib.generation.campaign import EVOLUTIONARY, RANDOM, Case
 from sselib.generation.database import Candidate
 from sselib.generation.effort import curves_on_grid, progress_curve
@@ -248,45 +249,56 @@ def dynamics(tables: Mapping[str, pd.DataFrame]) -> Drawing:
     return figure.update_layout(height=560, title="Molecular dynamics at constant pressure"), data
 
 
-RATIO_MARKERS: dict[str, tuple[str, str, str]] = {  # searches without success: label, symbol, colour
-    "": ("both arms found it with every seed", "circle", PALETTE[0]),
-    RANDOM: ("random did not: true ratio at most this", "triangle-left", PALETTE[2]),
-    EVOLUTIONARY: ("evolutionary did not: at least this", "triangle-right", PALETTE[1]),
-    f"{EVOLUTIONARY}, {RANDOM}": ("neither always did: undecided", "circle-open", "#666666"),
+RATIO_MARKERS: dict[
+    tuple[bool, bool], tuple[str, str, str]
+] = {  # did not always find it: evolutionary, random
+    (False, False): ("both found it with every seed", "circle", PALETTE[0]),
+    (False, True): ("random did not: true ratio at most this", "triangle-left", PALETTE[2]),
+    (True, False): ("evolutionary did not: at least this", "triangle-right", PALETTE[1]),
+    (True, True): ("neither always did: undecided", "circle-open", "#666666"),
 }
+RATIO_TICKS = {0.01: "0.01", 0.03: "0.03", 0.1: "0.1", 1 / 3: "1/3", 1: "1", 3: "3"}
 
 
-def benchmark_ratio(comparison: pd.DataFrame) -> Drawing:
-    """Draw evaluations of the evolutionary over those of the random search, per compound."""
-    data = comparison.sort_values("ratio", ascending=False)
-    rows = (data["compound"] + " (" + data["n_seeds"].astype(str) + ")").tolist()
-    figure = go.Figure()
-    for bound, (label, symbol, colour) in RATIO_MARKERS.items():
-        part = (data["bound"] == bound).tolist()
-        figure.add_scatter(
-            x=data["ratio"][part],
-            y=[r for r, mine in zip(rows, part, strict=True) if mine],
-            mode="markers",
-            name=label,
-            marker={"symbol": symbol, "color": colour, "size": 11},
-        )
-    for ratio, text in ((1 / 3, "a third"), (1, "equal")):
-        figure.add_vline(ratio, line_dash="dot", line_color="#444")
-        figure.add_annotation(  # on a logarithmic axis annotations, unlike lines, take the logarithm
-            x=np.log10(ratio), y=1, yref="paper", yanchor="bottom", text=text, showarrow=False
-        )
-    ticks = [0.1, 0.2, 1 / 3, 0.5, 1, 2, 3, 5]
-    figure.update_xaxes(
-        title="mean evaluations, evolutionary over random (logarithmic)",
-        type="log",
-        tickvals=ticks,
-        ticktext=["0.1", "0.2", "1/3", "0.5", "1", "2", "3", "5"],
-    )
-    figure.update_yaxes(title={"text": "compound (seeds)", "standoff": 12}, automargin=True)
+def benchmark_ratio(comparisons: Mapping[str, pd.DataFrame]) -> Drawing:
+    """Draw mean evaluations of the evolutionary over those of a random search, per compound.
+
+    ``comparisons``: title and `sselib.generation.benchmark_results.compare_arms` of each random search, which
+    has a panel of its own.
+    """
+    first = next(iter(comparisons.values())).sort_values("ratio", ascending=False)
+    rows = (first["compound"] + " (" + first["n_seeds"].astype(str) + ")").tolist()
+    figure = make_subplots(1, len(comparisons), shared_yaxes=True, subplot_titles=list(comparisons))
+    for column, data in enumerate(comparisons.values(), start=1):
+        _add_ratios(figure, data, column)
+        for ratio in (1 / 3, 1):
+            figure.add_vline(ratio, line_dash="dot", line_color="#444", row=1, col=column)
+    for label, _, _ in RATIO_MARKERS.values():
+        of_label = [trace for trace in figure.data if trace.name == label]
+        for k, trace in enumerate(sorted(of_label, key=lambda t: -len(t.x))):
+            trace.showlegend = k == 0 and len(trace.x) > 0
+    figure.update_xaxes(type="log", tickvals=list(RATIO_TICKS), ticktext=list(RATIO_TICKS.values()))
+    figure.update_xaxes(title="mean evaluations, evolutionary over random")
+    figure.update_yaxes(title={"text": "compound (seeds)", "standoff": 12}, automargin=True, col=1)
     figure.update_yaxes(categoryorder="array", categoryarray=rows)
-    legend = {"orientation": "h", "yanchor": "top", "y": -0.28, "x": 0}
-    height = 260 + 26 * len(data)
-    return figure.update_layout(height=height, legend=legend, title="Benchmark of known crystals"), data
+    legend = {"orientation": "h", "yanchor": "top", "y": -0.2, "x": 0}
+    height = 280 + 26 * len(first)
+    data = pd.concat([d.assign(beside=title) for title, d in comparisons.items()], ignore_index=True)
+    return figure.update_layout(height=height, legend=legend), data
+
+
+def _add_ratios(figure: go.Figure, data: pd.DataFrame, column: int) -> None:
+    names = data["compound"] + " (" + data["n_seeds"].astype(str) + ")"
+    failed = data["bound"].map(
+        lambda text: (EVOLUTIONARY in text, bool({RANDOM, PLAIN} & set(text.split(", "))))
+    )
+    for bound, (label, symbol, colour) in RATIO_MARKERS.items():
+        mine = failed == bound
+        marker = {"symbol": symbol, "color": colour, "size": 11}
+        points = go.Scatter(
+            x=data["ratio"][mine], y=names[mine], mode="markers", name=label, legendgroup=label, marker=marker
+        )
+        figure.add_trace(points, row=1, col=column)
 
 
 def uspex_figures(table: pd.DataFrame) -> dict[str, Drawing]:

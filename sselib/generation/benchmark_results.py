@@ -163,7 +163,7 @@ def summary(results: pd.DataFrame) -> str:
         _arm_summary(results, PLAIN, "plain random search"),
         _pair_summary(results),
         _arm_summary(results, RANDOM, "random search from crystals relaxed by the pair model"),
-        _patience_summary(results) + _interrupted(results),
+        _patience_summary(mine) + _interrupted(results),
     ]
     return " ".join(sentences)
 
@@ -195,9 +195,8 @@ def _arm_summary(results: pd.DataFrame, arm: str, name: str) -> str:
     )
 
 
-def _patience_summary(results: pd.DataFrame) -> str:
+def _patience_summary(mine: pd.DataFrame) -> str:
     """Return how many evolutionary searches had found the crystal before the default patience was over."""
-    mine = results[results["arm"] == EVOLUTIONARY]
     late = mine["generation_of_solution"].astype(float) > mine["generation_of_patience"].astype(float)
     in_time = int((mine["solved"].astype(bool) & ~late).sum())
     patience = SearchSettings().patience
@@ -273,13 +272,19 @@ def results_text(results: pd.DataFrame, operators: pd.DataFrame) -> str:
     lines = [*wrap(summary(results), 110), "", *_markdown(compare_arms(results).round(2)), ""]
     lines += [*_markdown(compare_arms(results, beside=RANDOM).round(2)), ""]
     lines += ["Evaluations of each seed:", "", *_markdown(seed_table(results)), ""]
-    if len(operators):
-        shares = "; ".join(
-            f"{r.operator.replace('_', ' ')} {r.below_parent} of {r.n} [{r.ci_low:.2f}, {r.ci_high:.2f}]"
-            for r in operators.itertuples()
-        )
-        lines += wrap(f"Children below their better parent: {shares}.", 110)
+    lines += wrap(operator_sentence(operators), 110)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def operator_sentence(operators: pd.DataFrame) -> str:
+    """Return how often the children of each operator ended below their better parent, with intervals."""
+    shares = [
+        f"{r.operator.replace('_', ' ')} {r.below_parent} of {r.n} [{r.ci_low:.2f}, {r.ci_high:.2f}]"
+        for r in operators.itertuples()
+    ]
+    if not shares:
+        return "No operators have been stored yet."
+    return f"Children below their better parent: {'; '.join(shares)}."
 
 
 def _markdown(table: pd.DataFrame) -> list[str]:

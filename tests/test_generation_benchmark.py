@@ -169,9 +169,9 @@ def test_costs_count_the_pair_model_and_estimate_it_where_it_was_not_recorded() 
     both = {"compound": "a", "seed": 0, "solved": True, "ended": True}
     rows = [
         {"arm": "evolutionary", "evaluations_to_solution": 10.0, "seconds": 1.0}
-        | {"pair_relaxations": 100, "pair_seconds": 20.0},
+        | {"model_relaxations": 100, "model_seconds": 20.0},
         {"arm": "random", "evaluations_to_solution": 40.0, "seconds": 4.0}
-        | {"pair_relaxations": 5, "pair_seconds": float("nan")},
+        | {"model_relaxations": 5, "model_seconds": float("nan")},
     ]
     table = cost_table(pd.DataFrame([both | r for r in rows])).set_index("beside")
     row = table.loc["random"]

@@ -19,7 +19,8 @@ from sselib.generation.preselection import (
     tournament_winner,
 )
 from sselib.generation.relaxation import RelaxationSettings
-from sselib.generation.search import SearchSettings, search
+from sselib.generation.search import search
+from sselib.generation.search_settings import SearchSettings
 from sselib.generation.seeds import Seed
 
 LIF = (("Li", 2), ("F", 2))
@@ -82,12 +83,12 @@ def test_a_search_counts_the_pool_once_and_every_tournament(tmp_path: Path) -> N
     database = SearchDatabase(tmp_path / "s.sqlite")
     done = search(dict(LIF), name="a", settings=settings, database=database)
     assert {c.operator for c in done} == {SEED}
-    assert [c.n_pair_relaxations for c in done] == [SIZE, 0, 0, 0]
+    assert [c.n_model_relaxations for c in done] == [SIZE, 0, 0, 0]
     assert [c.n_evaluations - len(c.curve) for c in done] == [0, TOURNAMENT, 0, TOURNAMENT]
-    assert done[0].pair_seconds > 0 and done[1].pair_seconds == 0
+    assert done[0].model_seconds > 0 and done[1].model_seconds == 0
     without = replace(settings, pool_size=0)
     plain = search(dict(LIF), name="b", settings=without, database=database)
-    assert [c.n_pair_relaxations for c in plain] == [1, 1, 1, 1]
+    assert [c.n_model_relaxations for c in plain] == [1, 1, 1, 1]
 
 
 def test_an_alloy_has_no_pool(tmp_path: Path) -> None:
@@ -99,5 +100,5 @@ def test_an_alloy_has_no_pool(tmp_path: Path) -> None:
     )
     database = SearchDatabase(tmp_path / "s.sqlite")
     done = search({"Cu": 2, "Au": 1}, name="a", settings=settings, database=database)
-    assert settings.pool_size > 0 and [c.n_pair_relaxations for c in done] == [1, 1, 1]
+    assert settings.pool_size > 0 and [c.n_model_relaxations for c in done] == [1, 1, 1]
     assert [c.n_evaluations - len(c.curve) for c in done] == [0, 0, 0]

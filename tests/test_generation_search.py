@@ -14,9 +14,11 @@ from sselib.generation.campaign import Case, best_structure, run_campaign, size_
 from sselib.generation.database import Candidate, SearchDatabase, candidate_table
 from sselib.generation.effort import curves_on_grid, effort_table, operator_success, progress_curve
 from sselib.generation.formula_units import CellContent
+from sselib.generation.learned_potential import Learner
 from sselib.generation.population import (
     CHILD,
     FREE_SEED,
+    LEARNED,
     SEED,
     SMALLEST_WEIGHT,
     SYMMETRIC_SEED,
@@ -28,13 +30,8 @@ from sselib.generation.population import (
     survivors,
 )
 from sselib.generation.relaxation import RelaxationSettings
-from sselib.generation.search import (
-    SearchSettings,
-    generation_of_patience,
-    plan_generation,
-    random_search,
-    search,
-)
+from sselib.generation.search import generation_of_patience, plan_generation, search
+from sselib.generation.search_settings import SearchSettings, random_search
 
 CONTENT = {"Cu": 2, "Au": 1}
 FAST = SearchSettings(
@@ -45,6 +42,7 @@ FAST = SearchSettings(
     max_generations=3,
     population_size=3,
     pool_size=0,
+    offspring=12,
 )
 
 
@@ -63,8 +61,8 @@ def _candidate(number: int, enthalpy: float, atoms: Atoms, **changes: object) ->
         "volume_angstrom3_atom": atoms.get_volume() / len(atoms),
         "n_evaluations": 10,
         "seconds": 1.0,
-        "n_pair_relaxations": 1,
-        "pair_seconds": 0.1,
+        "n_model_relaxations": 1,
+        "model_seconds": 0.1,
         "curve": tuple(enthalpy + 0.1 * np.exp(-np.arange(40) / 5)),
         "atoms": atoms,
     }
@@ -123,8 +121,8 @@ def test_another_budget_continues_a_search(finished, tmp_path: Path) -> None:
 
 
 def test_seeds_with_and_without_symmetry_and_children_are_different_kinds() -> None:
-    kinds = [kind(SEED, 1), kind(SEED, 62), kind("rattle", 0)]
-    assert kinds == [FREE_SEED, SYMMETRIC_SEED, CHILD]
+    kinds = [kind(SEED, 1), kind(SEED, 62), kind("rattle", 0), kind("rattle", 0, learned=True)]
+    assert kinds == [FREE_SEED, SYMMETRIC_SEED, CHILD, LEARNED]
 
 
 def test_random_search_learns_nothing() -> None:
@@ -158,6 +156,7 @@ def test_stop_rules(tmp_path: Path) -> None:
         {"weights": {"ratle": 1.0}},
         {"as_ions_first": ("sead",)},
         {"children": 0},
+        {"offspring": 3},
         {"symmetric_share": 2.0},
         {"weights": {SEED: 0}},
     ],
@@ -192,13 +191,14 @@ def test_a_file_of_an_earlier_version_can_still_be_read_and_added_to(tmp_path: P
     database.add("a", _candidate(0, -1.5, bulk("Cu")))
     with sqlite3.connect(database.path) as connection:
         connection.execute("ALTER TABLE candidates ADD COLUMN screening_enthalpy_ev_atom REAL")
-        for column in ("n_pair_relaxations", "pair_seconds"):
+        for column in ("n_model_relaxations", "snapshots"):
             connection.execute(f"ALTER TABLE candidates DROP COLUMN {column}")
+        connection.execute("ALTER TABLE candidates RENAME COLUMN model_seconds TO pair_seconds")
     again = SearchDatabase(database.path)
     again.add("a", _candidate(1, -1.4, bulk("Cu")))
     old, new = again.candidates("a")
-    assert (old.n_pair_relaxations, new.n_pair_relaxations) == (0, 1)
-    assert np.isnan(old.pair_seconds) and new.pair_seconds == pytest.approx(0.1)
+    assert (old.n_model_relaxations, new.n_model_relaxations) == (0, 1)
+    assert old.model_seconds == new.model_seconds == pytest.approx(0.1) and old.snapshots == ()
 
 
 def test_survivors_are_the_lowest_distinct_structures() -> None:
@@ -245,7 +245,7 @@ def test_random_search_relaxes_its_seeds_as_ions_too() -> None:
     settings = replace(FAST, potential="chgnet")
     assert SEED in random_search(settings).as_ions_first
     raw, relaxed = (
-        plan_generation({"Li": 2, "O": 1}, [], generation=0, settings=s, stored={})
+        plan_generation({"Li": 2, "O": 1}, [], generation=0, settings=s, stored={}, learner=Learner())
         for s in (replace(settings, as_ions_first=()), random_search(settings))
     )
     assert [p.space_group for p in raw] == [p.space_group for p in relaxed]
@@ -263,10 +263,18 @@ def test_hopeless_and_repeated_candidates_are_given_up() -> None:
 
 def test_the_rule_waits_for_enough_finished_relaxations() -> None:
     some = [_candidate(i, -1.0 - i / 10, bulk("Cu", a=3 + i / 5)) for i in range(6)]
-    assert give_up_rule(some[:4], some[:4], size=6, of_kind="free seed").drops == {}
-    rule = give_up_rule(some, survivors(some, size=6), size=6, of_kind="free seed")
+    assert give_up_rule(some[:4], some[:4], size=6).drops == {}
+    rule = give_up_rule(some, survivors(some, size=6), size=6)
     assert rule.drops[8] == pytest.approx(0.1 * np.exp(-8 / 5)) and rule.cut_ev_atom == pytest.approx(-1.0)
-    assert give_up_rule(some, some[:2], size=6, of_kind="free seed").cut_ev_atom == float("inf")
+    assert give_up_rule(some, some[:2], size=6).cut_ev_atom == float("inf")
+
+
+def test_what_the_learned_potential_relaxed_is_given_up_without_waiting() -> None:
+    some = [_candidate(i, -1.0 - i / 10, bulk("Cu", a=3 + i / 5)) for i in range(6)]
+    rule = give_up_rule([], survivors(some, size=6), size=6, most_ev_atom=0.1)
+    assert "hopeless" in rule(1, -0.89, bulk("Au")) and rule(1, -0.91, bulk("Au")) == ""
+    seen = give_up_rule(some, survivors(some, size=6), size=6, most_ev_atom=0.01)
+    assert max(seen.drops.values()) == pytest.approx(0.01) and seen.drops[24] < 0.01
 
 
 def test_progress_and_effort_add_up(finished) -> None:
@@ -280,8 +288,9 @@ def test_progress_and_effort_add_up(finished) -> None:
     assert costs["relaxed"] + costs["given_up"] + costs["failed"] == costs["structures"] == len(candidates)
     table = candidate_table(candidates)
     assert table["evaluations_so_far"].max() == costs["energy_evaluations"]
-    by_pairs = [c for c in candidates if c.operator in FAST.as_ions_first]
-    assert costs["pair_relaxations"] == len(by_pairs)
+    begun = [c for c in candidates if not c.generation]
+    assert [c.n_model_relaxations for c in begun] == [1] * len(begun)  # by the pair model
+    assert costs["model_relaxations"] == sum(c.n_model_relaxations for c in candidates)
 
 
 def test_operator_success_counts_what_was_given_up_as_failure() -> None:

@@ -38,7 +38,8 @@ from sselib.generation.known_crystals import COMPOUNDS, known_structure
 from sselib.generation.population import matcher, same_structure
 from sselib.generation.potentials import make_calculator
 from sselib.generation.relaxation import CONVERGED, UNCONVERGED, Relaxation, relax, relax_together
-from sselib.generation.search import SearchSettings, generation_of_patience, random_search, search
+from sselib.generation.search import generation_of_patience, search
+from sselib.generation.search_settings import SearchSettings, random_search
 from sselib.generation.seeds import random_seed, sorted_atoms
 from sselib.runfolder import write_whole
 
@@ -167,8 +168,8 @@ def case_result(
         int(table["n_evaluations"].sum()),
         len(table),
         round(float(table["seconds"].sum()), 1),
-        int(table["n_pair_relaxations"].sum()),
-        round(float(table["pair_seconds"].sum(min_count=1)), 1),
+        int(table["n_model_relaxations"].sum()),
+        round(float(table["model_seconds"].sum(min_count=1)), 1),
         ended,
         round(float(best), 4),
         generation_of_patience(candidates, SearchSettings()),

@@ -13,7 +13,7 @@ from scipy.stats import binomtest
 from sselib.generation.campaign import EVOLUTIONARY, RANDOM
 from sselib.generation.effort import SUCCESS_COLUMNS
 from sselib.generation.known_crystals import COMPOUNDS
-from sselib.generation.search import SearchSettings
+from sselib.generation.search_settings import SearchSettings
 from sselib.paths import project_root
 
 RESULTS_BLOCK = re.compile(r"(<!-- results:begin[^>]*-->\n).*?(<!-- results:end -->)", re.DOTALL)
@@ -22,7 +22,7 @@ PLAIN = "plain"  # random search whose crystals are not relaxed as ions first, w
 RESULT_COLUMNS: tuple[str, ...] = (
     "compound", "formula", "n_atoms", "arm", "seed", "solved", "how", "evaluations_to_solution",
     "generation_of_solution", "operator_of_solution", "evaluations", "structures", "seconds",
-    "pair_relaxations", "pair_seconds", "ended",
+    "model_relaxations", "model_seconds", "ended",
     "best_above_reference_ev_atom", "generation_of_patience",
 )  # fmt: skip
 
@@ -75,8 +75,8 @@ def cost_table(results: pd.DataFrame) -> pd.DataFrame:
     """
     done = results[results["solved"].astype(bool) & results["ended"].astype(bool)]
     mine = done[done["arm"] == EVOLUTIONARY]
-    each = mine["pair_seconds"].sum() / max(1, mine["pair_relaxations"].sum())
-    total = done["seconds"] + done["pair_seconds"].fillna(each * done["pair_relaxations"])
+    each = mine["model_seconds"].sum() / max(1, mine["model_relaxations"].sum())
+    total = done["seconds"] + done["model_seconds"].fillna(each * done["model_relaxations"])
     done = done.assign(total=total)
     rows = []
     for arm in (RANDOM, PLAIN):

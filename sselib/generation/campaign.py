@@ -18,7 +18,8 @@ from sselib.generation.formula_units import CellContent
 from sselib.generation.population import survivors
 from sselib.generation.potentials import make_calculator
 from sselib.generation.relaxation import Relaxation, relax, relax_together
-from sselib.generation.search import SearchSettings, random_search, search
+from sselib.generation.search import search
+from sselib.generation.search_settings import SearchSettings, random_search
 from sselib.generation.validation import SYMMETRY_PRECISION_ANGSTROM, validation_record
 from sselib.materials.structures import structure_to_json
 from sselib.progress import progress

@@ -4,13 +4,15 @@ import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from ase import Atoms
 
 from sselib.errors import DataError, RunError
+from sselib.generation.evaluations import Snapshot
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS searches (name TEXT PRIMARY KEY, settings TEXT NOT NULL, note TEXT NOT NULL);
@@ -20,7 +22,8 @@ CREATE TABLE IF NOT EXISTS candidates (
   reason TEXT NOT NULL, enthalpy_ev_atom REAL,
   energy_ev_atom REAL, volume_angstrom3_atom REAL,
   n_evaluations INTEGER NOT NULL, seconds REAL NOT NULL,
-  n_pair_relaxations INTEGER NOT NULL, pair_seconds REAL, curve TEXT NOT NULL, atoms TEXT NOT NULL,
+  n_model_relaxations INTEGER NOT NULL, model_seconds REAL, curve TEXT NOT NULL, atoms TEXT NOT NULL,
+  snapshots TEXT NOT NULL DEFAULT '[]',
   PRIMARY KEY (search, number));
 """
 
@@ -30,7 +33,7 @@ _REALS = (
     "enthalpy_ev_atom",
     "energy_ev_atom",
     "volume_angstrom3_atom",
-    "pair_seconds",
+    "model_seconds",
 )
 
 
@@ -40,8 +43,9 @@ class Candidate:
 
     ``parent_enthalpy_ev_atom`` is that of the better parent, NaN for seeds; ``space_group`` that of the
     seed (0 for children); ``curve`` the enthalpy in eV/atom at the start and after each step.
-    ``n_evaluations`` and ``seconds`` (process time) are those of the potential, ``n_pair_relaxations`` and
-    ``pair_seconds`` those of the pair model before it; the first seed of a pool carries those of the pool.
+    ``n_evaluations`` and ``seconds`` (process time) are those of the potential, ``n_model_relaxations`` and
+    ``model_seconds`` those of the cheap models before it (pair model, learned potential); the first candidate
+    of a pool carries those of the pool. ``snapshots``: what the search learns its potential from.
     """
 
     number: int
@@ -57,10 +61,11 @@ class Candidate:
     volume_angstrom3_atom: float
     n_evaluations: int
     seconds: float
-    n_pair_relaxations: int
-    pair_seconds: float
+    n_model_relaxations: int
+    model_seconds: float
     curve: tuple[float, ...] = field(repr=False)
     atoms: Atoms = field(repr=False)
+    snapshots: tuple[Snapshot, ...] = field(default=(), repr=False)
 
 
 class SearchDatabase:
@@ -124,11 +129,12 @@ class SearchDatabase:
 
     def add(self, name: str, candidate: Candidate) -> None:
         """Write one candidate; one that is there already is replaced."""
-        values = asdict(candidate) | {
+        values = {key: getattr(candidate, key) for key in Candidate.__dataclass_fields__} | {
             "search": name,
             "parents": json.dumps(candidate.parents),
             "curve": json.dumps([round(x, 5) for x in candidate.curve]),
-            "atoms": _atoms_to_json(candidate.atoms),
+            "atoms": json.dumps(_plain(candidate.atoms)),
+            "snapshots": json.dumps([_plain_snapshot(s) for s in candidate.snapshots]),
         }
         marks = ", ".join(f":{key}" for key in values)
         with closing(self._connect()) as connection, connection:
@@ -147,8 +153,14 @@ class SearchDatabase:
 def _add_missing_columns(connection: sqlite3.Connection) -> None:
     """Bring a file of an earlier version up to date; what it did not record becomes missing or 0."""
     there = {row[1] for row in connection.execute("PRAGMA table_info(candidates)")}
-    for column, kind in (("n_pair_relaxations", "INTEGER NOT NULL DEFAULT 0"), ("pair_seconds", "REAL")):
-        if column not in there:
+    for column, before, kind in (
+        ("n_model_relaxations", "n_pair_relaxations", "INTEGER NOT NULL DEFAULT 0"),
+        ("model_seconds", "pair_seconds", "REAL"),
+        ("snapshots", "", "TEXT NOT NULL DEFAULT '[]'"),
+    ):
+        if before in there:
+            connection.execute(f"ALTER TABLE candidates RENAME COLUMN {before} TO {column}")
+        elif column not in there:
             connection.execute(f"ALTER TABLE candidates ADD COLUMN {column} {kind}")
 
 
@@ -157,7 +169,7 @@ def candidate_table(candidates: Sequence[Candidate]) -> pd.DataFrame:
 
     ``evaluations_so_far``: energy evaluations that the search had spent when the candidate was done with.
     """
-    hidden = ("curve", "atoms", "parents")
+    hidden = ("curve", "atoms", "parents", "snapshots")
     names = [n for n in Candidate.__dataclass_fields__ if n not in hidden]
     table = pd.DataFrame([{n: getattr(c, n) for n in names} for c in candidates], columns=names)
     parents = [" ".join(map(str, c.parents)) for c in candidates]
@@ -169,16 +181,35 @@ def _changed(before: Mapping[str, object], now: Mapping[str, object]) -> str:
     return ", ".join(f"{k}: {before.get(k)} then, {now.get(k)} now" for k in keys)
 
 
-def _atoms_to_json(atoms: Atoms) -> str:
-    plain = {"numbers": atoms.numbers.tolist(), "cell": atoms.cell.tolist(), "at": atoms.positions.tolist()}
-    return json.dumps(plain)
+def _plain(atoms: Atoms) -> dict[str, list]:
+    return {"numbers": atoms.numbers.tolist(), "cell": atoms.cell.tolist(), "at": atoms.positions.tolist()}
+
+
+def _atoms(plain: Mapping[str, list]) -> Atoms:
+    return Atoms(numbers=plain["numbers"], cell=plain["cell"], positions=plain["at"], pbc=True)
+
+
+def _plain_snapshot(s: Snapshot) -> dict[str, object]:
+    """Return what JSON can hold, every digit of it: a continued search has to learn the same."""
+    forces, stress = s.forces.tolist(), s.stress_voigt.tolist()
+    return {**_plain(s.atoms), "energy": s.energy_ev_atom, "forces": forces, "stress": stress}
+
+
+def _snapshot(plain: Mapping[str, object]) -> Snapshot:
+    return Snapshot(
+        atoms=_atoms(plain),
+        energy_ev_atom=plain["energy"],
+        forces=np.array(plain["forces"]),
+        stress_voigt=np.array(plain["stress"]),
+    )
 
 
 def _candidate(row: dict[str, object]) -> Candidate:
-    plain = json.loads(row["atoms"])
-    row = {key: row[key] for key in Candidate.__dataclass_fields__ if key != "atoms"}
+    row = {key: row[key] for key in Candidate.__dataclass_fields__}
     for key in _REALS:
         row[key] = float("nan") if row[key] is None else row[key]
-    atoms = Atoms(numbers=plain["numbers"], cell=plain["cell"], positions=plain["at"], pbc=True)
-    parents, curve = (tuple(json.loads(row.pop(key))) for key in ("parents", "curve"))
-    return Candidate(**row, parents=parents, curve=curve, atoms=atoms)
+    for key in ("parents", "curve"):
+        row[key] = tuple(json.loads(row[key]))
+    row["atoms"] = _atoms(json.loads(row["atoms"]))
+    row["snapshots"] = tuple(_snapshot(s) for s in json.loads(row["snapshots"]))
+    return Candidate(**row)

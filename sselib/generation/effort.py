@@ -115,8 +115,8 @@ def effort_table(searches: dict[str, Sequence[Candidate]]) -> pd.DataFrame:
                 "failed": sum(c.status == FAILED for c in candidates),
                 "energy_evaluations": sum(c.n_evaluations for c in candidates),
                 "seconds": round(sum(c.seconds for c in candidates), 1),
-                "pair_relaxations": sum(c.n_pair_relaxations for c in candidates),
-                "pair_seconds": round(sum(c.pair_seconds for c in candidates), 1),
+                "model_relaxations": sum(c.n_model_relaxations for c in candidates),
+                "model_seconds": round(sum(c.model_seconds for c in candidates), 1),
                 "best_enthalpy_ev_atom": min((c.enthalpy_ev_atom for c in relaxed), default=np.nan),
             }
         )

@@ -25,6 +25,24 @@ class Evaluation:
         }  # fmt: skip
 
 
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """A crystal on the way of a relaxation: forces (n, 3), eV/Angstrom, stress (6,), eV/Angstrom^3, Voigt."""
+
+    atoms: Atoms
+    energy_ev_atom: float
+    forces: np.ndarray
+    stress_voigt: np.ndarray
+
+    @classmethod
+    def of(cls, atoms: Atoms, evaluation: Evaluation) -> "Snapshot":
+        """Return the snapshot of an evaluated crystal."""
+        r = evaluation.results()
+        energy = float(evaluation.energy) / len(atoms)
+        forces, stress = np.asarray(r["forces"], dtype=float), np.asarray(r["stress"], dtype=float)
+        return cls(atoms=atoms, energy_ev_atom=energy, forces=forces, stress_voigt=stress)
+
+
 def evaluate_many(calculator: Calculator, batch: Sequence[Atoms]) -> list[Evaluation]:
     """Return energy, forces and stress of each crystal from any ASE calculator.
 

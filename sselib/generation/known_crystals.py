@@ -23,9 +23,9 @@ COMPOUNDS: tuple[str, ...] = (
     "libh4",
     "lialcl4",
 )
-FURTHER: tuple[str, ...] = ("lino3", "liyf4", "li3bn2-tetragonal", "ligao2", "lialsi2o6")  # run if named
+FURTHER: tuple[str, ...] = ("lino3", "liyf4", "li3bn2-tetragonal", "lialsi2o6")  # run if named
 DEVELOPMENT: tuple[str, ...] = (
-    "li3p", "liino2", "lisco2", "calcite", "li2sio3", "li2zro3", "zircon", "li3vo4",
+    "li3p", "liino2", "lisco2", "calcite", "li2sio3", "li2zro3", "zircon", "li3vo4", "ligao2",
 )  # fmt: skip
 
 

@@ -15,12 +15,13 @@ from sselib.generation.relaxation import CONVERGED, UNCONVERGED
 
 SAME_ENTHALPY_EV_ATOM = 0.005  # structures further apart than this are never compared
 SAME_VOLUME = 0.03  # relative
-CHECKPOINTS = (8, 12, 16, 24, 32, 48, 64, 96)  # steps after which a candidate may be given up
+CHECKPOINTS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96)  # steps after which a candidate may be given up
 N_FOR_RULE = 5  # finished relaxations of a kind before the rule is used
 DROP_QUANTILE = 1.0  # of the drops in enthalpy seen so far: what a candidate is still credited with
+LEARNED_DROP_EV_ATOM = 0.1  # credited at most to what a learned potential has relaxed before
 SMALLEST_WEIGHT = 0.05  # share of the children that every operator keeps
 SEED = "seed"  # operator name of fresh random crystals
-FREE_SEED, SYMMETRIC_SEED, CHILD = KINDS = ("free seed", "symmetric seed", "child")
+FREE_SEED, SYMMETRIC_SEED, CHILD, LEARNED = KINDS = ("free seed", "symmetric seed", "child", "learned")
 
 
 @lru_cache(maxsize=1)
@@ -128,28 +129,35 @@ class GiveUpRule:
         return ""
 
 
-def kind(operator: str, space_group: int) -> str:
-    """Return what a candidate is compared with while it is relaxed: "free seed", "symmetric seed" or "child".
+def kind(operator: str, space_group: int, *, learned: bool = False) -> str:
+    """Return what a candidate is compared with while it is relaxed, one of `KINDS`.
 
     Seeds without symmetry begin higher, take more steps and end lower than symmetric ones, so an early
-    comparison of the two would throw away the better ones.
+    comparison of the two would throw away the better ones; what a ``learned`` potential has relaxed before
+    begins near its end.
     """
+    if learned:
+        return LEARNED
     if operator != SEED:
         return CHILD
     return FREE_SEED if space_group == 1 else SYMMETRIC_SEED
 
 
 def give_up_rule(
-    candidates: Sequence[Candidate], population: Sequence[Candidate], *, size: int, of_kind: str
+    same: Sequence[Candidate], population: Sequence[Candidate], *, size: int, most_ev_atom: float = np.inf
 ) -> GiveUpRule:
-    """Return the rule that follows from the finished relaxations of the same `kind`."""
+    """Return the rule that follows from the finished relaxations among candidates of the ``same`` `kind`.
+
+    ``most_ev_atom``: what a candidate is credited with at most, and where too few have finished; infinite:
+    without enough of them none is given up.
+    """
     full = len(population) >= size
     cut = population[-1].enthalpy_ev_atom if full else float("inf")
-    same = [c for c in candidates if kind(c.operator, c.space_group) == of_kind]
     finished = [c for c in same if c.status == CONVERGED]
     drops = {}
     for step in CHECKPOINTS:
         seen = [c.curve[step] - c.enthalpy_ev_atom for c in finished if len(c.curve) > step]
-        if len(seen) >= N_FOR_RULE:
-            drops[step] = float(np.quantile(seen, DROP_QUANTILE))
+        expected = float(np.quantile(seen, DROP_QUANTILE)) if len(seen) >= N_FOR_RULE else np.inf
+        if min(expected, most_ev_atom) < np.inf:
+            drops[step] = min(expected, most_ev_atom)
     return GiveUpRule(cut_ev_atom=cut, drops=drops, population=tuple(population))

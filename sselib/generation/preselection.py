@@ -11,7 +11,7 @@ whose ranks agree better there (Li2SiO3: Spearman 0.64 with the enthalpy at the 
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -73,13 +73,8 @@ def make_pool(
     ``content``: pairs of element and number of atoms in the cell.
     """
     start, rng = time.process_time(), np.random.default_rng(seed)
-    like = {"symmetric_share": symmetric_share, "rng": rng}
     complexes = polyanions(dict(content))
-    if complexes:
-        like["symmetric_share"] = POLYANION_SYMMETRIC_SHARE
-        made = [polyanion_seed(dict(content), complexes, **like) for _ in range(size)]
-    else:
-        made = [random_seed(dict(content), volume_angstrom3=None, **like) for _ in range(size)]
+    made = [_random(content, complexes, symmetric_share, rng) for _ in range(size)]
     relaxed = [_relaxed(s, complexes) for s in made]
     energies = np.array([_pair_energy(s, complexes) for s in relaxed])
     chosen = _lowest_distinct(relaxed, energies, n_seeds(size) // 2)
@@ -89,6 +84,26 @@ def make_pool(
         n_relaxations=size,
         seconds=time.process_time() - start,
     )
+
+
+def random_crystal(
+    content: Mapping[str, int], *, symmetric_share: float, as_ions: bool, rng: np.random.Generator
+) -> Seed:
+    """Return a random crystal, its polyanions whole; relaxed by the pair model with ``as_ions``."""
+    complexes = polyanions(content)
+    seed = _random(tuple(content.items()), complexes, symmetric_share, rng)
+    return _relaxed(seed, complexes) if as_ions else seed
+
+
+def _random(
+    content: Sequence[tuple[str, int]],
+    complexes: Sequence[Polyanion],
+    symmetric_share: float,
+    rng: np.random.Generator,
+) -> Seed:
+    if complexes:
+        return polyanion_seed(dict(content), complexes, symmetric_share=POLYANION_SYMMETRIC_SHARE, rng=rng)
+    return random_seed(dict(content), symmetric_share=symmetric_share, volume_angstrom3=None, rng=rng)
 
 
 def _relaxed(seed: Seed, complexes: Sequence[Polyanion]) -> Seed:

@@ -18,7 +18,7 @@ from scipy.linalg import expm, expm_frechet
 from threadpoolctl import threadpool_limits
 
 from sselib.errors import ParameterError, nearest
-from sselib.generation.evaluations import Evaluation, evaluate_many
+from sselib.generation.evaluations import Evaluation, Snapshot, evaluate_many
 from sselib.generation.neighbours import near_pairs
 
 CURVATURE_EV_ANGSTROM2 = 30.0  # BFGS's first guess; ASE's 70 took 10 to 15 % more steps for random crystals
@@ -32,6 +32,7 @@ CELL_FACTOR = 1 / 3  # of ASE's scaling of the cell against the atoms: random ce
 CLOSE_ANGSTROM = 3.2  # distances looked at for atoms that are too near
 ATOMS_TOGETHER = 64  # evaluated at once: more leave the processor's cache and cost more each
 FAILURES = (ValueError, RuntimeError, ArithmeticError, np.linalg.LinAlgError, AssertionError)
+SNAPSHOT_STEPS = (0, 1, 2, 4, 7, 11, 16, 24, 40, 64, 100)  # denser where the crystal moves most
 CONVERGED, UNCONVERGED, ABANDONED, FAILED = "converged", "unconverged", "abandoned", "failed"
 
 
@@ -51,7 +52,8 @@ class Relaxation:
     """A relaxed structure and what it cost.
 
     ``curve`` holds the enthalpy in eV/atom at the start and after each step; ``n_evaluations`` counts
-    calls of the potential (energy, forces and stress are one); ``seconds`` is process time.
+    calls of the potential (energy, forces and stress are one); ``seconds`` is process time. ``snapshots``:
+    the crystal after `SNAPSHOT_STEPS` and at the end.
     """
 
     atoms: Atoms
@@ -63,6 +65,7 @@ class Relaxation:
     n_evaluations: int
     seconds: float
     curve: tuple[float, ...] = field(repr=False)
+    snapshots: tuple[Snapshot, ...] = field(default=(), repr=False)
 
 
 Verdict = Callable[[int, float, Atoms], str]  # (steps, enthalpy eV/atom, atoms) -> reason to abandon, or ""
@@ -197,6 +200,8 @@ class _Run:
         self.optimizer = make(self.filter, logfile=None)
         self.largest_volume = LARGEST_SWELLING * atoms.get_volume()
         self.curve: list[float] = []
+        self.snapshots: list[Snapshot] = []
+        self.newest: Snapshot | None = None
         self.energy_ev, self.seconds = float("nan"), 0.0
         self.moving, self.status, self.reason = True, UNCONVERGED, ""
 
@@ -216,6 +221,9 @@ class _Run:
         self.given.give(self.atoms, evaluation)
         self.energy_ev = evaluation.energy
         self.seconds += seconds
+        self.newest = Snapshot.of(self.plain(), evaluation)
+        if len(self.curve) in SNAPSHOT_STEPS:
+            self.snapshots.append(self.newest)
         self.curve.append(enthalpy(self.atoms, self.settings.pressure_gpa))
 
     def advance(self) -> None:
@@ -264,7 +272,14 @@ class _Run:
             n_evaluations=len(self.curve),
             seconds=self.seconds,
             curve=tuple(self.curve),
+            snapshots=self._snapshots(),
         )
+
+    def _snapshots(self) -> tuple[Snapshot, ...]:
+        at_end = (
+            [] if self.newest is None or any(s is self.newest for s in self.snapshots[-1:]) else [self.newest]
+        )
+        return (*self.snapshots, *at_end)
 
 
 def enthalpy(atoms: Atoms, pressure_gpa: float) -> float:

@@ -1,0 +1,172 @@
+"""The children of a generation: the lowest of many offspring, by a potential that the search has learned.
+
+Offspring are fresh random crystals and children of the operators; the learned potential relaxes them, which
+costs no energy evaluation. Those that repeat a structure that has been relaxed already are left out. What the
+learned potential takes for low and is not teaches it most: each child is relaxed by the real potential, and
+the next generation's choice follows from a fit that knows it.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from ase import Atoms
+from joblib import Parallel, delayed
+
+from sselib.generation.database import Candidate
+from sselib.generation.ionic import has_ions
+from sselib.generation.learned_potential import LearnedPotential
+from sselib.generation.plans import Plan, Preparation, child_plan
+from sselib.generation.population import SEED, same_structure
+from sselib.generation.preselection import random_crystal
+from sselib.generation.relaxation import CONVERGED, UNCONVERGED, RelaxationSettings, enthalpy, relax
+from sselib.generation.search_settings import SearchSettings
+
+MAX_STEPS = 60  # of the learned potential
+N_SOFT_MODES = 12  # of which a soft mutation takes one at random
+SAME_ENTHALPY_EV_ATOM = 0.02  # by the learned potential; structures further apart are never compared
+SAME_VOLUME = 0.05  # relative
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offspring:
+    """A plan whose crystal the learned potential has relaxed, and the enthalpy that it predicts."""
+
+    plan: Plan
+    enthalpy_ev_atom: float
+
+    @property
+    def volume_angstrom3(self) -> float:
+        """Return the volume of the cell."""
+        return float(self.plan.atoms.get_volume())
+
+
+def make_offspring(
+    content: Mapping[str, int],
+    population: Sequence[Candidate],
+    potential: LearnedPotential,
+    *,
+    generation: int,
+    weights: Mapping[str, float],
+    settings: SearchSettings,
+    n_jobs: int = 1,
+) -> list[Offspring]:
+    """Return ``settings.offspring`` crystals relaxed by the learned potential, less those that fell apart.
+
+    ``weights``: share of each operator and of fresh crystals. The same for the same arguments, whatever
+    ``n_jobs`` is.
+    """
+    make = partial(
+        _offspring, content, population, potential, generation=generation, weights=weights, settings=settings
+    )
+    numbers = range(settings.offspring)
+    if n_jobs == 1:
+        made = [make(n) for n in numbers]
+    else:
+        made = Parallel(n_jobs=n_jobs)(delayed(make)(n) for n in numbers)
+    return [o for o in made if o is not None]
+
+
+def _offspring(
+    content: Mapping[str, int],
+    population: Sequence[Candidate],
+    potential: LearnedPotential,
+    number: int,
+    *,
+    generation: int,
+    weights: Mapping[str, float],
+    settings: SearchSettings,
+) -> Offspring | None:
+    """Return the offspring of a number, None if the learned potential does not hold it together."""
+    start, rng = time.process_time(), np.random.default_rng([settings.seed, generation, number])
+    operator = str(rng.choice(list(weights), p=list(weights.values())))
+    made = {"number": number, "generation": generation, "rule": None}
+    mode = int(rng.integers(N_SOFT_MODES))
+    plan = child_plan(
+        population, operator, made, earlier=lambda *_: mode, settings=settings, rng=rng
+    ) or _fresh(content, made, settings=settings, rng=rng)
+    limits = RelaxationSettings(max_steps=MAX_STEPS, pressure_gpa=settings.relaxation.pressure_gpa)
+    relaxed = relax(plan.atoms, calculator=potential, settings=limits)
+    if relaxed.status not in (CONVERGED, UNCONVERGED):
+        return None
+    n_relaxations = plan.spent.n_model_relaxations + 1
+    spent = Preparation(n_model_relaxations=n_relaxations, model_seconds=time.process_time() - start)
+    plan = replace(plan, atoms=relaxed.atoms, spent=spent)
+    return Offspring(plan=plan, enthalpy_ev_atom=relaxed.enthalpy_ev_atom)
+
+
+def _fresh(
+    content: Mapping[str, int],
+    made: Mapping[str, object],
+    *,
+    settings: SearchSettings,
+    rng: np.random.Generator,
+) -> Plan:
+    """Return a random crystal, relaxed by the pair model where it has ions."""
+    as_ions = SEED in settings.as_ions_first and has_ions(content)
+    seed = random_crystal(content, symmetric_share=settings.symmetric_share, as_ions=as_ions, rng=rng)
+    return Plan(
+        operator=SEED,
+        parents=(),
+        parent_enthalpy_ev_atom=float("nan"),
+        space_group=seed.space_group,
+        atoms=seed.atoms,
+        spent=Preparation(n_model_relaxations=int(as_ions)),
+        **made,
+    )
+
+
+def choose_children(
+    offspring: Sequence[Offspring],
+    done: Sequence[Candidate],
+    potential: LearnedPotential,
+    *,
+    n: int,
+    pressure_gpa: float,
+) -> list[Plan]:
+    """Return the plans of the ``n`` lowest offspring that repeat neither each other nor a relaxed candidate.
+
+    Fewer if there are not as many; the first one carries what all offspring cost.
+    """
+    known = [
+        _Place.of(c.atoms, potential, pressure_gpa) for c in done if c.status in (CONVERGED, UNCONVERGED)
+    ]
+    chosen: list[Plan] = []
+    for one in sorted(offspring, key=lambda o: o.enthalpy_ev_atom):
+        place = _Place(atoms=one.plan.atoms, enthalpy_ev_atom=one.enthalpy_ev_atom)
+        if not any(place.repeats(k) for k in known):
+            known.append(place)
+            chosen.append(replace(one.plan, spent=Preparation()))
+        if len(chosen) == n:
+            break
+    return [replace(chosen[0], spent=_total(offspring)), *chosen[1:]] if chosen else []
+
+
+def _total(offspring: Sequence[Offspring]) -> Preparation:
+    spent = [o.plan.spent for o in offspring]
+    return Preparation(
+        n_model_relaxations=sum(s.n_model_relaxations for s in spent),
+        model_seconds=sum(s.model_seconds for s in spent),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """A crystal on the surface of the learned potential."""
+
+    atoms: Atoms
+    enthalpy_ev_atom: float
+
+    @classmethod
+    def of(cls, atoms: Atoms, potential: LearnedPotential, pressure_gpa: float) -> "_Place":
+        copy = atoms.copy()
+        copy.calc = potential
+        return cls(atoms=atoms, enthalpy_ev_atom=enthalpy(copy, pressure_gpa))
+
+    def repeats(self, other: "_Place") -> bool:
+        """Return whether both are the same structure, within what the learned potential moves it."""
+        close = abs(self.enthalpy_ev_atom - other.enthalpy_ev_atom) < SAME_ENTHALPY_EV_ATOM
+        close &= abs(self.atoms.get_volume() / other.atoms.get_volume() - 1) < SAME_VOLUME
+        return bool(close) and same_structure(self.atoms, other.atoms)

@@ -1,0 +1,155 @@
+"""What a search learns from its own evaluations, and the children that it chooses by it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from scipy.stats import spearmanr
+
+from sselib.generation.database import Candidate, SearchDatabase
+from sselib.generation.evaluations import Snapshot, evaluate_many
+from sselib.generation.learned_potential import Learner, Lessons
+from sselib.generation.offspring import choose_children, make_offspring
+from sselib.generation.population import SEED, same_structure, survivors
+from sselib.generation.relaxation import ABANDONED, SNAPSHOT_STEPS, RelaxationSettings, relax
+from sselib.generation.search import search
+from sselib.generation.search_settings import NPT, SearchSettings
+from sselib.generation.seeds import random_seed
+
+CONTENT = {"Cu": 3, "Au": 3}
+SETTINGS = SearchSettings(
+    potential="ase.calculators.emt:EMT",
+    relaxation=RelaxationSettings(fmax_ev_angstrom=0.05, max_steps=40),
+    first_generation=12,
+    children=3,
+    max_generations=3,
+    offspring=16,
+    pool_size=0,
+)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> list[Candidate]:
+    database = SearchDatabase(tmp_path_factory.mktemp("learned") / "s.sqlite")
+    return search(CONTENT, name="a", settings=SETTINGS, database=database)
+
+
+@pytest.fixture(scope="module")
+def first(done: list[Candidate]) -> list[Candidate]:
+    return [c for c in done if not c.generation]
+
+
+def test_relaxations_leave_snapshots_of_their_way(first: list[Candidate]) -> None:
+    for c in first:
+        assert len(c.snapshots) <= len(SNAPSHOT_STEPS) + 1
+        assert c.snapshots[0].energy_ev_atom == pytest.approx(c.curve[0], abs=1e-4)
+        assert c.snapshots[-1].energy_ev_atom == pytest.approx(c.energy_ev_atom)
+        np.testing.assert_allclose(c.snapshots[-1].atoms.positions, c.atoms.positions)
+
+
+def test_snapshots_survive_the_database_to_the_last_digit(first: list[Candidate], tmp_path: Path) -> None:
+    database = SearchDatabase(tmp_path / "s.sqlite")
+    database.open_search("a", {})
+    database.add("a", first[0])
+    (back,) = database.candidates("a")
+    for old, new in zip(first[0].snapshots, back.snapshots, strict=True):
+        assert old.energy_ev_atom == new.energy_ev_atom
+        np.testing.assert_array_equal(old.forces, new.forces)
+        np.testing.assert_array_equal(old.stress_voigt, new.stress_voigt)
+        np.testing.assert_array_equal(old.atoms.positions, new.atoms.positions)
+
+
+def test_the_learned_potential_ranks_crystals_that_it_has_not_seen(first: list[Candidate]) -> None:
+    potential, rng = Learner().potential(first), np.random.default_rng(99)
+    true, learned = [], []
+    for _ in range(12):
+        seed = random_seed(CONTENT, symmetric_share=0.5, volume_angstrom3=None, rng=rng)
+        atoms = relax(seed.atoms, calculator=EMT(), settings=SETTINGS.relaxation).atoms
+        true.append(evaluate_many(EMT(), [atoms])[0].energy)
+        learned.append(evaluate_many(potential, [atoms])[0].energy)
+    assert spearmanr(true, learned)[0] > 0.7
+    assert np.median(np.abs(np.array(true) - learned)) / 6 < 0.5 * np.std(true)
+
+
+def test_lessons_in_several_parts_teach_the_same_and_bad_ones_are_left_out(first: list[Candidate]) -> None:
+    learner = Learner()
+    learner.potential(first[:5])
+    lessons = Lessons((29, 79), [s for c in first[:5] for s in c.snapshots])
+    lessons.add(s for c in first[5:] for s in c.snapshots)
+    lessons.add([replace(first[0].snapshots[0], forces=np.full((6, 3), np.nan))])
+    atoms = first[0].atoms
+    energies = [evaluate_many(p, [atoms])[0].energy for p in (learner.potential(first), lessons.potential())]
+    assert energies[0] == pytest.approx(energies[1], abs=1e-8)
+
+
+def test_without_snapshots_nothing_is_learned(first: list[Candidate]) -> None:
+    assert Learner().potential([replace(c, snapshots=()) for c in first]) is None
+
+
+def _offspring(first: list[Candidate], **changes: object) -> tuple:
+    potential = Learner().potential(first)
+    population = survivors(first, size=6)
+    like = {"generation": 1, "weights": {SEED: 0.5, "rattle": 0.5}, "settings": SETTINGS} | changes
+    return make_offspring(CONTENT, population, potential, **like), potential
+
+
+def test_children_are_the_lowest_and_repeat_neither_each_other_nor_the_past(first: list[Candidate]) -> None:
+    made, potential = _offspring(first)
+    assert 0 < len(made) <= SETTINGS.offspring
+    children = choose_children(made, first, potential, n=5, pressure_gpa=0.0)
+    predicted = {o.plan.number: o.enthalpy_ev_atom for o in made}
+    energies = [predicted[p.number] for p in children]
+    assert energies == sorted(energies)
+    pairs = [(a, b) for i, a in enumerate(children) for b in children[:i]]
+    close = [abs(predicted[a.number] - predicted[b.number]) < 0.01 for a, b in pairs]
+    assert not any(c and same_structure(a.atoms, b.atoms) for c, (a, b) in zip(close, pairs, strict=True))
+    best = replace(first[0], atoms=children[0].atoms)
+    again = choose_children(made, [*first, best], potential, n=5, pressure_gpa=0.0)
+    assert children[0].number not in [p.number for p in again]
+    assert choose_children([], first, potential, n=5, pressure_gpa=0.0) == []
+
+
+def test_the_first_child_carries_what_all_offspring_cost(first: list[Candidate]) -> None:
+    made, potential = _offspring(first)
+    children = choose_children(made, first, potential, n=3, pressure_gpa=0.0)
+    total = sum(o.plan.spent.n_model_relaxations for o in made)
+    assert [p.spent.n_model_relaxations for p in children] == [total, 0, 0]
+    assert children[0].spent.model_seconds > 0 == children[1].spent.model_seconds
+
+
+@pytest.mark.slow
+def test_offspring_do_not_depend_on_the_number_of_processes(first: list[Candidate]) -> None:
+    alone, both = (_offspring(first, n_jobs=n)[0] for n in (1, 2))
+    assert [o.enthalpy_ev_atom for o in alone] == pytest.approx([o.enthalpy_ev_atom for o in both])
+
+
+def test_a_search_that_learns_saves_evaluations_after_its_first_generation(done: list[Candidate]) -> None:
+    begun = [c.n_evaluations for c in done if not c.generation]
+    later = [c.n_evaluations for c in done if c.generation]
+    assert len(later) == 2 * SETTINGS.children and np.mean(later) < 0.7 * np.mean(begun)
+    assert min(c.enthalpy_ev_atom for c in done) <= min(c.enthalpy_ev_atom for c in done if not c.generation)
+
+
+def test_a_search_goes_on_without_a_potential_where_there_is_nothing_to_learn_from(tmp_path: Path) -> None:
+    database = SearchDatabase(tmp_path / "s.sqlite")
+    plain = replace(SETTINGS, learn=False, max_generations=2)
+    found = search(CONTENT, name="plain", settings=plain, database=database)
+    assert len(found) == 15 and not any(c.snapshots for c in found)
+    assert not replace(SETTINGS, protocol=NPT).learns
+
+
+def test_a_crystal_far_above_its_prediction_is_given_up_at_once(done: list[Candidate]) -> None:
+    given_up = [c for c in done if c.generation and c.status == ABANDONED]
+    assert all(c.n_evaluations < 12 or "repeats" in c.reason for c in given_up)
+
+
+def test_a_snapshot_holds_ase_units() -> None:
+    atoms = bulk("Cu")
+    atoms.calc = EMT()
+    snapshot = Snapshot.of(Atoms(atoms), evaluate_many(EMT(), [bulk("Cu")])[0])
+    assert snapshot.energy_ev_atom == pytest.approx(atoms.get_potential_energy())
+    np.testing.assert_allclose(snapshot.stress_voigt, atoms.get_stress())

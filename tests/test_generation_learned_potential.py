@@ -99,7 +99,7 @@ def _offspring(first: list[Candidate], **changes: object) -> tuple:
 
 def test_children_are_the_lowest_and_repeat_neither_each_other_nor_the_past(first: list[Candidate]) -> None:
     made, potential = _offspring(first)
-    assert 0 < len(made) <= SETTINGS.offspring
+    assert len(made) == SETTINGS.offspring
     children = choose_children(made, first, potential, n=5, pressure_gpa=0.0)
     predicted = {o.plan.number: o.enthalpy_ev_atom for o in made}
     energies = [predicted[p.number] for p in children]
@@ -131,6 +131,7 @@ def test_a_search_that_learns_saves_evaluations_after_its_first_generation(done:
     begun = [c.n_evaluations for c in done if not c.generation]
     later = [c.n_evaluations for c in done if c.generation]
     assert len(later) == 2 * SETTINGS.children and np.mean(later) < 0.7 * np.mean(begun)
+    assert not any(c.learned for c in done if not c.generation) and any(c.learned for c in done)
     assert min(c.enthalpy_ev_atom for c in done) <= min(c.enthalpy_ev_atom for c in done if not c.generation)
 
 

@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS candidates (
   energy_ev_atom REAL, volume_angstrom3_atom REAL,
   n_evaluations INTEGER NOT NULL, seconds REAL NOT NULL,
   n_model_relaxations INTEGER NOT NULL, model_seconds REAL, curve TEXT NOT NULL, atoms TEXT NOT NULL,
-  snapshots TEXT NOT NULL DEFAULT '[]',
+  snapshots TEXT NOT NULL DEFAULT '[]', learned INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (search, number));
 """
 
@@ -45,7 +45,8 @@ class Candidate:
     seed (0 for children); ``curve`` the enthalpy in eV/atom at the start and after each step.
     ``n_evaluations`` and ``seconds`` (process time) are those of the potential, ``n_model_relaxations`` and
     ``model_seconds`` those of the cheap models before it (pair model, learned potential); the first candidate
-    of a pool carries those of the pool. ``snapshots``: what the search learns its potential from.
+    of a pool carries those of the pool. ``learned``: whether a learned potential has relaxed and chosen it;
+    ``snapshots``: what the search learns that potential from.
     """
 
     number: int
@@ -66,6 +67,7 @@ class Candidate:
     curve: tuple[float, ...] = field(repr=False)
     atoms: Atoms = field(repr=False)
     snapshots: tuple[Snapshot, ...] = field(default=(), repr=False)
+    learned: bool = False
 
 
 class SearchDatabase:
@@ -157,6 +159,7 @@ def _add_missing_columns(connection: sqlite3.Connection) -> None:
         ("n_model_relaxations", "n_pair_relaxations", "INTEGER NOT NULL DEFAULT 0"),
         ("model_seconds", "pair_seconds", "REAL"),
         ("snapshots", "", "TEXT NOT NULL DEFAULT '[]'"),
+        ("learned", "", "INTEGER NOT NULL DEFAULT 0"),
     ):
         if before in there:
             connection.execute(f"ALTER TABLE candidates RENAME COLUMN {before} TO {column}")
@@ -211,5 +214,6 @@ def _candidate(row: dict[str, object]) -> Candidate:
     for key in ("parents", "curve"):
         row[key] = tuple(json.loads(row[key]))
     row["atoms"] = _atoms(json.loads(row["atoms"]))
+    row["learned"] = bool(row["learned"])
     row["snapshots"] = tuple(_snapshot(s) for s in json.loads(row["snapshots"]))
     return Candidate(**row)

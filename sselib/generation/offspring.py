@@ -32,15 +32,13 @@ SAME_VOLUME = 0.05  # relative
 
 @dataclass(frozen=True, kw_only=True)
 class Offspring:
-    """A plan whose crystal the learned potential has relaxed, and the enthalpy that it predicts."""
+    """A plan whose crystal the learned potential has relaxed, and the enthalpy that it predicts.
+
+    The enthalpy is infinite where the crystal fell apart.
+    """
 
     plan: Plan
     enthalpy_ev_atom: float
-
-    @property
-    def volume_angstrom3(self) -> float:
-        """Return the volume of the cell."""
-        return float(self.plan.atoms.get_volume())
 
 
 def make_offspring(
@@ -53,7 +51,7 @@ def make_offspring(
     settings: SearchSettings,
     n_jobs: int = 1,
 ) -> list[Offspring]:
-    """Return ``settings.offspring`` crystals relaxed by the learned potential, less those that fell apart.
+    """Return ``settings.offspring`` crystals relaxed by the learned potential.
 
     ``weights``: share of each operator and of fresh crystals. The same for the same arguments, whatever
     ``n_jobs`` is.
@@ -63,10 +61,8 @@ def make_offspring(
     )
     numbers = range(settings.offspring)
     if n_jobs == 1:
-        made = [make(n) for n in numbers]
-    else:
-        made = Parallel(n_jobs=n_jobs)(delayed(make)(n) for n in numbers)
-    return [o for o in made if o is not None]
+        return [make(n) for n in numbers]
+    return Parallel(n_jobs=n_jobs)(delayed(make)(n) for n in numbers)
 
 
 def _offspring(
@@ -78,8 +74,8 @@ def _offspring(
     generation: int,
     weights: Mapping[str, float],
     settings: SearchSettings,
-) -> Offspring | None:
-    """Return the offspring of a number, None if the learned potential does not hold it together."""
+) -> Offspring:
+    """Return the offspring of a number."""
     start, rng = time.process_time(), np.random.default_rng([settings.seed, generation, number])
     operator = str(rng.choice(list(weights), p=list(weights.values())))
     made = {"number": number, "generation": generation, "rule": None}
@@ -89,12 +85,11 @@ def _offspring(
     ) or _fresh(content, made, settings=settings, rng=rng)
     limits = RelaxationSettings(max_steps=MAX_STEPS, pressure_gpa=settings.relaxation.pressure_gpa)
     relaxed = relax(plan.atoms, calculator=potential, settings=limits)
-    if relaxed.status not in (CONVERGED, UNCONVERGED):
-        return None
+    whole = relaxed.status in (CONVERGED, UNCONVERGED)
     n_relaxations = plan.spent.n_model_relaxations + 1
     spent = Preparation(n_model_relaxations=n_relaxations, model_seconds=time.process_time() - start)
-    plan = replace(plan, atoms=relaxed.atoms, spent=spent)
-    return Offspring(plan=plan, enthalpy_ev_atom=relaxed.enthalpy_ev_atom)
+    plan = replace(plan, atoms=relaxed.atoms, spent=spent, learned=True)
+    return Offspring(plan=plan, enthalpy_ev_atom=relaxed.enthalpy_ev_atom if whole else np.inf)
 
 
 def _fresh(
@@ -133,8 +128,9 @@ def choose_children(
     known = [
         _Place.of(c.atoms, potential, pressure_gpa) for c in done if c.status in (CONVERGED, UNCONVERGED)
     ]
+    whole = [o for o in offspring if np.isfinite(o.enthalpy_ev_atom)]
     chosen: list[Plan] = []
-    for one in sorted(offspring, key=lambda o: o.enthalpy_ev_atom):
+    for one in sorted(whole, key=lambda o: o.enthalpy_ev_atom):
         place = _Place(atoms=one.plan.atoms, enthalpy_ev_atom=one.enthalpy_ev_atom)
         if not any(place.repeats(k) for k in known):
             known.append(place)

@@ -47,6 +47,7 @@ class Plan:
     atoms: Atoms
     rule: GiveUpRule | None
     spent: Preparation = Preparation()
+    learned: bool = False  # whether the learned potential has relaxed and chosen it
 
 
 def stored_plan(c: Candidate) -> Plan:
@@ -60,6 +61,7 @@ def stored_plan(c: Candidate) -> Plan:
         space_group=c.space_group,
         atoms=c.atoms,
         rule=None,
+        learned=c.learned,
     )
 
 

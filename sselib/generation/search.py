@@ -120,7 +120,7 @@ def plan_generation(
             plan = _single_plan(
                 content, [*done, *plans], population, made, weights=weights, settings=settings
             )
-        plans.append(replace(plan, rule=rules.get(_kind(plan, settings))))
+        plans.append(replace(plan, rule=rules.get(_kind(plan))))
     return plans
 
 
@@ -184,15 +184,14 @@ def _single_plan(
     )
 
 
-def _kind(one: Plan | Candidate, settings: SearchSettings) -> str:
-    learned = settings.learns and one.generation > 0
-    return kind(one.operator, one.space_group, learned=learned)
+def _kind(one: Plan | Candidate) -> str:
+    return kind(one.operator, one.space_group, learned=one.learned)
 
 
 def _rules(
     done: Sequence[Candidate], population: Sequence[Candidate], settings: SearchSettings
 ) -> dict[str, GiveUpRule]:
-    same = {name: [c for c in done if _kind(c, settings) == name] for name in KINDS}
+    same = {name: [c for c in done if _kind(c) == name] for name in KINDS}
     most = {LEARNED: LEARNED_DROP_EV_ATOM}
     return {
         name: give_up_rule(
@@ -293,6 +292,7 @@ def _candidate(plan: Plan, result: Relaxation, *, keep: bool) -> Candidate:
         curve=result.curve,
         atoms=result.atoms,
         snapshots=result.snapshots if keep else (),
+        learned=plan.learned,
     )
 
 

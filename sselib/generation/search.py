@@ -62,6 +62,7 @@ def search(
     bar = tqdm(desc=name, unit=" structures", leave=False, disable=os.environ.get("SSE_PROGRESS") == "log")
     save, why, learner = partial(database.add, name), "", Learner()
     for generation in range(settings.max_generations):
+        bar.set_postfix_str(f"making generation {generation}")
         plans = plan_generation(
             content,
             done,

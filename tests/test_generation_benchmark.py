@@ -166,7 +166,7 @@ def test_the_goal_is_judged_against_each_random_search() -> None:
 
 
 def test_costs_count_the_pair_model_and_estimate_it_where_it_was_not_recorded() -> None:
-    both = {"compound": "a", "seed": 0, "solved": True, "ended": True}
+    both = {"compound": "a", "seed": 0, "solved": True, "ended": True, "generation_of_solution": 0.0}
     rows = [
         {"arm": "evolutionary", "evaluations_to_solution": 10.0, "seconds": 1.0}
         | {"model_relaxations": 100, "model_seconds": 20.0},

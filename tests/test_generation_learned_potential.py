@@ -10,12 +10,13 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from scipy.stats import spearmanr
 
+from sselib.generation import search as search_module
 from sselib.generation.database import Candidate, SearchDatabase
 from sselib.generation.evaluations import Snapshot, evaluate_many
 from sselib.generation.learned_potential import Learner, Lessons
-from sselib.generation.offspring import choose_children, make_offspring
+from sselib.generation.offspring import choose_children, make_offspring, total_cost
 from sselib.generation.population import SEED, same_structure, survivors
-from sselib.generation.relaxation import ABANDONED, SNAPSHOT_STEPS, RelaxationSettings, relax
+from sselib.generation.relaxation import FAILED, SNAPSHOT_STEPS, RelaxationSettings, relax
 from sselib.generation.search import search
 from sselib.generation.search_settings import NPT, SearchSettings
 from sselib.generation.seeds import random_seed
@@ -72,7 +73,7 @@ def test_the_learned_potential_ranks_crystals_that_it_has_not_seen(first: list[C
         true.append(evaluate_many(EMT(), [atoms])[0].energy)
         learned.append(evaluate_many(potential, [atoms])[0].energy)
     assert spearmanr(true, learned)[0] > 0.7
-    assert np.median(np.abs(np.array(true) - learned)) / 6 < 0.5 * np.std(true)
+    assert np.median(np.abs(np.array(true) - learned)) < 0.2 * np.std(true)
 
 
 def test_lessons_in_several_parts_teach_the_same_and_bad_ones_are_left_out(first: list[Candidate]) -> None:
@@ -88,6 +89,14 @@ def test_lessons_in_several_parts_teach_the_same_and_bad_ones_are_left_out(first
 
 def test_without_snapshots_nothing_is_learned(first: list[Candidate]) -> None:
     assert Learner().potential([replace(c, snapshots=()) for c in first]) is None
+    assert Learner().potential([replace(c, status=FAILED) for c in first]) is None
+
+
+def test_an_energy_that_is_not_finite_does_not_spoil_the_lessons(first: list[Candidate]) -> None:
+    bad = replace(first[0].snapshots[0], energy_ev_atom=float("nan"))
+    spoiled = [replace(first[0], snapshots=(bad, *first[0].snapshots[1:])), *first[1:]]
+    energy = evaluate_many(Learner().potential(spoiled), [first[0].atoms])[0].energy
+    assert energy / 6 == pytest.approx(first[0].energy_ev_atom, abs=0.1)
 
 
 def _offspring(first: list[Candidate], **changes: object) -> tuple:
@@ -113,12 +122,13 @@ def test_children_are_the_lowest_and_repeat_neither_each_other_nor_the_past(firs
     assert choose_children([], first, potential, n=5, pressure_gpa=0.0) == []
 
 
-def test_the_first_child_carries_what_all_offspring_cost(first: list[Candidate]) -> None:
+def test_the_cost_is_that_of_all_offspring(first: list[Candidate]) -> None:
     made, potential = _offspring(first)
     children = choose_children(made, first, potential, n=3, pressure_gpa=0.0)
     total = sum(o.plan.spent.n_model_relaxations for o in made)
-    assert [p.spent.n_model_relaxations for p in children] == [total, 0, 0]
-    assert children[0].spent.model_seconds > 0 == children[1].spent.model_seconds
+    assert total_cost(made).n_model_relaxations == total >= SETTINGS.offspring
+    assert total_cost(made).model_seconds > 0
+    assert [p.spent.n_model_relaxations for p in children] == [0, 0, 0]
 
 
 @pytest.mark.slow
@@ -135,17 +145,27 @@ def test_a_search_that_learns_saves_evaluations_after_its_first_generation(done:
     assert min(c.enthalpy_ev_atom for c in done) <= min(c.enthalpy_ev_atom for c in done if not c.generation)
 
 
-def test_a_search_goes_on_without_a_potential_where_there_is_nothing_to_learn_from(tmp_path: Path) -> None:
+def test_a_search_that_is_told_not_to_learn_keeps_no_snapshots(tmp_path: Path) -> None:
     database = SearchDatabase(tmp_path / "s.sqlite")
     plain = replace(SETTINGS, learn=False, max_generations=2)
     found = search(CONTENT, name="plain", settings=plain, database=database)
-    assert len(found) == 15 and not any(c.snapshots for c in found)
+    assert len(found) == 15 and not any(c.snapshots or c.learned for c in found)
+    assert "learn" not in database.settings("plain")  # continues those stored before there was such a thing
     assert not replace(SETTINGS, protocol=NPT).learns
 
 
-def test_a_crystal_far_above_its_prediction_is_given_up_at_once(done: list[Candidate]) -> None:
-    given_up = [c for c in done if c.generation and c.status == ABANDONED]
-    assert all(c.n_evaluations < 12 or "repeats" in c.reason for c in given_up)
+def test_where_too_few_offspring_are_new_the_other_children_are_made_directly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    all_children = search_module.choose_children
+    monkeypatch.setattr(search_module, "choose_children", lambda *a, **k: all_children(*a, **k)[:1])
+    short = replace(SETTINGS, max_generations=2)
+    found = search(CONTENT, name="a", settings=short, database=SearchDatabase(tmp_path / "s.sqlite"))
+    assert [c.learned for c in found[12:]] == [True, False, False]
+    monkeypatch.setattr(search_module, "choose_children", lambda *a, **k: [])
+    found = search(CONTENT, name="b", settings=short, database=SearchDatabase(tmp_path / "s.sqlite"))
+    assert [c.number for c in found[12:]] == [12, 13, 14] and not any(c.learned for c in found)
+    assert found[12].n_model_relaxations >= SETTINGS.offspring  # the choice has cost what it has cost
 
 
 def test_a_snapshot_holds_ase_units() -> None:

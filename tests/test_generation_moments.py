@@ -67,6 +67,7 @@ def test_energy_does_not_depend_on_orientation_order_or_cell(crystal, basis, coe
 
 
 def test_energy_is_smooth_where_atoms_come_into_reach(basis, coefficients) -> None:
-    far = [bulk("NaCl", "zincblende", a=a) for a in np.linspace(7.9, 8.6, 60)]  # pairs cross both cutoffs
-    energies = np.array([basis.evaluate(a, coefficients)[0] for a in far])
-    assert np.abs(np.diff(energies, 2)).max() < 0.05 * np.ptp(energies)
+    for shortest, longest in ((7.9, 8.6), (10.0, 10.8)):  # pairs leave the reach of pairs, then of moments
+        far = [bulk("NaCl", "zincblende", a=a) for a in np.linspace(shortest, longest, 60)]
+        energies = np.array([basis.evaluate(a, coefficients)[0] for a in far])
+        assert np.abs(np.diff(energies, 2)).max() < 0.05 * np.ptp(energies)

@@ -194,11 +194,13 @@ def test_a_file_of_an_earlier_version_can_still_be_read_and_added_to(tmp_path: P
         for column in ("n_model_relaxations", "snapshots"):
             connection.execute(f"ALTER TABLE candidates DROP COLUMN {column}")
         connection.execute("ALTER TABLE candidates RENAME COLUMN model_seconds TO pair_seconds")
+        connection.execute("ALTER TABLE candidates DROP COLUMN learned")
     again = SearchDatabase(database.path)
     again.add("a", _candidate(1, -1.4, bulk("Cu")))
     old, new = again.candidates("a")
     assert (old.n_model_relaxations, new.n_model_relaxations) == (0, 1)
-    assert old.model_seconds == new.model_seconds == pytest.approx(0.1) and old.snapshots == ()
+    assert old.model_seconds == new.model_seconds == pytest.approx(0.1)
+    assert (old.snapshots, old.learned) == ((), False)
 
 
 def test_survivors_are_the_lowest_distinct_structures() -> None:

@@ -71,10 +71,11 @@ def cost_table(results: pd.DataFrame) -> pd.DataFrame:
 
     Means over the pairs in which both searches found the crystal: evaluations, seconds of the potential and
     total seconds, with making and relaxing random crystals. Where a search did not record the latter (those
-    stored before it was recorded), a pair relaxation counts with the evolutionary searches' mean.
+    stored before it was recorded), a pair relaxation counts with the mean of the evolutionary searches that
+    ended in their first generation, before they had learned a potential.
     """
     done = results[results["solved"].astype(bool) & results["ended"].astype(bool)]
-    mine = done[done["arm"] == EVOLUTIONARY]
+    mine = done[(done["arm"] == EVOLUTIONARY) & (done["generation_of_solution"] == 0)]
     each = mine["model_seconds"].sum() / max(1, mine["model_relaxations"].sum())
     total = done["seconds"] + done["model_seconds"].fillna(each * done["model_relaxations"])
     done = done.assign(total=total)
@@ -215,8 +216,9 @@ def _interrupted(results: pd.DataFrame) -> str:
         f"{r.compound} seed {r.seed} after {r.evaluations} evaluations" for r in cut.itertuples()
     )
     return (
-        f" Interrupted and in no count above are the evolutionary searches for {named}. They had not found "
-        "the crystal: the shares above are of the searches that ended, which are the easier ones."
+        f" Interrupted, without the crystal, are the evolutionary searches for {named}. With every seed and "
+        "with most seeds, pair by pair, they count as not found; all other counts are of searches that "
+        "ended, which are the easier ones."
     )
 
 

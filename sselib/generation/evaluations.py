@@ -8,6 +8,8 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import voigt_6_to_full_3x3_stress
 
+VOIGT = [0, 4, 8, 5, 2, 1]  # of a flattened (3, 3) tensor, ASE's order
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
@@ -19,7 +21,7 @@ class Evaluation:
 
     def results(self) -> dict[str, object]:
         """Return the ``results`` of an ASE calculator, the stress in Voigt order."""
-        stress = self.stress.flat[[0, 4, 8, 5, 2, 1]]
+        stress = self.stress.flat[VOIGT]
         return {
             "energy": self.energy, "free_energy": self.energy, "forces": self.forces, "stress": stress
         }  # fmt: skip

@@ -24,6 +24,7 @@ from pymatgen.core import Composition, Element
 from scipy.special import erfc
 from threadpoolctl import threadpool_limits
 
+from sselib.generation.evaluations import VOIGT
 from sselib.generation.neighbours import near_pairs
 from sselib.generation.polyanions import Bonds
 from sselib.generation.relaxation import FAILURES, LogStrainFilter
@@ -97,7 +98,7 @@ class IonicModel(Calculator):
         stress = (stress + stress.T) / 2 - self._keep_volume * np.eye(3) * np.trace(stress) / 3
         energy = float(energies.sum())
         self.results.update(energy=energy, free_energy=energy, forces=forces)
-        self.results["stress"] = stress.flat[[0, 4, 8, 5, 2, 1]]
+        self.results["stress"] = stress.flat[VOIGT]
 
 
 def _coulomb(strength: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

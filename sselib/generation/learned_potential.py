@@ -15,14 +15,16 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
 from sselib.generation.database import Candidate
-from sselib.generation.evaluations import Snapshot
-from sselib.generation.moments import VOIGT, MomentBasis
+from sselib.generation.evaluations import VOIGT, Snapshot
+from sselib.generation.moments import MomentBasis
+from sselib.generation.relaxation import FAILED
 
 ENERGY_ERROR_EV_ATOM = 0.01  # at the lowest energy; by this the equations of the energies are weighted
 ENERGY_ERROR_GROWTH = 0.2  # of the energy above the lowest, which adds to it
 FORCE_ERROR_EV_ANGSTROM = 0.1
 FORCE_ERROR_GROWTH = 0.3  # of the largest force
 RIDGE = 1e-4  # relative to the diagonal of the normal equations
+MOST_ELEMENTS = 5  # 4,411 functions; six would be 7,495 and their normal equations half a GB
 
 
 class LearnedPotential(Calculator):
@@ -106,14 +108,16 @@ class Learner:
         self._n_seen = 0
 
     def potential(self, done: Sequence[Candidate]) -> LearnedPotential | None:
-        """Return the potential after these candidates, None while there is nothing to learn from.
+        """Return the potential after these candidates, None if there is nothing to learn from.
 
+        Nor is one made for more than `MOST_ELEMENTS`. Of the first generation, what failed teaches nothing.
         ``done`` is that of the call before with others behind it.
         """
         new = done[self._n_seen :]
         if self._lessons is None:
-            first = [s for c in done if not c.generation for s in c.snapshots]
-            if not first:
+            whole = [c for c in done if not c.generation and c.status != FAILED]
+            first = [s for c in whole for s in c.snapshots if np.isfinite(s.energy_ev_atom)]
+            if not first or len(set(first[0].atoms.numbers)) > MOST_ELEMENTS:
                 return None
             self._lessons = Lessons(first[0].atoms.numbers, first)
             new = [c for c in done if c.generation]

@@ -14,6 +14,7 @@ from math import factorial
 import numpy as np
 from ase import Atoms
 
+from sselib.generation.evaluations import VOIGT
 from sselib.generation.neighbours import near_pairs
 
 PAIR_CUTOFF_ANGSTROM = 6.0
@@ -22,7 +23,6 @@ INNER_ANGSTROM = 0.8  # where the radial functions begin to resolve distances
 N_PAIR_FUNCTIONS = 14  # radial functions of each kind of pair
 N_RADIAL = 4  # radial functions of the moments
 LARGEST_RANK = 3
-VOIGT = [0, 4, 8, 5, 2, 1]  # of a flattened (3, 3) tensor, ASE's order
 
 # Components of the moments: powers of x, y and z; their sum, the rank; how often each stands in the tensor.
 POWERS = np.array(
@@ -77,7 +77,7 @@ class MomentBasis:
         return self.n_contractions + self.n_kinds * N_PAIR_FUNCTIONS + 1
 
     def design(self, atoms: Atoms) -> Design:
-        """Return the contribution of each function with coefficient 1; raises nothing of its own."""
+        """Return the contribution of each function with coefficient 1."""
         near = _Neighbours.of(atoms, self.elements)
         moments, slopes = _moments(near)
         parts = [self._contractions(near, moments, slopes), _pair_functions(near, self.n_kinds)]

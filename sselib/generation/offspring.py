@@ -21,7 +21,7 @@ from sselib.generation.learned_potential import LearnedPotential
 from sselib.generation.plans import Plan, Preparation, child_plan
 from sselib.generation.population import SEED, same_structure
 from sselib.generation.preselection import random_crystal
-from sselib.generation.relaxation import CONVERGED, UNCONVERGED, RelaxationSettings, enthalpy, relax
+from sselib.generation.relaxation import CONVERGED, UNCONVERGED, enthalpy, relax
 from sselib.generation.search_settings import SearchSettings
 
 MAX_STEPS = 60  # of the learned potential
@@ -56,8 +56,9 @@ def make_offspring(
     ``weights``: share of each operator and of fresh crystals. The same for the same arguments, whatever
     ``n_jobs`` is.
     """
+    parents = [replace(c, snapshots=()) for c in population]  # what goes to other processes is small
     make = partial(
-        _offspring, content, population, potential, generation=generation, weights=weights, settings=settings
+        _offspring, content, parents, potential, generation=generation, weights=weights, settings=settings
     )
     numbers = range(settings.offspring)
     if n_jobs == 1:
@@ -78,13 +79,14 @@ def _offspring(
     """Return the offspring of a number."""
     start, rng = time.process_time(), np.random.default_rng([settings.seed, generation, number])
     operator = str(rng.choice(list(weights), p=list(weights.values())))
-    made = {"number": number, "generation": generation, "rule": None}
-    mode = int(rng.integers(N_SOFT_MODES))
+    made = {"number": number, "generation": generation}
+    n_modes = min(N_SOFT_MODES, 3 * sum(content.values()) - 3)  # no translations
+    mode = int(rng.integers(max(1, n_modes)))
     plan = child_plan(
         population, operator, made, earlier=lambda *_: mode, settings=settings, rng=rng
     ) or _fresh(content, made, settings=settings, rng=rng)
-    limits = RelaxationSettings(max_steps=MAX_STEPS, pressure_gpa=settings.relaxation.pressure_gpa)
-    relaxed = relax(plan.atoms, calculator=potential, settings=limits)
+    shortened = replace(settings.relaxation, max_steps=MAX_STEPS)
+    relaxed = relax(plan.atoms, calculator=potential, settings=shortened)
     whole = relaxed.status in (CONVERGED, UNCONVERGED)
     n_relaxations = plan.spent.n_model_relaxations + 1
     spent = Preparation(n_model_relaxations=n_relaxations, model_seconds=time.process_time() - start)
@@ -123,7 +125,7 @@ def choose_children(
 ) -> list[Plan]:
     """Return the plans of the ``n`` lowest offspring that repeat neither each other nor a relaxed candidate.
 
-    Fewer if there are not as many; the first one carries what all offspring cost.
+    Fewer if there are not as many. What they cost is left out, see `total_cost`.
     """
     known = [
         _Place.of(c.atoms, potential, pressure_gpa) for c in done if c.status in (CONVERGED, UNCONVERGED)
@@ -137,10 +139,11 @@ def choose_children(
             chosen.append(replace(one.plan, spent=Preparation()))
         if len(chosen) == n:
             break
-    return [replace(chosen[0], spent=_total(offspring)), *chosen[1:]] if chosen else []
+    return chosen
 
 
-def _total(offspring: Sequence[Offspring]) -> Preparation:
+def total_cost(offspring: Sequence[Offspring]) -> Preparation:
+    """Return what making and relaxing all offspring cost."""
     spent = [o.plan.spent for o in offspring]
     return Preparation(
         n_model_relaxations=sum(s.n_model_relaxations for s in spent),

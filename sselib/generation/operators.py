@@ -64,10 +64,11 @@ def strain(parents: Sequence[Atoms], n_before: int, rng: np.random.Generator) ->
 
 
 def soft_mutation(parents: Sequence[Atoms], n_before: int, rng: np.random.Generator) -> Atoms | None:
-    """Displace the atoms along the softest mode of a bond model not used for this parent before.
+    """Displace the atoms along the mode number ``n_before`` of a bond model, the softest being number 0.
 
-    ``n_before``: how often the parent was soft-mutated. Lyakhov, Oganov and Valle, Comput. Phys. Commun.
-    181, 1623 (2010), doi 10.1016/j.cpc.2010.06.007. The bond model knows no lanthanides and actinides.
+    ``n_before`` may be how often the parent was soft-mutated, so that none is used twice. Lyakhov, Oganov and
+    Valle, Comput. Phys. Commun. 181, 1623 (2010), doi 10.1016/j.cpc.2010.06.007. The bond model knows no
+    lanthanides and actinides.
     """
     parent = parents[0].copy()
     if 3 * len(parent) <= 3 + n_before:

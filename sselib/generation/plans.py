@@ -45,7 +45,7 @@ class Plan:
     parent_enthalpy_ev_atom: float
     space_group: int
     atoms: Atoms
-    rule: GiveUpRule | None
+    rule: GiveUpRule | None = None
     spent: Preparation = Preparation()
     learned: bool = False  # whether the learned potential has relaxed and chosen it
 
@@ -60,7 +60,6 @@ def stored_plan(c: Candidate) -> Plan:
         parent_enthalpy_ev_atom=c.parent_enthalpy_ev_atom,
         space_group=c.space_group,
         atoms=c.atoms,
-        rule=None,
         learned=c.learned,
     )
 

@@ -26,7 +26,7 @@ from sselib.generation.population import same_structure
 from sselib.generation.relaxation import FAILURES
 from sselib.generation.seeds import Seed, random_seed, scaled_to
 
-CRYSTALS_PER_SEED = 5  # in a pool; after a fifth of it has been taken the next one is made
+CRYSTALS_PER_SEED = 5  # in a pool; once a fifth of it has been taken the next one is made
 TOURNAMENT = 4  # crystals that the potential compares, by one evaluation each
 SMALLEST_POOL = 2 * CRYSTALS_PER_SEED
 POLYANION_SYMMETRIC_SHARE = 0.9  # of crystals with polyanions; without symmetry none was the known one

@@ -19,8 +19,8 @@ from tqdm.auto import tqdm
 from sselib.generation.database import Candidate, SearchDatabase
 from sselib.generation.dynamics import BAR_PER_GPA, KIM_RELAXATION, relax_by_npt
 from sselib.generation.learned_potential import Learner
-from sselib.generation.offspring import choose_children, make_offspring
-from sselib.generation.plans import Plan, child_plan, fresh_plan, stored_plan
+from sselib.generation.offspring import choose_children, make_offspring, total_cost
+from sselib.generation.plans import Plan, Preparation, child_plan, fresh_plan, stored_plan
 from sselib.generation.population import (
     KINDS,
     LEARNED,
@@ -56,7 +56,7 @@ def search(
     `ParameterError` for impossible settings and `RunError` if the search was begun with other ones.
     """
     check_settings(settings)
-    database.open_search(name, {"content": dict(content), **asdict(settings)})
+    database.open_search(name, {"content": dict(content), **_recorded(settings)})
     done: list[Candidate] = []
     stored = {c.number: c for c in database.candidates(name)}
     bar = tqdm(desc=name, unit=" structures", leave=False, disable=os.environ.get("SSE_PROGRESS") == "log")
@@ -86,6 +86,12 @@ def search(
     return done
 
 
+def _recorded(settings: SearchSettings) -> dict[str, object]:
+    """Return what the database records: what only a search that learns depends on is there for such ones."""
+    only_learned = ("learn", "offspring")
+    return {k: v for k, v in asdict(settings).items() if settings.learns or k not in only_learned}
+
+
 def plan_generation(
     content: Mapping[str, int],
     done: Sequence[Candidate],
@@ -103,9 +109,9 @@ def plan_generation(
         weights = {SEED: 1.0}
     n_new = settings.children if generation else settings.first_generation
     numbers = range(len(done), len(done) + n_new)
-    missing, learned = [n for n in numbers if n not in stored], []
+    missing, learned, spent = [n for n in numbers if n not in stored], [], Preparation()
     if missing and settings.learns and generation:
-        learned = _learned_plans(
+        learned, spent = _learned_plans(
             content, done, population, learner,
             generation=generation, weights=weights, settings=settings, n_jobs=n_jobs,
         )  # fmt: skip
@@ -117,10 +123,12 @@ def plan_generation(
         elif number - len(done) < len(learned):
             plan = replace(learned[number - len(done)], number=number)
         else:
-            made = {"number": number, "generation": generation, "rule": None}
+            made = {"number": number, "generation": generation}
             plan = _single_plan(
                 content, [*done, *plans], population, made, weights=weights, settings=settings
             )
+        if number in missing[:1]:
+            plan = replace(plan, spent=_sum(plan.spent, spent))
         plans.append(replace(plan, rule=rules.get(_kind(plan))))
     return plans
 
@@ -135,30 +143,27 @@ def _learned_plans(
     weights: Mapping[str, float],
     settings: SearchSettings,
     n_jobs: int,
-) -> list[Plan]:
-    """Return the children that a potential learned from ``done`` chooses; none if it has nothing to go by.
+) -> tuple[list[Plan], Preparation]:
+    """Return the children that a potential learned from ``done`` chooses, and what the choice cost.
 
-    The first one carries what the fit and all offspring cost.
+    There are none if it has nothing to go by, and fewer than wanted where offspring repeat what is known.
     """
     start = time.process_time()
     potential = learner.potential(done)
     if potential is None:
-        return []
+        return [], Preparation()
     like = {"generation": generation, "weights": weights, "settings": settings, "n_jobs": n_jobs}
     fitted = time.process_time() - start
     offspring = make_offspring(content, population, potential, **like)
     start = time.process_time()
     pressure = settings.relaxation.pressure_gpa
     plans = choose_children(offspring, done, potential, n=settings.children, pressure_gpa=pressure)
-    return _charged(plans, fitted + time.process_time() - start)
+    rest = Preparation(model_seconds=fitted + time.process_time() - start)
+    return plans, _sum(total_cost(offspring), rest)
 
 
-def _charged(plans: list[Plan], seconds: float) -> list[Plan]:
-    """Return the plans, the first of which cost so much more."""
-    if not plans:
-        return []
-    spent = replace(plans[0].spent, model_seconds=plans[0].spent.model_seconds + seconds)
-    return [replace(plans[0], spent=spent), *plans[1:]]
+def _sum(one: Preparation, other: Preparation) -> Preparation:
+    return Preparation(**{k: v + getattr(other, k) for k, v in asdict(one).items()})
 
 
 def _single_plan(

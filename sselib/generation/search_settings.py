@@ -32,11 +32,12 @@ class SearchSettings:
     lowered the median enthalpy at the end from 468 to 59 and from 212 to 150 meV/atom above the known
     crystal, and the evaluations of a relaxation from 96 to 69 and from 100 to 62.
     ``pool_size``: random crystals that the pair model relaxes and ranks at a time, of which
-    `sselib.generation.preselection` takes a fifth as seeds; 0 takes each random crystal as it comes, and so
-    does a content without ions (an alloy).
+    `sselib.generation.preselection` gives up to a fifth as seeds, at first and where nothing is
+    learned; 0 takes each random crystal as it comes, and so does a content without ions (an alloy).
     ``learn``: after the first generation a potential learned from the energy evaluations so far relaxes
     ``offspring`` crystals, fresh and by operators, and the lowest new ones become the children
-    (`sselib.generation.offspring`). Without it, and with the protocol "npt", every offspring becomes a child.
+    (`sselib.generation.offspring`). Without it, with the protocol "npt" and with more than five elements the
+    operators and pools make the children directly.
     """
 
     population_size: int = 6
@@ -53,7 +54,7 @@ class SearchSettings:
     )
     weights: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_WEIGHTS))
     adaptive: bool = True  # operators that succeed are used more
-    learn_volume: bool = True  # seeds take the volume of the best structures
+    learn_volume: bool = True  # seeds of later pools take the volume of the best structures
     give_up: bool = True  # hopeless and repeated candidates are not relaxed to the end
     patience: int = 4  # generations without a better enthalpy before the search stops
     tolerance_ev_atom: float = 0.001  # what counts as better

@@ -18,7 +18,7 @@ from joblib import Parallel, delayed
 from sselib.generation.database import Candidate
 from sselib.generation.ionic import has_ions
 from sselib.generation.learned_potential import LearnedPotential
-from sselib.generation.plans import Plan, Preparation, child_plan
+from sselib.generation.plans import Plan, Preparation, child_plan, seed_plan
 from sselib.generation.population import SEED, same_structure
 from sselib.generation.preselection import random_crystal
 from sselib.generation.relaxation import CONVERGED, UNCONVERGED, enthalpy, relax
@@ -104,15 +104,7 @@ def _fresh(
     """Return a random crystal, relaxed by the pair model where it has ions."""
     as_ions = SEED in settings.as_ions_first and has_ions(content)
     seed = random_crystal(content, symmetric_share=settings.symmetric_share, as_ions=as_ions, rng=rng)
-    return Plan(
-        operator=SEED,
-        parents=(),
-        parent_enthalpy_ev_atom=float("nan"),
-        space_group=seed.space_group,
-        atoms=seed.atoms,
-        spent=Preparation(n_model_relaxations=int(as_ions)),
-        **made,
-    )
+    return seed_plan(seed, Preparation(n_model_relaxations=int(as_ions)), made)
 
 
 def choose_children(

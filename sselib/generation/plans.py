@@ -123,6 +123,11 @@ def fresh_plan(
     volume = _learned_volume(content, population) if settings.learn_volume and population else None
     make = _chosen_seed if settings.pool_size and has_ions(content) else _random_seed
     seed, spent = make(content, volume, n_before=n_before, settings=settings, rng=rng)
+    return seed_plan(seed, spent, made)
+
+
+def seed_plan(seed: Seed, spent: Preparation, made: Mapping[str, object]) -> Plan:
+    """Return the plan of a random crystal, which has no parents."""
     return Plan(
         operator=SEED,
         parents=(),

@@ -52,8 +52,8 @@ class LearnedPotential(Calculator):
 class Lessons:
     """The normal equations of the fit, to which snapshots are added one after another.
 
-    The errors that energies are allowed grow above the lowest of the first snapshots, which therefore have to
-    be many; the result depends on the order of the snapshots only through them.
+    The errors that energies are allowed grow above the lowest of the first snapshots, so these should be of a
+    whole generation.
     """
 
     def __init__(self, elements: Iterable[int], first: Sequence[Snapshot]) -> None:

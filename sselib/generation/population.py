@@ -19,7 +19,7 @@ CHECKPOINTS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96)  # steps after which a ca
 N_FOR_RULE = 5  # finished relaxations of a kind before the rule is used
 DROP_QUANTILE = 1.0  # of the drops in enthalpy seen so far: what a candidate is still credited with
 LEARNED_DROP_EV_ATOM = 0.1  # credited at most to what a learned potential has relaxed before
-SMALLEST_WEIGHT = 0.05  # share of the children that every operator keeps
+SMALLEST_WEIGHT = 0.05  # share of the offspring that every operator keeps
 SEED = "seed"  # operator name of fresh random crystals
 FREE_SEED, SYMMETRIC_SEED, CHILD, LEARNED = KINDS = ("free seed", "symmetric seed", "child", "learned")
 
@@ -75,7 +75,7 @@ def operator_weights(
     weights: Mapping[str, float],
     adaptive: bool,
 ) -> dict[str, float]:
-    """Return the share of children that each operator makes next; they add up to 1.
+    """Return the share of offspring that each operator makes next; they add up to 1.
 
     Adaptive: the given weight times the members of the population that an operator made, per energy
     evaluation that its children cost: (members + 1) / (cost + 2), the cost in units of the mean one of all

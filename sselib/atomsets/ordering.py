@@ -173,6 +173,7 @@ def time_limit(seconds: float) -> Iterator[None]:
         return
 
     def stop(signum: int, frame: object) -> None:
+        """Raise the error of the limit; the signal's handler."""
         raise OrderingTimeoutError(f"longer than {seconds:g} s of processor time")
 
     before = signal.signal(signal.SIGPROF, stop)

@@ -285,6 +285,7 @@ def _part_paths(
         common.update(np.ascontiguousarray(s.features).tobytes() + s.multiplicity.tobytes())
 
     def path_of(held: np.ndarray, settings: "AtomSetsSettings") -> Path:
+        """Return the file of one choice, named after the rows held out, the settings and the seed."""
         own = common.copy()
         own.update(held.tobytes() + json.dumps([asdict(settings), seed]).encode())
         return parts / f"choice-{own.hexdigest()[:16]}.json"

@@ -146,6 +146,7 @@ def _by_precedence(tables: Sequence[SourceTable]) -> list[SourceTable]:
         raise DataError(f"sources {', '.join(names) or '(none)'}: expected at least one, and each name once")
 
     def rank(table: SourceTable) -> tuple[bool, bool, bool, bool]:
+        """Return a key that sorts the source to be believed first: official split, own, with space groups."""
         official = table.entries[Entry.OFFICIAL_SPLIT].notna().any()
         public = table.name in RESERVED_NAMES
         stated = table.entries[Entry.SPACE_GROUP_NUMBER].notna().mean() > 0.5

@@ -151,6 +151,7 @@ def _largest_change(
     """Return the feature that changes most; a value that appears or vanishes counts as infinite."""
 
     def change(name: str) -> float:
+        """Return the relative change of one feature, infinite where only one of the two is missing."""
         a, b = first.get(name, np.nan), second.get(name, np.nan)
         if np.isnan(a) and np.isnan(b):
             return 0.0

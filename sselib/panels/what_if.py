@@ -114,6 +114,7 @@ def _scale_svg(answer: Answer, reference: float) -> str:
     low, high = _SCALE
 
     def x(value: float) -> float:
+        """Return where a value lies on the scale, px."""
         return 10 + 480 * (float(np.clip(value, low, high)) - low) / (high - low)
 
     ticks = "".join(

@@ -295,6 +295,7 @@ def _predict(
         jobs += [(k, *fold) for k, s in enumerate(splits) for fold in _inner_folds(arrays, s)]
 
     def fit(k: int, train: np.ndarray, test: np.ndarray) -> np.ndarray:
+        """Return predictions and interval ends of one fold, shape (3, n_test); NaN without an interval."""
         model = make_model(case.model, options=options[k], seed=settings.seed + k)
         found = _fit_and_predict(model, arrays, train, test)
         if wants_interval and not inner_folds:
@@ -524,6 +525,7 @@ def learning_curve(
         jobs.append((share, split.train[kept], split.test))
 
     def errors(share: float, train: np.ndarray, test: np.ndarray) -> pd.DataFrame:
+        """Return the absolute errors, log10(S/cm), of a model fitted to a share of the rows."""
         fitted = make_model(model, options=settings.options, seed=settings.seed)
         error = np.abs(arrays.y[test] - _fit_and_predict(fitted, arrays, train, test))
         told = {"share": share, "n_train": len(train), "exact": ~arrays.censored[test]}
@@ -570,6 +572,7 @@ def parity_points(
     splits = {p: protocol_splits(p, table, seed=settings.seed, repeats=1)[0] for p in protocols}
 
     def points(protocol: str, split: Split, name: str) -> list[pd.DataFrame]:
+        """Return measured and predicted values of a split, its training and its test rows apart."""
         arrays = _arrays(table, features, feature_columns(groups, name))
         fitted = make_model(model, options=settings.options, seed=settings.seed)
         fitted.fit(arrays.X[split.train], arrays.y[split.train])

@@ -43,6 +43,7 @@ def shap_out_of_fold(
     y = table[Entry.LOG10_SIGMA].to_numpy(float)
 
     def explain(k: int, split: Split) -> pd.DataFrame:
+        """Return the SHAP values of a split's test rows by a model of its training rows."""
         fitted = make_model(model, options=options, seed=seed + k).fit(X.iloc[split.train], y[split.train])
         explainer = shap.TreeExplainer(fitted)
         values = explainer.shap_values(X.iloc[split.test])

@@ -264,6 +264,7 @@ def evaluate_with_temperatures(
     splits = protocol_splits(case.protocol, table, seed=settings.seed, repeats=settings.repeats)
 
     def held_out(k: int, split: Split) -> pd.DataFrame:
+        """Return the predictions of a split; other temperatures train, without relatives of its test rows."""
         far = l1_distances(X[len(table) :, : len(MODIFIED_PETTIFOR_ORDER)], _fractions(X, split.test))
         allowed = (far.min(axis=1) > SAME_COMPOSITION_L1) & ~_shared(case.protocol, table, extra, split.test)
         train = np.r_[split.train, len(table) + np.flatnonzero(allowed)]

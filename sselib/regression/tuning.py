@@ -112,6 +112,7 @@ def _cross_validated_mse(
     tuned = ModelOptions(max_bin=options.max_bin, tuned=settings)
 
     def score(train: np.ndarray, test: np.ndarray) -> float:
+        """Return the mean squared error of one fold."""
         model = make_model("xgb_tuned", options=tuned, seed=seed).fit(X[train], y[train])
         return mean_squared_error(y[test], model.predict(X[test]))
 

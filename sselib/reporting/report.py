@@ -162,6 +162,7 @@ def _linked(html: str, pages: list[str]) -> str:
     """Return the HTML with links where the notebook names one of the report's pages (`to_page`)."""
 
     def link(match: re.Match) -> str:
+        """Return the link to a page of the report, or the plain text where there is no such page."""
         return f'<a href="{match[1]}.html">{match[2]}</a>' if match[1] in pages else match[2]
 
     return re.sub(r'<span class="to-page" title="([\w-]+)">(.*?)</span>', link, html)

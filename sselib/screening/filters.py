@@ -196,6 +196,7 @@ def _limit(column: str, setting: str, *, below: bool, unit: str = "") -> Rule:
     """Return a rule that drops values below (or above) a limit; NaN stays unknown."""
 
     def judge(scores: pd.DataFrame, settings: FilterSettings) -> pd.Series | None:
+        """Return who lies outside the limit, missing where there is no value; None if no limit is set."""
         limit = getattr(settings, setting)
         if limit is None:
             return None
@@ -210,6 +211,7 @@ def _flag(column: str, setting: str) -> Rule:
     """Return a rule that drops rows where the column is true, or a text that is not empty."""
 
     def judge(scores: pd.DataFrame, settings: FilterSettings) -> pd.Series | None:
+        """Return who carries the flag, missing where it is unknown; None if the filter is off."""
         if not getattr(settings, setting):
             return None
         found = scores[column]

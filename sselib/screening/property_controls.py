@@ -100,6 +100,7 @@ def _fcc(*sites: tuple[int, float]) -> Callable[[str, float, float], Structure]:
     """Return a builder of a cubic F cell. A site: its element's number in the formula, and x of (x, x, x)."""
 
     def build(formula: str, a: float, _c: float) -> Structure:
+        """Return the cubic crystal with edge ``a``, Angstrom."""
         species = [_elements(formula)[k] for k, _ in sites for _ in _CENTRED]
         positions = np.concatenate([_CENTRED + x for _, x in sites])
         return Structure(Lattice.cubic(a), species, positions)
@@ -111,6 +112,7 @@ def _hexagonal(*sites: tuple[int, tuple[float, float, float]]) -> Callable[[str,
     """Return a builder of a hexagonal cell; a site is its element's number in the formula and a position."""
 
     def build(formula: str, a: float, c: float) -> Structure:
+        """Return the hexagonal crystal with edges ``a`` and ``c``, Angstrom."""
         species = [_elements(formula)[k] for k, _ in sites]
         return Structure(Lattice.hexagonal(a, c), species, [position for _, position in sites])
 

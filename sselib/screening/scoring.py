@@ -107,6 +107,7 @@ def structure_conductivities(
     formulas = [s.composition.element_composition.formula.replace(" ", "") for s in structures]
 
     def predicted(rows: Sequence[int]) -> pd.DataFrame:
+        """Return the predictions of some of the candidates."""
         given = [formulas[k] for k in rows], [structures[k] for k in rows]
         return model.predict(given[0], structures=given[1], confidence=confidence)
 

@@ -181,6 +181,7 @@ def measured_saved_bytes(model: torch.nn.Module, batch: Mapping[str, torch.Tenso
     blocks: dict[int, torch.UntypedStorage] = {}
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
+        """Note the memory that a saved tensor holds; weights are there anyway and are left out."""
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
             blocks[storage.data_ptr()] = storage

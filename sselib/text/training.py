@@ -146,6 +146,7 @@ def collate(examples: Sequence[Example], *, pad_id: int) -> dict[str, torch.Tens
     longest = max(len(e.input_ids) for e in examples)
 
     def padded(rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:
+        """Return the rows as one tensor, shape (n_rows, longest), filled up with ``value``."""
         return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows])
 
     return {

@@ -90,6 +90,7 @@ def _score(function: Callable[..., np.ndarray], bounds: str) -> Metric:
     """Apply ``function`` with the bounds as floor, as bound, or left out."""
 
     def metric(rows: Rows, w: np.ndarray) -> np.ndarray:
+        """Return the score for each column of weights ``w``, bounds treated as asked."""
         if bounds == "uncensored":
             keep = rows.uncensored
             return function(rows.y_true[keep], rows.y_pred[keep], w[keep])
@@ -102,7 +103,10 @@ def _interval_metrics(nominal: float) -> dict[str, Metric]:
     """Metrics of the interval on uncensored rows: share covered, mean width, mean interval score."""
 
     def mean_of(value: Callable[[Rows], np.ndarray]) -> Metric:
+        """Return the metric that averages a value over the rows without bounds."""
+
         def metric(rows: Rows, w: np.ndarray) -> np.ndarray:
+            """Return the mean for each column of weights ``w``."""
             keep = rows.uncensored
             return value(rows)[keep] @ w[keep] / w[keep].sum(axis=0)
 

@@ -166,6 +166,7 @@ def _group_kfold(name: str) -> Callable[..., list[tuple]]:
     """Fill folds with whole groups, the largest group first, always into the fold with fewest rows."""
 
     def split(table: pd.DataFrame, *, seed: int, n_folds: int, **_: int) -> list[tuple]:
+        """Return repeat, fold, training rows and test rows of each fold."""
         codes, groups = pd.factorize(row_groups(name, table), sort=True)
         codes = np.random.default_rng(seed).permutation(len(groups))[codes]  # breaks ties between sizes
         folds = GroupKFold(n_folds).split(codes, groups=codes)

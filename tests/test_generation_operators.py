@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from ase_ga.soft_mutation import SoftMutation
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from sselib.errors import ParameterError
-from sselib.generation.operators import CLOSEST_RATIO, N_PARENTS, OPERATORS, make_child
+from sselib.generation.operators import CLOSEST_RATIO, MOST_PARENTS, N_PARENTS, OPERATORS, make_child
 from sselib.generation.relaxation import shortest_ratio
 from sselib.generation.seeds import (
     SEED_RATIO,
@@ -88,6 +89,25 @@ def test_soft_mutation_takes_another_mode_the_second_time(parents: list[Atoms]) 
     children = [make_child("soft_mutation", parents, n_before=n, rng=rng) for n in range(4)]
     positions = [c.positions for c in children if c is not None]
     assert len(positions) >= 2 and not np.allclose(positions[0], positions[1], atol=1e-3)
+
+
+def test_soft_mutation_finds_the_modes_of_a_parent_once_and_they_are_its_own(monkeypatch) -> None:
+    rng = np.random.default_rng(5)
+    many = [p1_seed(CONTENT, volume_angstrom3=150.0, rng=rng).atoms for _ in range(MOST_PARENTS + 1)]
+    counted, hessian = [], SoftMutation._get_hessian
+    monkeypatch.setattr(SoftMutation, "_get_hessian", lambda self, *a: counted.append(1) or hessian(self, *a))
+
+    def children(parent: Atoms) -> list[Atoms | None]:
+        return [make_child("soft_mutation", [parent], n_before=n, rng=rng) for n in range(6)]
+
+    first = {k: children(parent) for k, parent in enumerate(many)}
+    assert len(counted) == len(many)
+    again = children(many[0])  # forgotten by now, and computed anew
+    assert len(counted) == len(many) + 1
+    for one, other in zip(first[0], again, strict=True):
+        np.testing.assert_array_equal(one and one.positions, other and other.positions)
+    moved = [c.positions for own in first.values() for c in own if c is not None]
+    assert len({m.tobytes() for m in moved}) == len(moved)
 
 
 def test_symmetrisation_finds_a_hidden_symmetry_and_refuses_what_has_it() -> None:

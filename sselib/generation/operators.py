@@ -4,7 +4,9 @@ Parents and children are ASE atoms in the order of atomic number, all with the s
 returns None where it finds no legal child. ase-ga needs numpy's older `RandomState`.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import numpy as np
 from ase import Atoms
@@ -21,6 +23,7 @@ from sselib.generation.seeds import sorted_atoms, with_content
 CLOSEST_RATIO = 0.6  # of the sum of covalent radii, in a child before it is relaxed
 CELL_ANGLES_DEG = (40.0, 140.0)
 SYMMETRY_TOLERANCES_ANGSTROM = (0.1, 0.2, 0.3, 0.45, 0.6)  # Angstrom, tried from large to small
+MOST_PARENTS = 8  # whose modes are remembered: a population has six
 
 Operator = Callable[[Sequence[Atoms], int, np.random.Generator], Atoms | None]
 
@@ -74,12 +77,31 @@ def soft_mutation(parents: Sequence[Atoms], n_before: int, rng: np.random.Genera
     if 3 * len(parent) <= 3 + n_before:
         return None
     parent.info["confid"] = 0
-    operator = SoftMutation(_closest(parent), bounds=[0.3, 2.0], rcut=6.0, used_modes_file=None)
+    operator = _SoftMutation(_closest(parent), bounds=[0.3, 2.0], rcut=6.0, used_modes_file=None)
     operator.used_modes = {0: list(range(3, 3 + n_before))}
     try:
         return operator.mutate(parent)
     except ValueError:  # an element outside the bond model
         return None
+
+
+class _SoftMutation(SoftMutation):
+    """ase-ga's, which remembers the modes of the latest parents: children of one differ only in their mode.
+
+    The modes take two calls for the forces of the bond model per coordinate: at 88 atoms most of the time.
+    """
+
+    _of_parents: ClassVar[OrderedDict[bytes, dict[float, np.ndarray]]] = OrderedDict()
+
+    def _calculate_normal_modes(
+        self, atoms: Atoms, *args: float, **options: float
+    ) -> dict[float, np.ndarray]:
+        parent = b"".join(a.tobytes() for a in (atoms.numbers, atoms.positions, atoms.cell.array))
+        if parent not in self._of_parents:
+            self._of_parents[parent] = super()._calculate_normal_modes(atoms, *args, **options)
+        if len(self._of_parents) > MOST_PARENTS:
+            self._of_parents.popitem(last=False)
+        return self._of_parents[parent]
 
 
 def permutation(parents: Sequence[Atoms], n_before: int, rng: np.random.Generator) -> Atoms | None:

@@ -6,6 +6,8 @@ from ase import Atoms
 from ase.build import bulk
 from ase_ga.soft_mutation import SoftMutation
 from pymatgen.io.ase import AseAtomsAdaptor
+from pyxtal import operations
+from pyxtal.tolerance import Tol_matrix
 
 from sselib.errors import ParameterError
 from sselib.generation.operators import CLOSEST_RATIO, MOST_PARENTS, N_PARENTS, OPERATORS, make_child
@@ -75,6 +77,16 @@ def test_children_keep_content_and_distances(name: str, parents: list[Atoms]) ->
     assert shortest_ratio(child) >= CLOSEST_RATIO - 1e-6
     moved = not np.allclose(child.get_scaled_positions(), parents[0].get_scaled_positions(), atol=1e-3)
     assert moved or not np.allclose(child.cell.cellpar(), parents[0].cell.cellpar(), atol=1e-3)
+
+
+def test_symmetric_seeds_share_one_table_of_least_distances_and_leave_pyxtal_as_it_was(monkeypatch) -> None:
+    made, init = [], Tol_matrix.__init__
+    monkeypatch.setattr(Tol_matrix, "__init__", lambda self, *a, **k: made.append(1) or init(self, *a, **k))
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        symmetric_seed(CONTENT, volume_angstrom3=None, rng=rng)
+    assert len(made) <= 1
+    assert operations.Tol_matrix is Tol_matrix
 
 
 def test_operators_leave_their_parents_alone_and_repeat_with_the_generator(parents: list[Atoms]) -> None:

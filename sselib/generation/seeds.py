@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import numpy as np
 from ase import Atoms
@@ -104,12 +105,13 @@ def _scale_to(atoms: Atoms, volume: float) -> None:
 
 def _pyxtal_atoms(content: dict[str, int], group: int, *, seed: int) -> Atoms | None:
     """Return the primitive cell of one random crystal, None where the space group does not allow it."""
-    from pyxtal import pyxtal
+    from pyxtal import operations, pyxtal
     from pyxtal.msg import Comp_CompatibilityError, VolumeError
 
     crystal = pyxtal()
+    one_table = patch.object(operations, "Tol_matrix", lambda **_: _least_distances(), create=True)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), one_table:
             warnings.simplefilter("ignore")
             crystal.from_random(
                 3,
@@ -130,7 +132,11 @@ def _pyxtal_atoms(content: dict[str, int], group: int, *, seed: int) -> Atoms | 
 
 @lru_cache(maxsize=1)
 def _least_distances() -> "Tol_matrix":
-    """Return pyxtal's usual least distances: its table of all pairs of elements, made once."""
+    """Return pyxtal's usual least distances: its table of all pairs of elements, made once.
+
+    Left alone, pyxtal makes the same table anew at each check of a crystal against its images: a third of the
+    time that a random crystal takes.
+    """
     from pyxtal.tolerance import Tol_matrix
 
     return Tol_matrix(prototype="atomic")

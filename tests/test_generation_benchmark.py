@@ -54,6 +54,7 @@ FORMULAS = {
     "lialcl4": ("LiAlCl4", 24, 14),
     "calcite": ("CaCO3", 10, 167),
     "zircon": ("ZrSiO4", 12, 141),
+    "li5la3sb2o12-garnet": ("Li5La3(SbO6)2", 88, 142),
 }
 DENSITIES = {  # g/cm3, of the papers or standard tables
     "lino3": 2.38,

@@ -142,9 +142,9 @@ def validation_record(
 def lattice_comparison(pairs: Mapping[str, tuple[Structure, Structure | None]]) -> pd.DataFrame:
     """Return generated and reference lattices side by side, as in Kim et al.'s Table 6.
 
-    Lengths of the conventional standard cells in Angstrom, sorted, because the order of the axes means
-    nothing; volume per atom in Angstrom^3; rms from `match`. Without a reference the generated one stands
-    alone.
+    Lengths of the primitive cells, Niggli-reduced, in Angstrom, as theirs are; sorted, because the order of
+    the axes means nothing; volume per atom in Angstrom^3; rms from `match`. Without a reference the generated
+    one stands alone.
     """
     rows = []
     for name, (generated, reference) in pairs.items():
@@ -157,13 +157,13 @@ def lattice_comparison(pairs: Mapping[str, tuple[Structure, Structure | None]]) 
 
 
 def _lattice(structure: Structure) -> dict[str, object]:
-    """Return atoms, space group and sorted lengths of the conventional cell, and the volume per atom."""
+    """Return atoms, space group and sorted lengths of the reduced primitive cell, and the volume per atom."""
     cell = SpacegroupAnalyzer(structure, symprec=SYMMETRY_PRECISION_ANGSTROM)
-    conventional = cell.get_conventional_standard_structure()
+    reduced = cell.find_primitive().get_reduced_structure()
     return {
-        "n_atoms": len(conventional),
+        "n_atoms": len(reduced),
         "space_group": cell.get_space_group_symbol(),
-        **dict(zip(LENGTHS, sorted(conventional.lattice.abc), strict=True)),
+        **dict(zip(LENGTHS, sorted(reduced.lattice.abc), strict=True)),
         "volume_angstrom3_atom": structure.volume / len(structure),
     }
 

@@ -186,6 +186,7 @@ class _Indices:
 
     @classmethod
     def of(cls, graph: BondGraph) -> "_Indices":
+        """Return the indices of a bond graph as tensors."""
         pairs = graph.angle_bonds
         return cls(
             elements=torch.as_tensor(graph.numbers) - 1,

@@ -142,9 +142,9 @@ def validation_record(
 def lattice_comparison(pairs: Mapping[str, tuple[Structure, Structure | None]]) -> pd.DataFrame:
     """Return generated and reference lattices side by side, as in Kim et al.'s Table 6.
 
-    Lengths of the primitive cells, Niggli-reduced, in Angstrom, as theirs are; sorted, because the order of
-    the axes means nothing; volume per atom in Angstrom^3; rms from `match`. Without a reference the generated
-    one stands alone.
+    Lengths of the primitive cells (theirs have as many atoms), Niggli-reduced, in Angstrom; sorted, because
+    the order of the axes means nothing; volume per atom in Angstrom^3; rms from `match`. Without a reference
+    the generated one stands alone.
     """
     rows = []
     for name, (generated, reference) in pairs.items():

@@ -20,6 +20,7 @@ class _UniqueKeys(yaml.SafeLoader):
     """YAML that refuses a key given twice, where plain YAML takes the last without a word."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        """Return the mapping of a node; raises `ParameterError` for a key given twice."""
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         twice = sorted({str(key) for key in keys if keys.count(key) > 1})
         if twice:

@@ -124,6 +124,7 @@ def require_name(name: str) -> None:
 
 
 def require_file(table: str) -> Path:
+    """Return the path of a table, ``~`` expanded; raises `DataError` if there is no such file."""
     path = Path(table).expanduser()
     if not path.is_file():
         raise DataError(f"no table at '{table}': expected the path of a {KINDS_OF_FILE} file")

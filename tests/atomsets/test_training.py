@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install -e '.[atomsets]'")
 
-from test_atomsets import some_sets  # noqa: E402
+from test_network import some_sets  # noqa: E402
 
 from sselib.atomsets import training  # noqa: E402
 from sselib.atomsets.network import AtomSets, AtomSetsSettings, scaled_features, scaling  # noqa: E402

@@ -1,26 +1,34 @@
 """The registry of public files: where each comes from, and a checked path to it.
 
 A file is looked for in the folder `SSE_DATA_MIRROR`, then in the user's cache (`SSE_CACHE`, or the
-usual cache folder of the system), then downloaded. Its sha256 is verified on every load. The
-registry itself is `data/sources.yaml`.
+usual cache folder of the system), then in an installed package that carries it, then downloaded. Its
+sha256 is verified on every load. The registry itself is `data/sources.yaml`.
+
+Whether a host answers is asked once: `sse run` asks before the first notebook and passes the answer on
+in `SSE_UNREACHABLE`, so that a machine without a network waits a few seconds in all.
 """
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import metadata
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pandas as pd
 import pooch
+import requests
 import yaml
-from requests.exceptions import RequestException
 
 from sselib.errors import DataError, nearest
 from sselib.paths import project_root
 
 N_RETRIES = 2  # further attempts after a failed download
 TIMEOUT_S = (10, 60)  # to connect, between two packets
+PROBE_TIMEOUT_S = 4  # to connect and to answer, when a host is asked whether it is there
+UNREACHABLE = "SSE_UNREACHABLE"  # hosts that did not answer, comma-separated
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,12 @@ class RemoteFile:
     sha256: str
     mirror_path: str  # relative to SSE_DATA_MIRROR
     description: str
+    package: str = ""  # path inside an installed distribution of that name, if one carries the file
+
+    @property
+    def host(self) -> str:
+        """Return the host that serves the file, such as "https://example.org"."""
+        return "{0.scheme}://{0.netloc}".format(urlsplit(self.url))
 
 
 @dataclass(frozen=True)
@@ -54,7 +68,7 @@ class Located:
 
     key: str
     path: Path
-    origin: str  # mirror, cache or download
+    origin: str  # mirror, cache, package or download
     sha256: str
     n_bytes: int
 
@@ -86,12 +100,36 @@ def locate(key: str) -> Located:
             return _verified(file, path, origin)
     if offline():
         raise DataError(_ways_out(file, "and SSE_OFFLINE forbids downloads"))
+    if unreachable([file.host]):
+        raise DataError(_ways_out(file, f"and {file.host} cannot be reached from here"))
     return _verified(file, _download(file), "download")
 
 
 def available(source: str) -> bool:
-    """Say whether every file of a source lies in the mirror or the cache; nothing is downloaded."""
+    """Say whether every file of a source is here (mirror, cache, package); nothing is downloaded."""
     return all(_origin(file) for file in files(source))
+
+
+def missing_hosts() -> list[str]:
+    """Return the hosts of the files that are not here and that a download would have to ask."""
+    absent = [f.host for s in sources() for f in s.files if not _origin(f)]
+    return [] if offline() else list(dict.fromkeys(absent))
+
+
+def unreachable(hosts: Sequence[str]) -> list[str]:
+    """Return the hosts that do not answer; each is asked once a process, those of `SSE_UNREACHABLE` never."""
+    known = os.environ.get(UNREACHABLE, "").split(",")
+    return [host for host in hosts if host in known or not _answers(host)]
+
+
+@lru_cache(maxsize=64)
+def _answers(host: str) -> bool:
+    """Say whether a host gives any answer at all within a few seconds."""
+    try:
+        requests.head(host, timeout=PROBE_TIMEOUT_S)
+    except requests.exceptions.RequestException:
+        return False
+    return True
 
 
 def offline() -> bool:
@@ -120,7 +158,7 @@ def mirror_folder() -> Path | None:
 
 
 def status_table() -> pd.DataFrame:
-    """Return one row per registered file: source, file, bytes, origin (mirror, cache or empty), licence."""
+    """Return a row per registered file; origin is mirror, cache, package or empty."""
     rows = [
         (s.name, f.key, f.n_bytes, _origin(f), s.licence, f.description) for s in sources() for f in s.files
     ]
@@ -128,9 +166,9 @@ def status_table() -> pd.DataFrame:
 
 
 def verify() -> pd.DataFrame:
-    """Check every file in the mirror and the cache; nothing is downloaded and nothing raised.
+    """Check every file in mirror, cache and packages; nothing is downloaded and nothing raised.
 
-    Columns: file, origin (mirror, cache, or empty where it is in neither) and status ("ok",
+    Columns: file, origin (mirror, cache, package, or empty where it is in none) and status ("ok",
     "absent", or "wrong sha256: ..." with the hash found and the one expected).
     """
     rows = [row for s in sources() for f in s.files for row in _verify_file(f)]
@@ -159,6 +197,7 @@ def _source(name: str, entry: dict) -> Source:
             sha256=f["sha256"],
             mirror_path=f["mirror_path"],
             description=f["description"],
+            package=f.get("package", ""),
         )
         for key, f in entry["files"].items()
     )
@@ -187,11 +226,22 @@ def _candidates(file: RemoteFile) -> list[tuple[str, Path]]:
     """Return where a file may lie, in the order in which it is looked for."""
     mirror = mirror_folder()
     places = [("mirror", mirror / file.mirror_path)] if mirror else []
-    return [*places, ("cache", cache_folder() / file.key)]
+    packaged = _in_package(file.package)
+    return [*places, ("cache", cache_folder() / file.key), *([("package", packaged)] if packaged else [])]
+
+
+def _in_package(path: str) -> Path | None:
+    """Return where an installed distribution holds a file; the distribution is not imported."""
+    if not path:
+        return None
+    try:
+        return Path(metadata.distribution(path.split("/")[0]).locate_file(path))
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _origin(file: RemoteFile) -> str:
-    """Return mirror or cache, where the file lies, or an empty text."""
+    """Return mirror, cache or package, where the file lies, or an empty text."""
     return next((origin for origin, path in _candidates(file) if path.is_file()), "")
 
 
@@ -231,16 +281,19 @@ def _download(file: RemoteFile) -> Path:
     downloader = pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT_S)
     try:
         return Path(fetcher.fetch(file.key, downloader=downloader))
-    except (RequestException, OSError, ValueError) as error:
+    except (requests.exceptions.RequestException, OSError, ValueError) as error:
         raise DataError(_ways_out(file, f"and its download from {file.url} failed: {error}")) from error
 
 
 def _ways_out(file: RemoteFile, why: str) -> str:
-    """Say what to do when a file is nowhere."""
+    """Say what to do when a file is nowhere; briefly in a run, which has said it at its start."""
     mirror = os.environ.get("SSE_DATA_MIRROR") or "not set"
+    package = f" nor in the package {file.package.split('/')[0]}" if file.package else ""
+    absent = f"'{file.key}' is neither in SSE_DATA_MIRROR ({mirror}) nor in the cache{package}, {why}"
+    if os.environ.get(UNREACHABLE):
+        return f"{absent} ('sse data get {file.key}' says what to do)"
     online = "connect to the internet and unset SSE_OFFLINE" if offline() else "connect to the internet"
     return (
-        f"'{file.key}' is neither in SSE_DATA_MIRROR ({mirror}) nor in the cache, {why}. "
-        f"Do one of these: (1) set SSE_DATA_MIRROR to a folder that holds {file.mirror_path}; "
+        f"{absent}. Do one of these: (1) set SSE_DATA_MIRROR to a folder that holds {file.mirror_path}; "
         f"(2) put the file at {cache_folder() / file.key}, taken from {file.url}; (3) {online}"
     )

@@ -39,7 +39,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     state.mirror.mkdir()
     monkeypatch.setenv("SSE_HOME", str(state.home))
     monkeypatch.setenv("SSE_CACHE", str(state.cache))
-    for name in ("SSE_DATA_MIRROR", "SSE_OFFLINE", "HTTP_PROXY", "http_proxy"):
+    for name in ("SSE_DATA_MIRROR", "SSE_OFFLINE", "SSE_UNREACHABLE", "HTTP_PROXY", "http_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(registry, "N_RETRIES", 0)
     yield state
@@ -56,14 +56,19 @@ def _handler(state: Host) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(state.served)
 
+        def do_HEAD(self) -> None:
+            self.send_response(404)
+            self.end_headers()
+
         def log_message(self, *_: object) -> None:
             """Keep the test's output clean."""
 
     return Handler
 
 
-def _write_registry(home: Path, url: str) -> None:
+def _write_registry(home: Path, url: str, **more: str) -> None:
     file = {
+        **more,
         "url": url,
         "bytes": len(CONTENT),
         "sha256": SHA256,
@@ -71,7 +76,7 @@ def _write_registry(home: Path, url: str) -> None:
         "description": "d",
     }
     about = {"title": "t", "licence": "CC0", "licence_url": "u", "homepage": "h", "citation": "c"}
-    (home / "data").mkdir(parents=True)
+    (home / "data").mkdir(parents=True, exist_ok=True)
     (home / "data" / "sources.yaml").write_text(
         yaml.safe_dump({"sources": {"near": {**about, "files": {"near/table.csv": file}}}})
     )
@@ -158,6 +163,51 @@ def test_offline_names_three_ways_out(host: Host, monkeypatch: pytest.MonkeyPatc
     for part in ("SSE_DATA_MIRROR", str(host.cache / "near/table.csv"), "far/table.csv", "unset SSE_OFFLINE"):
         assert part in str(caught.value)
     assert host.requests == []
+
+
+def test_a_host_that_does_not_answer_is_asked_once(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(registry.requests, "head", lambda url, **_: asked.append(url) or _refused())
+    registry._answers.cache_clear()
+    for _ in range(3):
+        with pytest.raises(DataError, match="cannot be reached from here"):
+            registry.locate("near/table.csv")
+    assert asked == registry.missing_hosts() and host.requests == []
+    registry._answers.cache_clear()
+
+
+def _refused() -> None:
+    raise registry.requests.exceptions.ProxyError("refused")
+
+
+def test_a_run_says_once_what_to_do(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSE_UNREACHABLE", registry.missing_hosts()[0])
+    with pytest.raises(DataError, match="'sse data get near/table.csv' says what to do"):
+        registry.locate("near/table.csv")
+    assert host.requests == []
+
+
+def test_a_file_in_an_installed_package_is_found_without_a_download(
+    host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    packaged = _put(tmp_path / "site/carrier/table.csv")
+    (tmp_path / "site/carrier-1.0.dist-info").mkdir()
+    (tmp_path / "site/carrier-1.0.dist-info/METADATA").write_text("Name: carrier\nVersion: 1.0\n")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    _write_registry(host.home, "http://127.0.0.1:1/table.csv", package="carrier/table.csv")
+    registry._read_registry.cache_clear()
+    found = registry.locate("near/table.csv")
+    assert (found.path, found.origin) == (packaged, "package") and registry.available("near")
+    packaged.write_bytes(b"altered")
+    with pytest.raises(DataError, match="is not the registered"):
+        registry.locate("near/table.csv")
+
+
+def test_megnet_of_the_papers_comes_with_a_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="needs the extra atomsets")
+    monkeypatch.delenv("SSE_DATA_MIRROR", raising=False)
+    monkeypatch.setenv("SSE_CACHE", str(tmp_path))
+    assert registry.locate("megnet/mp-2019.4.1/formation_energy.hdf5").origin == "package"
 
 
 def test_available_looks_but_does_not_download(host: Host) -> None:

@@ -146,7 +146,11 @@ def run(request: RunRequest, *, say: Callable[[str], None] = print) -> dict[str,
     values = resolve(notebooks, profile=request.profile, overrides=list(request.overrides))
     root = request.out.expanduser().resolve()
     root.mkdir(parents=True, exist_ok=True)
-    with locked(root), _environment(_KERNEL_ENVIRONMENT), _terminable():
+    silent = registry.unreachable(registry.missing_hosts())
+    if silent:
+        say(_without_downloads(silent))
+    asked_once = {registry.UNREACHABLE: ",".join(silent)}
+    with locked(root), _environment(_KERNEL_ENVIRONMENT | asked_once), _terminable():
         record = RunRecord.open(root)
         record.begin(request.profile)
         failures = _run_all(notebooks, values, record, request, say)
@@ -155,6 +159,15 @@ def run(request: RunRequest, *, say: Callable[[str], None] = print) -> dict[str,
     if failures:
         raise RunError("\n".join(failures))
     return record.content
+
+
+def _without_downloads(hosts: list[str]) -> str:
+    """Say once what a run does on a machine that reaches none of the hosts of the public files."""
+    return (
+        f"{', '.join(hosts)} cannot be reached from here: the run goes on with the files at hand "
+        "('sse data list') and every page says what is left out. To use the others, set SSE_DATA_MIRROR to a "
+        "folder that holds them, or run 'sse data get' where there is a network and copy its cache"
+    )
 
 
 def _run_all(

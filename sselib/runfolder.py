@@ -3,13 +3,15 @@
 Every file appears whole or not at all: it is written aside and then renamed.
 """
 
+import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pandas as pd
 
@@ -36,6 +38,19 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, busy: str) -> Iterator[None]:
+    """Hold the lock file ``path`` for this process; the system frees it however the process ends.
+
+    Raises `RunError` with the text ``busy`` at once if another process (or this one) holds it.
+    """
+    try:
+        with filelock.FileLock(path, timeout=0):
+            yield
+    except filelock.Timeout as error:
+        raise RunError(busy) from error
 
 
 def to_json(value: object) -> str:

@@ -1,7 +1,6 @@
 """Running notebooks in order through papermill, and the record `run.json` of what was run with what."""
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -18,11 +17,10 @@ import papermill
 from nbformat import NotebookNode
 from traitlets.config import Config
 
-from sselib import registry
+from sselib import provenance, registry
 from sselib.errors import DataError, RunError
 from sselib.paths import project_root
-from sselib.runfolder import to_json, write_whole
-from sselib.running import provenance
+from sselib.runfolder import locked, to_json, write_whole
 from sselib.running.notebooks import (
     Notebook,
     cells_with_errors,
@@ -150,7 +148,7 @@ def run(request: RunRequest, *, say: Callable[[str], None] = print) -> dict[str,
     if silent:
         say(_without_downloads(silent))
     asked_once = {registry.UNREACHABLE: ",".join(silent)}
-    with locked(root), _environment(_KERNEL_ENVIRONMENT | asked_once), _terminable():
+    with lock_of(root), _environment(_KERNEL_ENVIRONMENT | asked_once), _terminable():
         record = RunRecord.open(root)
         record.begin(request.profile)
         failures = _run_all(notebooks, values, record, request, say)
@@ -469,31 +467,16 @@ def _data_mode(root: Path, notebook: str) -> dict[str, object]:
     return {"data_mode": json.loads(path.read_text(encoding="utf-8"))} if path.is_file() else {}
 
 
-@contextlib.contextmanager
-def locked(root: Path) -> Iterator[None]:
-    """Hold the run folder for this process; the system frees it however the process ends.
-
-    Raises `RunError` if another run holds it.
-    """
-    with (root / _LOCK).open("a+", encoding="utf-8") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            handle.seek(0)
-            raise RunError(
-                f"another 'sse run' (process {handle.read().strip() or 'unknown'}) writes to {root}: "
-                "wait until it ends, or give another folder with --out"
-            ) from error
-        handle.truncate(0)
-        handle.write(str(os.getpid()))
-        handle.flush()
-        yield
+def lock_of(root: Path) -> contextlib.AbstractContextManager[None]:
+    """Return what holds the run folder for this process. Raises `RunError` if another run holds it."""
+    busy = f"another 'sse run' writes to {root}: wait until it ends, or give another folder with --out"
+    return locked(root / _LOCK, busy=busy)
 
 
 def is_locked(root: Path) -> bool:
     """True while a run writes to the folder."""
     try:
-        with locked(root):
+        with lock_of(root):
             return False
     except RunError:
         return True

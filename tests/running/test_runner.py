@@ -21,7 +21,7 @@ from sselib.errors import ParameterError, RunError
 from sselib.running import parameters
 from sselib.running.notebooks import Parameter, read_notebook, read_parameters, select_notebooks
 from sselib.running.parameters import check_value, parse_assignment, resolve
-from sselib.running.runner import RunRequest, changes, is_locked, locked, run, without_paths
+from sselib.running.runner import RunRequest, changes, is_locked, lock_of, run, without_paths
 
 VALUES = (
     "rate: float = 0.1  # 1/s\nn_rows: int = 3  # rows\nname: str = 'a'  # text\nfast: bool = True  # flag\n"
@@ -152,10 +152,10 @@ def test_names_of_this_machine_are_replaced_at_word_ends():
     assert got == {"a": ["RUN/x", "~/runs", "/home/joanna", "'~'"]}
 
 
-def test_lock_names_the_other_run(tmp_path):
-    with locked(tmp_path):
+def test_a_second_run_is_refused_while_the_first_holds_the_folder(tmp_path):
+    with lock_of(tmp_path):
         assert is_locked(tmp_path)
-        with pytest.raises(RunError, match=f"process {os.getpid()}"), locked(tmp_path):
+        with pytest.raises(RunError, match=f"another 'sse run' writes to {tmp_path}"), lock_of(tmp_path):
             pass
     assert not is_locked(tmp_path)
 
@@ -269,7 +269,7 @@ def test_resume_runs_again_only_what_changed(finished, monkeypatch):
 
 
 def test_an_own_file_that_changes_counts_as_a_change(tmp_path):
-    from sselib.running.provenance import path_state
+    from sselib.provenance import path_state
 
     (tmp_path / "own.csv").write_text("a")
     before, folder = path_state(tmp_path / "own.csv"), path_state(tmp_path)

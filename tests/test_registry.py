@@ -182,7 +182,7 @@ def _refused() -> None:
 
 def test_a_run_says_once_what_to_do(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSE_UNREACHABLE", registry.missing_hosts()[0])
-    with pytest.raises(DataError, match="'sse data get near/table.csv' says what to do"):
+    with pytest.raises(DataError, match=r"'sse data get near/table\.csv' says what to do"):
         registry.locate("near/table.csv")
     assert host.requests == []
 

@@ -19,6 +19,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sselib.columns import Curated, Entry, StructureTable
 from sselib.columns import Prediction as P
+from sselib.errors import DataError
 from sselib.features.bond_valence import BARRIER_COLUMNS, BARRIER_FEATURES, barrier_row
 from sselib.features.description import Group
 from sselib.features.formula import formula_features, with_formula_features
@@ -36,7 +37,6 @@ from sselib.progress import progress
 from sselib.regression.evaluation import Case, Settings, as_predictions, bootstrap_groups
 from sselib.regression.models import fit_model, make_model
 from sselib.regression.stacking import blend
-from sselib.sources import liion
 from sselib.threads import in_threads
 from sselib.validation.metrics import metrics_from_predictions, score_table, with_interval
 from sselib.validation.splits import SAME_COMPOSITION_L1, Split, protocol_splits, row_groups
@@ -334,12 +334,13 @@ def with_variants(
     names: Sequence[str],
     protocols: Sequence[str],
     settings: Settings,
+    entries: pd.DataFrame,
 ) -> pd.DataFrame:
     """Return predictions with the means of `BLENDED`, where both ran, and the twins that ``names`` ask for.
 
     Means are made on the rows of ``main`` under ``protocols``. A twin
-    ("extra_trees/formula_temperatures") is `evaluate_with_temperatures` under ``protocols``, with the
-    rows of LiIon that have no label at room temperature; nothing is read where none is asked for.
+    ("extra_trees/formula_temperatures") is `evaluate_with_temperatures` under ``protocols``, with those of
+    ``entries`` that have no label at room temperature; it is left out where none has a known temperature.
     ``main`` are the rows judged (data set of the first prediction), ``labelled`` all curated rows.
     """
     found, dataset = [predictions], str(predictions[P.DATASET].iloc[0])
@@ -347,11 +348,20 @@ def with_variants(
     present = set(judged[P.MODEL] + "/" + judged[P.FEATURES])
     found += [blend(judged, members=pair) for pair in BLENDED if set(pair) <= present]
     models = [name.partition("/")[0] for name in names if name not in fitted_names(names)]
-    extra = room_temperature_rows(liion.load().entries, labelled) if models else None
+    extra = _elsewhere(entries, labelled) if models else None
+    models = [] if extra is None or extra.empty else models
     for model, protocol in itertools.product(models, protocols):
         case = Case(dataset, model, "formula", protocol)
         found.append(evaluate_with_temperatures(main, extra, case=case, settings=settings))
     return pd.concat(found, ignore_index=True)
+
+
+def _elsewhere(entries: pd.DataFrame, labelled: pd.DataFrame) -> pd.DataFrame | None:
+    """Return rows measured at other temperatures, None where no compound was measured at two."""
+    try:
+        return room_temperature_rows(entries, labelled)
+    except DataError:
+        return None
 
 
 def ablation(scores: pd.DataFrame) -> pd.DataFrame:

@@ -90,7 +90,7 @@ def made_up_predictions(ids: list[str], *, y_pred: list[float]) -> pd.DataFrame:
 def test_the_blend_is_made_where_both_members_ran_and_no_source_is_read_unasked() -> None:
     rows = made_up_predictions(["a", "b"] * 2, y_pred=[-4.0, -5.0, -6.0, -7.0])
     rows["model"] = ["gp", "gp", "extra_trees", "extra_trees"]
-    asked = {"names": ["gp/formula"], "protocols": ["kfold5"], "settings": Settings()}
+    asked = {"names": ["gp/formula"], "protocols": ["kfold5"], "settings": Settings(), "entries": table(6)}
     found = with_variants(rows, table(6), table(6), **asked)
     assert found[found["model"] == "blend"]["y_pred"].tolist() == [-5.0, -6.0]
     alone = with_variants(rows[:2], table(6), table(6), **asked)

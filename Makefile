@@ -10,11 +10,12 @@ BIN     := $(VENV)/bin
 READY   := $(VENV)/.installed
 export SSE_PROGRESS = log
 
-.PHONY: help report test tests notebooks lint lab readme constraints clean
+.PHONY: help report test tests notebooks lint size lab readme constraints clean
 
 help:
 	@echo "make report   run the notebooks (PROFILE=quick, RUN=runs/quick) and write report/index.html"
 	@echo "make test     lint, tests, and every notebook through nbval"
+	@echo "make size     how large package and notebooks are, beside their ceilings"
 	@echo "make lab      open the notebooks in JupyterLab"
 	@echo "make clean    remove runs, report and caches of the tools (not the environment)"
 
@@ -26,9 +27,14 @@ report: $(READY)
 test: $(READY) lint tests notebooks
 
 lint: $(READY)
-	$(BIN)/ruff check sselib tests notebooks
-	$(BIN)/ruff format --check sselib tests
+	$(BIN)/ruff check sselib docs tests notebooks
+	$(BIN)/ruff format --check sselib docs tests
 	$(BIN)/sse check
+	$(BIN)/python docs/size.py
+
+# How large the house is, beside the ceilings that `make test` keeps.
+size: $(READY)
+	$(BIN)/python docs/size.py
 
 tests: $(READY)
 	$(BIN)/python -m pytest tests --junitxml=runs/tests.xml --durations=10
@@ -51,7 +57,7 @@ $(READY): pyproject.toml constraints.txt
 
 # Rewrite the numbers, times and the figure of the README from a run with all notebooks.
 readme: $(READY)
-	$(BIN)/python -m sselib.reporting.readme $(RUN) 04_gbr_shap/$(README_FIGURE)
+	$(BIN)/python docs/readme.py $(RUN) 04_gbr_shap/$(README_FIGURE)
 
 # Pin what the tests ran with: a fresh environment without constraints, then its versions.
 constraints:

@@ -40,7 +40,7 @@ SECTIONS: tuple[str, ...] = (
     "Outputs written",
 )
 MAX_CELL_LINES = 15
-MIN_PROSE_PER_CODE = 0.7  # markdown cells per code cell
+MAX_PARAMETER_LINES = 30  # one option a line, so that each keeps its type, unit and comment
 _NETWORK = frozenset(
     {"requests", "urllib", "urllib3", "http", "httpx", "aiohttp", "socket", "ftplib", "pooch", "wget"}
 )
@@ -51,6 +51,7 @@ _MACHINE_PATH = re.compile(r"(?<![\w.])/(home|Users|root|tmp|work|mnt|media|opt|
 _ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}")
 _NUMBER = re.compile(r"(?<![\w.])[-+−]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?!\w)")
 _COMPARED_MIMES = ("text/markdown", "text/plain")
+_ANSWER = r"\w+ = (notebook\.)?answer\(\)"  # the cell that reserves the place of the answer
 _PLAIN_METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -135,8 +136,13 @@ def _one_parameters_cell(notebook: Notebook) -> Iterator[tuple[int, str, str]]:
     except (ParameterError, SyntaxError) as error:
         yield tagged[0], str(error), "keep the parameters cell to lines 'name: type = literal  # comment'"
         return
-    if [n for n, _ in _code_cells(notebook)].index(tagged[0]) != 1:
-        yield tagged[0], "the parameters cell is not the second code cell", "put it right after the imports"
+    before = [c.source for n, c in _code_cells(notebook)[1:] if n < tagged[0]]
+    if tagged[0] == _code_cells(notebook)[0][0] or not all(re.fullmatch(_ANSWER, c.strip()) for c in before):
+        yield (
+            tagged[0],
+            "something stands between the imports and the parameters cell",
+            "put it after the imports; only the place of the answer may stand between",
+        )
     if RUN_DIR not in parameters:
         yield tagged[0], "there is no parameter 'run_dir'", "add 'run_dir: str = \"\"  # run folder'"
     for p in parameters.values():
@@ -149,8 +155,9 @@ def _one_parameters_cell(notebook: Notebook) -> Iterator[tuple[int, str, str]]:
 def _short_cells(notebook: Notebook) -> Iterator[tuple[int, str, str]]:
     for number, cell in _code_cells(notebook):
         lines = sum(bool(line.strip()) for line in cell.source.splitlines())
-        if lines > MAX_CELL_LINES:
-            yield number, f"{lines} lines, at most {MAX_CELL_LINES}", "split the cell or move logic to sselib"
+        most = MAX_PARAMETER_LINES if PARAMETERS_TAG in tags(cell) else MAX_CELL_LINES
+        if lines > most:
+            yield number, f"{lines} lines, at most {most}", "split the cell or move logic to sselib"
 
 
 def _no_definitions(notebook: Notebook) -> Iterator[tuple[int, str, str]]:
@@ -225,17 +232,6 @@ def _sections(notebook: Notebook) -> Iterator[tuple[int, str, str]]:
             yield 0, f"there is no section '{section}'", f"add a heading '## {section}'"
 
 
-def _prose(notebook: Notebook) -> Iterator[tuple[int, str, str]]:
-    code = len(_code_cells(notebook))
-    prose = sum(c.cell_type == "markdown" for c in notebook.node.cells)
-    if prose < MIN_PROSE_PER_CODE * code:
-        yield (
-            0,
-            f"{prose} markdown cells for {code} code cells",
-            "say before each code cell what it does and why, about one to one",
-        )
-
-
 def _file_format(notebook: Notebook) -> Iterator[tuple[int, str, str]]:
     node = notebook.node
     if (node.nbformat, node.nbformat_minor) < (4, 5):
@@ -306,7 +302,6 @@ RULES: tuple[Rule, ...] = (
     _forbidden_calls,
     _no_paths,
     _sections,
-    _prose,
     _file_format,
     _outputs,
     _compares_numbers,

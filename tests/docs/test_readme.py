@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
+from readme import update_readme
 
 from sselib.errors import RunError
-from sselib.reporting.readme import update_readme
 from sselib.runfolder import to_json
 
 README = """# Title

@@ -1,7 +1,5 @@
 """Figures of notebook 07: probabilities, distances, Pareto fronts, the published candidates, enrichment."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -103,32 +101,6 @@ def cost_against_size(table: pd.DataFrame) -> go.Figure:
     return figure.update_layout(height=360, showlegend=False, title="Cost of the first pass against its size")
 
 
-def measured_and_predicted(table: pd.DataFrame, labels: Mapping[str, str]) -> go.Figure:
-    """Draw predicted against measured values, one panel per property of ``labels`` (its axis title).
-
-    ``table`` has the columns property, formula, measured and predicted; the line is equality.
-    """
-    figure = make_subplots(rows=1, cols=len(labels), horizontal_spacing=0.07)
-    for k, (name, label) in enumerate(labels.items(), start=1):
-        rows = table[table["property"] == name]
-        both = rows[["measured", "predicted"]].to_numpy(float)
-        ends = [np.nanmin(both), np.nanmax(both)]
-        line = {"color": "#999", "dash": "dot"}
-        figure.add_trace(go.Scatter(x=ends, y=ends, mode="lines", line=line, hoverinfo="skip"), row=1, col=k)
-        points = go.Scatter(
-            x=rows["measured"],
-            y=rows["predicted"],
-            mode="markers",
-            text=rows["formula"],
-            marker={"color": PALETTE[0], "size": 8},
-            hovertemplate="%{text}: measured %{x:.2f}, MEGNet %{y:.2f}<extra></extra>",
-        )
-        figure.add_trace(points, row=1, col=k)
-        figure.update_xaxes(title={"text": label, "font": {"size": 11}}, row=1, col=k)
-    figure.update_yaxes(title="MEGNet", col=1)
-    return figure.update_layout(height=340, showlegend=False, title="MEGNet against measured values")
-
-
 def pareto_scatter(table: pd.DataFrame, *, x: str, y: str, log_x: bool = False) -> go.Figure:
     """Draw the kept candidates in two objectives, the first Pareto front marked.
 
@@ -164,9 +136,9 @@ def published_check(table: pd.DataFrame) -> go.Figure:
     ``table`` has formula, log10_sigma, lower, upper, log10_measured and ``models`` (a name per set).
     """
     order = list(dict.fromkeys(table["formula"]))[::-1]
-    figure, n = go.Figure(), table["models"].nunique()
+    figure = go.Figure()
     for k, (name, rows) in enumerate(table.groupby("models", sort=False)):
-        offset = 0.25 - (0.25 if n < 3 else 0.6 / (n - 1)) * k
+        offset = 0.25 - 0.25 * k
         figure.add_trace(
             go.Scatter(
                 x=rows["log10_sigma"],
@@ -197,12 +169,11 @@ def published_check(table: pd.DataFrame) -> go.Figure:
     figure.add_vline(-4, line_dash="dot", line_color="#444")
     figure.update_xaxes(title=SIGMA_LABEL + ", bars: 90 % interval", range=[-14, 1])
     figure.update_yaxes(tickvals=list(range(len(order))), ticktext=order, range=[-0.7, len(order) - 0.3])
-    above = 90 + 25 * (n + 1 > 3) * ((n + 1) // 2)  # pixels: a long legend takes several lines
     return figure.update_layout(
-        height=80 + above + 15 * max(n, 2) * len(order),
+        height=170 + 30 * len(order),
         title={"text": "Candidates of McHaffie et al., Table 2", "y": 1, "yanchor": "top", "pad": {"t": 20}},
         legend={"orientation": "h", "y": 1, "yanchor": "bottom"},
-        margin={"t": above},
+        margin={"t": 90},
     )
 
 

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from sselib.columns import Entry, Prediction
+from sselib.columns import Entry
 from sselib.errors import RunError
 from sselib.materials.composition import MODIFIED_PETTIFOR_ORDER, element_fractions, l1_distances
 from sselib.materials.formula_input import read_formula
-from sselib.validation.metrics import resample_counts
 
 QUANTILE = 0.95
 SAME_L1 = 1e-3  # compositions closer than this are one composition, written with other rounding
@@ -100,38 +99,3 @@ def judge(space: TrainingSpace, fractions: np.ndarray) -> pd.DataFrame:
 
 def _names(mask: np.ndarray) -> str:
     return " ".join(MODIFIED_PETTIFOR_ORDER[i] for i in np.flatnonzero(mask))
-
-
-def domain_errors(
-    predictions: pd.DataFrame, formulas: pd.Series, *, quantile: float = QUANTILE, n_bootstrap: int = 1000
-) -> pd.DataFrame:
-    """Return the mean absolute error of held-out rows inside and outside the domain, by protocol.
-
-    ``predictions``: one dataset and model, columns of `sselib.columns.Prediction`; a fold was trained on
-    all other rows. ``formulas``: formula by id, of every row of that dataset. The domain of each fold is
-    that of its own training rows. Columns: protocol, in_domain, n, mae, ci_low, ci_high in log10(S/cm), the
-    95 % interval from a bootstrap over materials (``n``; repeats of one stay together); a bound counts as
-    itself.
-    """
-    ids, fractions = list(formulas.index), element_fractions([read_formula(f).plain for f in formulas])
-    fractions = fractions.set_axis(ids)
-    folds = predictions.groupby([Prediction.PROTOCOL, Prediction.REPEAT, Prediction.FOLD])
-    judged = pd.concat([_fold_errors(fold, fractions, quantile) for _, fold in folds])
-    rows = []
-    for (protocol, inside), part in judged.groupby([Prediction.PROTOCOL, "in_domain"]):
-        by_id = part.groupby(Prediction.ID)["error"].agg(["sum", "count"]).to_numpy(float)
-        counts = resample_counts(len(by_id), n_bootstrap=n_bootstrap, seed=0)
-        total, number = by_id.T @ counts
-        low, high = np.percentile(total[1:] / number[1:], (2.5, 97.5))
-        rows.append((protocol, inside, len(by_id), total[0] / number[0], low, high))
-    return pd.DataFrame(rows, columns=["protocol", "in_domain", "n", "mae", "ci_low", "ci_high"])
-
-
-def _fold_errors(fold: pd.DataFrame, fractions: pd.DataFrame, quantile: float) -> pd.DataFrame:
-    """Return protocol, error and in_domain of the held-out rows of one fold."""
-    training = np.unique(fractions.drop(index=fold[Prediction.ID]).to_numpy().round(6), axis=0)
-    threshold = float(np.quantile(nearest_other(training), quantile))
-    space = TrainingSpace(training, ("",) * len(training), threshold)
-    error = (fold[Prediction.Y_PRED] - fold[Prediction.Y_TRUE]).abs()
-    inside = judge(space, fractions.loc[fold[Prediction.ID]].to_numpy())["in_domain"].to_numpy()
-    return fold[[Prediction.PROTOCOL, Prediction.ID]].assign(error=error, in_domain=inside)

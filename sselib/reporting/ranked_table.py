@@ -165,22 +165,3 @@ PUBLISHED_COLUMNS: Mapping[str, tuple[str, str]] = {
     "nearest_formula": ("nearest known", ""),
     "nearest_log10_sigma": ("its log σ", ".2f"),
 }
-
-# The published candidates by route: column -> (heading, format of its numbers).
-ROUTE_COLUMNS: Mapping[str, tuple[str, str]] = {
-    "formula": ("formula", ""),
-    "models": ("models", ""),
-    "log10_measured": ("measured log₁₀(σ / S cm⁻¹)", ".2f"),
-    "log10_sigma": ("from formula", ".2f"),
-    "structure_log10_sigma": ("from structure", ".2f"),
-    "structure_lower": ("lower", ".1f"),
-    "structure_upper": ("upper", ".1f"),
-    "p_superionic": ("P from formula", ".2f"),
-    "structure_p_superionic": ("P from structure", ".2f"),
-    "structure_p_superionic_sd": ("sd", ".2f"),
-    "structure_d_training": ("d training", ".2f"),
-    "host_formula": ("host", ""),
-    "host_id": ("its id", ""),
-    "error_l1": ("composition off by (L1)", ".3f"),
-    "why_not": ("no structure because", ""),
-}

@@ -95,15 +95,7 @@ def doped_structure(host: Host, doping: Doping) -> Structure:
     crystal = host.structure()
     before = crystal.composition.element_composition.get_el_amt_dict()
     sites = [_doped_site(site, doping) for site in crystal]
-    return with_lithium(sites, before[MOBILE_ION] + _added_lithium(before, doping))
-
-
-def with_lithium(sites: Sequence[PeriodicSite], amount: float) -> Structure:
-    """Return the structure of a cell's sites with its lithium brought to ``amount`` atoms.
-
-    Lithium goes from all its sites in proportion, or comes as `doped_structure` says. Raises `DataError`
-    where there is no room for it.
-    """
+    amount = before[MOBILE_ION] + _added_lithium(before, doping)
     filled = _with_lithium(sites, amount)
     missing = amount - _lithium(filled)
     if missing > 1e-6:

@@ -19,7 +19,7 @@ from sselib.errors import DataError
 if TYPE_CHECKING:  # torch is an extra: this module must import without it
     from sselib.features.megnet import MegnetModel
 
-PBE, EXPERIMENT = 0, 3  # numbers of the fidelities in the multi-fidelity models
+PBE = 0  # number of this fidelity in the multi-fidelity models
 GAP_MODELS: tuple[str, ...] = tuple(f"band_gap_disorder_{k}" for k in range(6))
 SINGLE_MODELS: Mapping[str, str] = {
     "formation_energy_ev_atom": "formation_energy",
@@ -105,16 +105,6 @@ def _batches(structures: Mapping[str, Structure]) -> "Sequence[list[str]]":
         batches[-1].append(key)
         room -= len(structure)
     return batches
-
-
-def band_gaps(
-    structures: "Sequence[Structure]", models: PropertyModels, *, fidelity: int = PBE
-) -> np.ndarray:
-    """Return the mean band gap of the multi-fidelity models, eV, shape (n,); NaN without models."""
-    if not models.gaps:
-        return np.full(len(structures), np.nan)
-    gaps = [m(structures, fidelity=fidelity).numpy() for m in models.gaps]
-    return np.maximum(np.array(gaps), 0.0).mean(axis=0)
 
 
 def _values(structures: Sequence[Structure], models: PropertyModels) -> dict[str, np.ndarray]:

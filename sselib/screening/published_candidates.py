@@ -22,7 +22,7 @@ def published_candidates() -> pd.DataFrame:
     ``log10_measured`` is log10(S/cm) where a measurement is quoted, else NaN. ``their_`` marks their numbers.
     """
     text = (project_root() / "data" / "mchaffie_table2.yaml").read_text(encoding="utf-8")
-    table = pd.DataFrame(yaml.safe_load(text)["candidates"]).drop(columns=["type", "no_structure"])
+    table = pd.DataFrame(yaml.safe_load(text)["candidates"])
     measured = np.log10(table.pop("sigma_ms_cm").astype(float)) - 3
     theirs = ["p_superionic", "p_superionic_sd", "band_gap_ev", "d_training"]
     return table.rename(columns={c: f"their_{c}" for c in theirs}).assign(log10_measured=measured)

@@ -6,7 +6,7 @@ import pytest
 
 from sselib.errors import RunError
 from sselib.materials.composition import element_fractions
-from sselib.prediction.applicability import domain_errors, judge, nearest_other, training_space
+from sselib.prediction.applicability import judge, nearest_other, training_space
 
 TRAINING = pd.DataFrame(
     [
@@ -63,21 +63,3 @@ def test_a_training_table_that_cannot_serve_says_so() -> None:
         training_space(TRAINING.drop(columns="censored"))
     with pytest.raises(RunError, match="at least two"):
         training_space(TRAINING.head(2))
-
-
-def held_out(ids: list[str], errors: list[float], **columns: object) -> pd.DataFrame:
-    return pd.DataFrame({"id": ids, "y_true": -5.0, "y_pred": np.array(errors) - 5.0}).assign(**columns)
-
-
-def test_errors_inside_and_outside_are_those_of_the_folds_own_training_rows() -> None:
-    formulas = pd.Series(
-        {f"s{k}": f"Li6PS5Cl{1 + k / 100}" for k in range(20)} | {"odd": "LiU", "near": "Li6PS5Cl1.005"}
-    )
-    one = held_out(["odd", "near"], [3.0, -1.0], protocol="a", repeat=0, fold=0)
-    other = held_out(["near", "s0"], [2.0, 0.0], protocol="a", repeat=1, fold=0)
-    found = domain_errors(pd.concat([one, other]), formulas).set_index("in_domain")
-    assert found.loc[False, ["n", "mae", "ci_low", "ci_high"]].tolist() == [1, 3, 3, 3]
-    assert found.loc[True, "n"] == 2 and found.loc[True, "mae"] == pytest.approx(1.0)
-    assert found.loc[True, "ci_low"] == pytest.approx(0.0) and found.loc[True, "ci_high"] == pytest.approx(
-        1.5
-    )

@@ -27,6 +27,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output, such as `head`, has closed it
         sys.stderr.close()
         return 1
+    except (OSError, MemoryError, UnicodeError) as error:  # a full disk, a folder without permission ...
+        if options.debug:
+            raise
+        print(f"sse: error: {_reason(error)}", file=sys.stderr)
+        return 1
+
+
+def _reason(error: Exception) -> str:
+    """Return one line on an error of the system: the file and what is the matter with it."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return f"{type(error).__name__}: {' '.join(str(error).split())}" + (
+        " (not enough memory for this input)" if isinstance(error, MemoryError) else ""
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -58,6 +58,14 @@ def to_json(value: object) -> str:
     return json.dumps(_plain(value), indent=1, ensure_ascii=False, allow_nan=False)
 
 
+def read_json(path: Path) -> object:
+    """Return what a JSON file of a run folder holds. Raises `RunError` if it is no JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunError(f"{path} is not valid JSON ({error}): run its notebook again") from error
+
+
 def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
@@ -108,7 +116,7 @@ class RunFolder:
 
     def read_json(self, notebook: str, name: str) -> object:
         """Read a JSON file that an earlier notebook of this run wrote."""
-        return json.loads(self._require(notebook, f"{name}.json").read_text(encoding="utf-8"))
+        return read_json(self._require(notebook, f"{name}.json"))
 
     def _require(self, notebook: str, file: str) -> Path:
         path = self.root / notebook / file

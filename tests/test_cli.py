@@ -107,3 +107,10 @@ def test_report_prints_its_pages(suite, capsys):
     (suite / "RUN/run.json").write_text(json.dumps({"notebooks": {}}))
     assert cli.main(["report", str(suite / "RUN")]) == 0
     assert "index.html" in capsys.readouterr().out
+
+
+def test_errors_of_the_system_are_one_line(suite, capsys):
+    (suite / "a_file").write_text("x")
+    assert cli.main(["run", "01", "--out", str(suite / "a_file")]) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("sse: error: ") and "a_file: " in printed and len(printed.splitlines()) == 1

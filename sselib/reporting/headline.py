@@ -1,6 +1,5 @@
 """The headline table: per protocol the best model by a fixed rule, its controls and the published numbers."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import yaml
 from sselib.columns import CONTROL_PREFIX, CONTROLS, SELECTION_CONTROL
 from sselib.errors import SchemaError
 from sselib.paths import project_root
+from sselib.runfolder import read_json
 
 # A metric that judges models, and whether the lowest value is best; the first that a notebook has decides.
 RULE: tuple[tuple[str, bool], ...] = (("mae_bound", True), ("auc_pr", False))
@@ -101,7 +101,7 @@ def read_metrics(root: Path, notebooks: list[str]) -> pd.DataFrame:
 def _read(path: Path, notebook: str) -> pd.DataFrame:
     if not path.is_file():
         return pd.DataFrame()
-    records = json.loads(path.read_text(encoding="utf-8"))
+    records = read_json(path)
     if not isinstance(records, list) or not all(isinstance(r, dict) for r in records):
         raise SchemaError(f"{notebook}/metrics.json holds no list of records: expected {', '.join(_COLUMNS)}")
     table = pd.DataFrame(records)

@@ -26,7 +26,7 @@ from pygments.lexers import PythonLexer
 
 from sselib.errors import RunError
 from sselib.reporting.headline import RULE_TEXT, TASKS, headlines, published_numbers, read_metrics
-from sselib.runfolder import write_whole
+from sselib.runfolder import read_json, write_whole
 from sselib.running.notebooks import Notebook, pending_cells, read_notebook, source_cells, tags
 from sselib.running.runner import DONE, EXECUTED, INTERRUPTED, PARTIAL, RUNNING, SKIPPED, RunRecord, is_locked
 
@@ -45,10 +45,12 @@ _MORE_TAGS = (
     "details summary del s small figure figcaption"
 )
 _TAGS = frozenset(bleach.ALLOWED_TAGS) | frozenset(re.findall(r"\w+", _MORE_TAGS))
+_OWN_PICTURE = re.compile(r"data:image/(png|jpeg|svg\+xml);base64,[\w+/=]+")
 _ATTRIBUTES = {
     "*": ["class", "id", "colspan", "rowspan", "title", "scope"],
     "a": ["href", "title", "download"],
-    "img": ["src", "alt"],
+    # Pages load nothing from the network, whatever the data say: a picture is in the page or is not shown.
+    "img": lambda _, name, value: name == "alt" or (name == "src" and bool(_OWN_PICTURE.fullmatch(value))),
 }
 _FORMATTER = HtmlFormatter(cssclass="highlight", style="default")
 
@@ -180,7 +182,7 @@ def _write(root: Path, name: str, html: str) -> Path:
 
 
 def _names(root: Path, record: RunRecord) -> list[str]:
-    executed = {p.parent.name for p in root.glob(f"*/{EXECUTED}")}
+    executed = {p.parent.name for p in root.glob(f"[0-9]*/{EXECUTED}")}
     return sorted(executed | set(record.notebooks))
 
 
@@ -274,7 +276,7 @@ def _data_banner(root: Path) -> dict[str, object]:
             "message": "Data sources: not recorded, because 01_curation was not run here.",
             "files": [],
         }
-    mode = json.loads(path.read_text(encoding="utf-8"))
+    mode = read_json(path)
     message = mode.get("message") or ", ".join(
         dict.fromkeys(f"{s.get('name')} ({s.get('rows')} rows)" for s in mode.get("sources", []))
     )
@@ -401,8 +403,9 @@ def _clean(html: str) -> Markup:
     kept = bleach.clean(
         bare, tags=_TAGS, attributes=_ATTRIBUTES, protocols={"http", "https", "mailto", "data"}, strip=True
     )
-    boxed = re.sub(r"<table\b", '<div class="scroll"><table', kept).replace("</table>", "</table></div>")
-    return Markup(re.sub(r'<img\b[^>]*src="https?:[^>]*>', "", boxed))  # pages load nothing from the network
+    return Markup(
+        re.sub(r"<table\b", '<div class="scroll"><table', kept).replace("</table>", "</table></div>")
+    )
 
 
 def _dashed(html: str) -> str:

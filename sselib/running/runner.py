@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+import jsonschema
 import nbformat
 import papermill
 from nbformat import NotebookNode
@@ -20,7 +21,7 @@ from traitlets.config import Config
 from sselib import provenance, registry
 from sselib.errors import DataError, RunError
 from sselib.paths import project_root
-from sselib.runfolder import locked, to_json, write_whole
+from sselib.runfolder import locked, read_json, to_json, write_whole
 from sselib.running.notebooks import (
     Notebook,
     cells_with_errors,
@@ -43,6 +44,34 @@ PARTIAL = ".notebook.running.ipynb"  # papermill writes it cell by cell, so it m
 RECORD = "run.json"
 _LOCK = ".lock"
 _BASIS = ("profile", "parameters", "notebook_sha256", "code_sha256", "inputs", "own_files")
+# Colleagues send each other run folders, so a record may have been made by hand: names of notebooks become
+# names of pages, and files that it lists are removed when a notebook runs again. Both stay inside the folder.
+_FILES = {
+    "type": "object",
+    "propertyNames": {"pattern": r"^[\w-]+(/[^/\\.][^/\\]*)+\Z"},
+    "additionalProperties": {"type": "string"},
+}
+_RECORD_SCHEMA = {
+    "type": "object",
+    "properties": {
+        **{key: {"type": "object"} for key in ("versions", "machine")},
+        "git": {"type": ["object", "null"]},
+        "notebooks": {
+            "type": "object",
+            "propertyNames": {"pattern": r"^[\w-]+\Z"},
+            "additionalProperties": {
+                "type": "object",
+                "properties": {
+                    **dict.fromkeys(("outputs", "inputs"), _FILES),
+                    **{key: {"type": "object"} for key in ("parameters", "own_files")},
+                    **{key: {"type": "string"} for key in ("status", "title", "started", "profile")},
+                    "duration_s": {"type": ["number", "null"]},
+                    "failure": {"type": ["object", "null"]},
+                },
+            },
+        },
+    },
+}
 _ENCRYPTED = Config({"KernelManager": {"transport_encryption": "auto"}})  # the kernel listens on TCP
 # What a kernel of `sse run` sees: progress as lines, figures as plotly JSON whatever the user has set.
 _KERNEL_ENVIRONMENT = {
@@ -92,11 +121,14 @@ class RunRecord:
     def open(cls, root: Path) -> "RunRecord":
         """Read the record of a run folder, or start an empty one. Raises `RunError` if it is damaged."""
         path = root / RECORD
+        content = read_json(path) if path.is_file() else {}
         try:
-            content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        except ValueError as error:
+            jsonschema.validate(content, _RECORD_SCHEMA)
+        except jsonschema.ValidationError as error:
+            where = "/".join(map(str, error.absolute_path)) or "the whole"
             raise RunError(
-                f"{path} is not valid JSON ({error}): restore it, or move the folder away"
+                f"{path} was not written by sse run ({where}: {last_line(error.message)}): "
+                "restore it, or move the folder away"
             ) from error
         content.setdefault("notebooks", {})
         return cls(root=root, content=content)
@@ -221,19 +253,26 @@ def _basis(
         if "/figures/" not in file
     }
     used = {p.name: p.default for p in read_parameters(notebook).values() if p.name != RUN_DIR} | values
-    own = {
-        key: provenance.path_state(Path(value).expanduser())
-        for key, value in used.items()
-        if isinstance(value, str) and value and Path(value).expanduser().exists()
-    } | _imported(used)
+    own = {key: provenance.path_state(path) for key, value in used.items() if (path := _existing(value))}
     return {
         "profile": profile,
         "parameters": used,
         "notebook_sha256": notebook.sha256,
         "code_sha256": provenance.code_sha256(),
         "inputs": inputs,
-        "own_files": own,
+        "own_files": own | _imported(used),
     }
+
+
+def _existing(value: object) -> Path | None:
+    """Return the file or folder that a parameter names, None if it names none."""
+    if not isinstance(value, str) or not value:
+        return None
+    try:
+        path = Path(value).expanduser()
+        return path if path.exists() else None
+    except (OSError, RuntimeError, ValueError):  # too long for a name, the home of nobody, a zero byte
+        return None
 
 
 def _imported(values: Mapping[str, object]) -> dict[str, str]:
@@ -273,10 +312,12 @@ def _clear(record: RunRecord, name: str, basis: Mapping[str, object], resume: bo
     plain = json.loads(to_json(basis))
     if resume and all(entry.get(key) == plain[key] for key in _BASIS):
         return
-    for file in entry.get("outputs", {}):
-        (record.root / file).unlink(missing_ok=True)
-        if "/figures/" in file:
-            (record.root / file).with_suffix(".png").unlink(missing_ok=True)
+    for path in (record.root / file for file in entry.get("outputs", {})):
+        if not path.resolve().is_relative_to(record.root):  # a link in the folder leads out of it
+            continue
+        path.unlink(missing_ok=True)
+        if path.parent.name == "figures":
+            path.with_suffix(".png").unlink(missing_ok=True)
     (record.root / name / EXECUTED).unlink(missing_ok=True)
 
 
@@ -464,7 +505,7 @@ def list_outputs(root: Path, notebook: str) -> dict[str, str]:
 def _data_mode(root: Path, notebook: str) -> dict[str, object]:
     """Return what a notebook wrote about its data sources (`data_mode.json`), if it wrote that."""
     path = root / notebook / "data_mode.json"
-    return {"data_mode": json.loads(path.read_text(encoding="utf-8"))} if path.is_file() else {}
+    return {"data_mode": read_json(path)} if path.is_file() else {}
 
 
 def lock_of(root: Path) -> contextlib.AbstractContextManager[None]:

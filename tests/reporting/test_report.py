@@ -330,3 +330,41 @@ def test_missing_or_hanging_browser_costs_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("BROWSER_PATH", str(hanging))
     assert "took longer than 3 s" in export_pngs(tmp_path, timeout_s=3)
     assert export_pngs(tmp_path / "empty") == ""
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "https://x.org/a.png",
+        "HTTPS://x.org/a.png",
+        "//x.org/a.png",
+        "\\\\x.org\\a.png",
+        " https://x.org/a.png",
+        "ht\ttps://x.org/a.png",
+        "https&#58;//x.org/a.png",
+        "data:text/html;base64,AAAA",
+    ],
+)
+def test_a_picture_from_outside_is_never_loaded(source: str) -> None:
+    assert "src" not in report._clean(f'<p>text <img alt="a>b" src="{source}"></p>')
+
+
+def test_a_picture_that_is_part_of_the_page_is_shown() -> None:
+    assert 'src="data:image/png;base64,AAAA"' in report._clean('<img src="data:image/png;base64,AAAA">')
+
+
+@pytest.mark.parametrize("name", ["../../evil", "javascript:alert(1)//", "/tmp/evil"])
+def test_a_record_with_planted_names_writes_no_page(run_folder: Path, name: str) -> None:
+    record = json.loads((run_folder / "run.json").read_text())
+    record["notebooks"][name] = {"status": "done"}
+    (run_folder / "run.json").write_text(json.dumps(record))
+    with pytest.raises(RunError, match=r"was not written by sse run"):
+        report.render(run_folder)
+    assert not (run_folder / "report").exists()
+
+
+@pytest.mark.parametrize("file", ["run.json", "01_curation/data_mode.json", "01_curation/metrics.json"])
+def test_a_damaged_file_is_named(run_folder: Path, file: str) -> None:
+    (run_folder / file).write_text("{bad")
+    with pytest.raises(RunError, match=f"{Path(file).name} is not valid JSON"):
+        report.render(run_folder)

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from scratch_project import code, make, notebook
 
 from sselib.errors import ParameterError, RunError
-from sselib.running import parameters
+from sselib.running import parameters, runner
 from sselib.running.notebooks import Parameter, read_notebook, read_parameters, select_notebooks
 from sselib.running.parameters import check_value, parse_assignment, resolve
-from sselib.running.runner import RunRequest, changes, is_locked, lock_of, run, without_paths
+from sselib.running.runner import RunRecord, RunRequest, changes, is_locked, lock_of, run, without_paths
 
 VALUES = (
     "rate: float = 0.1  # 1/s\nn_rows: int = 3  # rows\nname: str = 'a'  # text\nfast: bool = True  # flag\n"
@@ -377,3 +377,36 @@ def test_multiline_defaults_and_comments_are_read(tmp_path):
         and found["b"].default == "x = 1"
     )
     assert set(parameters.PROFILES) == {"smoke", "quick", "paper", "gpu"}
+
+
+@pytest.mark.parametrize("file", ["../victim", "/tmp/victim", "01_a/../../victim", "01_a/.lock", "01_a\\x"])
+def test_a_record_that_lists_files_outside_the_folder_is_refused(tmp_path, monkeypatch, file):
+    monkeypatch.setenv("SSE_HOME", str(make(tmp_path / "home", {"01_a": notebook("01_a", code("x = 1"))})))
+    (tmp_path / "victim").write_text("keep me")
+    (tmp_path / "RUN").mkdir()
+    entry = {"status": "done", "outputs": {file: "ab"}}
+    (tmp_path / "RUN" / "run.json").write_text(json.dumps({"notebooks": {"01_a": entry}}))
+    with pytest.raises(RunError, match="was not written by sse run"):
+        run(RunRequest(out=tmp_path / "RUN"))
+    assert (tmp_path / "victim").read_text() == "keep me"
+
+
+def test_a_link_that_leads_out_of_the_folder_is_not_followed(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "victim").write_text("keep me")
+    (tmp_path / "RUN").mkdir()
+    (tmp_path / "RUN" / "01_a").symlink_to(tmp_path / "elsewhere")
+    entry = {"status": "done", "outputs": {"01_a/victim": "ab"}}
+    runner._clear(RunRecord(tmp_path / "RUN", {"notebooks": {"01_a": entry}}), "01_a", {}, resume=False)
+    assert (tmp_path / "elsewhere" / "victim").read_text() == "keep me"
+
+
+@pytest.mark.parametrize("content", ["[]", "null", '{"notebooks": []}', '{"notebooks": {"01_a": 1}}'])
+def test_a_record_of_another_shape_is_named(tmp_path, content):
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(RunError, match="was not written by sse run"):
+        RunRecord.open(tmp_path)
+
+
+def test_long_texts_and_homes_of_nobody_are_no_files():
+    assert runner._existing("x" * 5000) is None and runner._existing("~nobody-of-that-name/x") is None

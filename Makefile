@@ -37,7 +37,7 @@ size: $(READY)
 	$(BIN)/python docs/size.py
 
 tests: $(READY)
-	$(BIN)/python -m pytest tests --junitxml=runs/tests.xml --durations=10
+	$(BIN)/python -m pytest tests --numprocesses auto --maxprocesses 4 --dist loadfile --junitxml=runs/tests.xml --durations=20
 
 # The notebooks run in order of their numbers, each against the run folder the earlier ones wrote.
 notebooks: $(READY)

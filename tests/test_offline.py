@@ -1,4 +1,5 @@
-"""A machine that reaches nothing: no mirror, an empty cache, a proxy that leads nowhere. Everything runs."""
+"""A machine that reaches nothing (no mirror, an empty cache, a proxy that leads nowhere) and lacks the usual
+programs (git, a browser, a compiler). Everything runs."""
 
 import json
 import os
@@ -58,7 +59,9 @@ class Offline:
 def offline(tmp_path_factory: pytest.TempPathFactory) -> Offline:
     """All notebooks and the report, as `make report` makes them."""
     folder = tmp_path_factory.mktemp("offline")
-    known = {k: v for k, v in os.environ.items() if k not in ("SSE_DATA_MIRROR", "SSE_OFFLINE", "SSE_HOME")}
+    dropped = ("SSE_DATA_MIRROR", "SSE_OFFLINE", "SSE_HOME", "BROWSER_PATH")
+    known = {k: v for k, v in os.environ.items() if k not in dropped}
+    known["PATH"] = str(Path(sys.executable).parent)  # neither git nor a browser nor a compiler
     nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
     (folder / "cache").mkdir()
     made = Offline(folder / "run", "", known | nowhere | {"SSE_CACHE": str(folder / "cache")})
@@ -72,6 +75,11 @@ def test_no_notebook_is_left_out_and_the_lack_is_said_once(offline: Offline) -> 
     record = json.loads((offline.root / "run.json").read_text())["notebooks"]
     assert {name: entry["status"] for name, entry in record.items()} == dict.fromkeys(NAMES, "done")
     assert offline.said.count("cannot be reached from here") == 1 and "SSE_DATA_MIRROR" in offline.said
+
+
+def test_a_browser_that_is_not_there_costs_pictures_only(offline: Offline) -> None:
+    assert "no PNG of the figures" in offline.said
+    assert json.loads((offline.root / "run.json").read_text())["git"]["commit"] is None
 
 
 def test_every_page_says_what_it_stands_on(offline: Offline) -> None:

@@ -62,6 +62,7 @@ class Entry:
     name: str
     title: str
     question: str
+    answer: str  # the first line under "Answer", else empty
     status: str
     problem: str  # a sentence about what is not as it should be, else empty
     failure: Mapping[str, object] | None
@@ -198,6 +199,7 @@ def _entry(root: Path, name: str, record: RunRecord) -> Entry:
         name=name,
         title=known.get("title") or notebook.title,
         question=_plain(notebook.question),
+        answer=_answer(notebook),
         status=status,
         problem=_problem(status, known),
         failure=known.get("failure"),
@@ -209,6 +211,15 @@ def _entry(root: Path, name: str, record: RunRecord) -> Entry:
         thumbnail=_thumbnail(root / name / "figures"),
         node=node,
     )
+
+
+def _answer(notebook: Notebook) -> str:
+    """Return the first line that the executed notebook says under its heading "Answer"."""
+    for cell in notebook.node.cells:
+        for output in cell.get("outputs", []) if "answer()" in cell.source else []:
+            lines = _text(output.get("data", {}).get("text/markdown", "")).splitlines()
+            return _plain(lines[0].removeprefix("- ")) if lines and lines[0].startswith("- ") else ""
+    return ""
 
 
 def _executed(folder: Path) -> NotebookNode | None:

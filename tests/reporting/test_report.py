@@ -70,6 +70,10 @@ def _good() -> nbformat.NotebookNode:
     return notebook(
         "01_curation",
         markdown(f"Prose {EVIL} <img src='https://x.org/a.png'>"),
+        _executed(
+            code("the_answer = notebook.answer()"),
+            v4.new_output("display_data", {"text/markdown": "- It *conducts*.\n- More."}),
+        ),
         _executed(code("figure"), _figure(EVIL), _figure("second")),
         _executed(code("table"), v4.new_output("execute_result", {"text/html": table})),
         _executed(code("print"), v4.new_output("stream", name="stdout", text=EVIL)),
@@ -368,3 +372,9 @@ def test_a_damaged_file_is_named(run_folder: Path, file: str) -> None:
     (run_folder / file).write_text("{bad")
     with pytest.raises(RunError, match=f"{Path(file).name} is not valid JSON"):
         report.render(run_folder)
+
+
+def test_the_index_shows_the_first_line_of_an_answer(run_folder: Path) -> None:
+    report.render(run_folder)
+    index = (run_folder / "report" / "index.html").read_text()
+    assert '<p class="answer">It conducts.</p>' in index and index.count('class="answer"') == 1

@@ -4,7 +4,6 @@ Everything works on element fractions (mole fractions that add up to 1), so that
 the order in which a formula is written make no difference.
 """
 
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -13,7 +12,7 @@ import pandas as pd
 from pymatgen.core import Composition
 from scipy.spatial.distance import cdist
 
-from sselib.errors import FormulaError
+from sselib.materials.formula_input import read_formula
 
 # Modified Pettifor order (Glawe et al., New J. Phys. 18, 093011 (2016), doi 10.1088/1367-2630/18/9/093011):
 # neighbours in this row replace each other in known structures. Position = index.
@@ -26,39 +25,12 @@ _PETTIFOR = (
 MODIFIED_PETTIFOR_ORDER: tuple[str, ...] = tuple(_PETTIFOR.split())
 _COLUMN_OF = {element: column for column, element in enumerate(MODIFIED_PETTIFOR_ORDER)}
 _DECIMALS = 6  # of a mole fraction in the canonical form
-_CHUNK = re.compile(r'^[\s"\'`]+|[\s"\'`]+$')
 
 
 @lru_cache(maxsize=20_000)
 def parse_formula(text: str) -> Composition:
-    """Read a formula such as ``Li1.3Al0.3Ti1.7(PO4)3`` or ``(Li2S)0.8 (P2S5)0.2``.
-
-    Blanks, quotes, ``[]``/``{}`` brackets and subscript digits are accepted. Raises
-    `FormulaError`, which names the text, for anything else: unknown elements, variables such as
-    ``Li1-x``, negative or zero amounts, an empty text.
-    """
-    cleaned = _clean(text)
-    if not cleaned:
-        raise FormulaError(f"formula {text!r} is empty: expected for example 'Li6PS5Cl'")
-    if re.search(r"[^A-Za-z0-9.()]", cleaned) or re.search(r"\d\.\d+\.", cleaned):
-        raise FormulaError(
-            f"formula {text!r} holds characters that are not part of a formula: "
-            "write amounts as numbers, for example 'Li6.4Al0.2La3Zr2O12'"
-        )
-    try:
-        composition = Composition(cleaned, strict=True)
-    except (ValueError, KeyError) as error:
-        raise FormulaError(f"formula {text!r} cannot be read: {error}") from error
-    if not composition or not 0 < min(composition.values()) <= max(composition.values()) < np.inf:
-        raise FormulaError(f"formula {text!r} has no element with a positive amount")
-    return composition
-
-
-def _clean(text: str) -> str:
-    """Normalise brackets, subscripts, blanks, and middle dots that no amount follows, of a formula."""
-    table = str.maketrans("₀₁₂₃₄₅₆₇₈₉[]{}", "0123456789()()")
-    plain = re.sub(r"\s+", "", _CHUNK.sub("", str(text)).translate(table))
-    return re.sub(r"·(?![\d.])", "", plain)  # "LiI·3H2O" is not LiI3H2O: see sselib.materials.formula_input
+    """Return the composition of `sselib.materials.formula_input.read_formula`, whose error it raises."""
+    return read_formula(text).composition
 
 
 def canonical(composition: Composition | str) -> str:

@@ -67,7 +67,7 @@ S30;LiF;1e-9;298
 REJECTED = {
     18: ("S01", "already that of row 1"),
     19: (None, "the id is empty"),
-    20: ("S20", "'Li1-xCoO2' holds characters that are not part of a formula"),
+    20: ("S20", "'Li1-xCoO2' holds a charge, a variable"),
     21: ("S21", "formula 'LiXx2' cannot be read"),
     22: ("S22", "formula '' is empty"),
     23: ("S23", "conductivity '' is empty"),

@@ -135,7 +135,7 @@ class Predicted(StrEnum):
     LOWER = "lower"  # log10(S/cm), interval of the confidence asked for
     UPPER = "upper"
     P_SUPERIONIC = "p_superionic"  # probability that sigma >= 1e-4 S/cm
-    P_SUPERIONIC_SD = "p_superionic_sd"  # standard deviation over the ensemble
+    P_SUPERIONIC_SD = "p_superionic_sd"  # standard deviation of that probability, by what the model doubts
     D_TRAINING = "d_training"  # distance to the training data in the classifier's own measure
     IN_DOMAIN = "in_domain"  # see sselib.prediction.applicability
     NEAREST = "nearest"  # nearest training compound, its measured value, L1 distance of composition

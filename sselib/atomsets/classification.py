@@ -19,6 +19,7 @@ from sselib.errors import DataError
 from sselib.validation.metrics import require_same_rows, resample_counts
 
 THRESHOLD = 0.5
+THRESHOLDS = np.arange(0.05, 0.951, 0.05)  # from which one is chosen
 _EDGE = 1e-4  # probabilities are kept this far from 0 and 1 before a logit is taken
 METRICS: tuple[str, ...] = ("auc_pr", "mcc", "brier")
 CLUSTERED: tuple[str, ...] = ("loco",)  # protocols scored as the mean over their folds
@@ -58,6 +59,30 @@ def brier(y: np.ndarray, p: np.ndarray, w: np.ndarray) -> np.ndarray:
 def logit(p: np.ndarray | float, *, edge: float = _EDGE) -> np.ndarray:
     """Return ln(p / (1 - p)) of probabilities kept ``edge`` away from 0 and 1, same shape."""
     return special.logit(np.clip(np.asarray(p, float), edge, 1 - edge))
+
+
+def best_threshold(
+    labels: Sequence[np.ndarray], probabilities: Sequence[np.ndarray], *, per_fold: bool = False
+) -> tuple[float, float]:
+    """Return the threshold of the best MCC on held-out folds, and that MCC.
+
+    Over all folds together, or as the mean over the folds that hold both classes. Each score is the mean
+    with its two neighbours, so that one row decides little; 0.5 where there is nothing to choose on.
+    """
+    pairs = list(zip(labels, probabilities, strict=True))
+    if pairs and not per_fold:
+        pairs = [(np.concatenate(labels), np.concatenate(probabilities))]
+    pairs = [(np.asarray(y, float), logit(p)) for y, p in pairs if len(set(np.asarray(y).tolist())) == 2]
+    if not pairs:
+        return THRESHOLD, 0.0
+    scores = [
+        np.mean([mcc(y, special.expit(x - logit(t)), np.ones((len(y), 1)))[0] for y, x in pairs])
+        for t in THRESHOLDS
+    ]
+    smooth = np.convolve(np.pad(scores, 1, mode="edge"), np.ones(3) / 3, mode="valid")
+    best = np.flatnonzero(smooth >= smooth.max() - 1e-9)
+    k = int(best[len(best) // 2])
+    return float(THRESHOLDS[k]), float(scores[k])
 
 
 _FUNCTIONS = {"auc_pr": auc_pr, "mcc": mcc, "brier": brier}

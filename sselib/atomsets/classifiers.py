@@ -95,7 +95,7 @@ _ALL_ROWS_GROUPS: Mapping[str, tuple[str, ...]] = {  # feature groups of noteboo
 }
 _ENVIRONMENT = "environment_all_rows"  # the features of notebook 04's model that reads structures
 N_TREES = 200
-_GP_ITERATIONS = 4  # of the search for the kernel's settings; 15 rank held-out rows no better
+GP_ITERATIONS = 4  # of the search for the kernel's settings; 15 rank held-out rows no better
 _LOGIT_PER_DECADE = 2.0  # how a predicted log10(S/cm) above the limit becomes a logit
 SUPERIONIC_LOG10_SIGMA = -4.0  # superionic: at least 1e-4 S/cm (McHaffie et al.)
 _LOGISTIC_C: Mapping[str, float] = {
@@ -449,7 +449,7 @@ def make_classifier(name: str, *, seed: int) -> BaseEstimator:
             ExtraTreesClassifier(N_TREES, random_state=seed, n_jobs=1),
         )
     if model == "gp_sigma":
-        return CompositionGP(max_iterations=_GP_ITERATIONS)
+        return CompositionGP(max_iterations=GP_ITERATIONS)
     if model == "xgb_sigma":
         return XGBRegressor(**XGB_SETTINGS, random_state=seed, n_jobs=1, tree_method="hist", max_bin=64)
     if model in ("xgb", "shuffled"):

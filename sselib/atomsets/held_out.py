@@ -29,10 +29,13 @@ from sselib.atomsets.classifiers import (
     ClassifierSettings,
     Inputs,
     atomsets_probabilities,
+    make_classifier,
+    probability_of,
     split_probability,
 )
 from sselib.columns import ClassPrediction as C
 from sselib.columns import Entry
+from sselib.materials.composition import element_fractions
 from sselib.progress import progress
 from sselib.runfolder import to_json, write_whole
 from sselib.threads import in_processes, in_threads
@@ -175,6 +178,35 @@ def _network_probabilities(
     only = replace(inputs, matrices={}, sets={features: inputs.sets[features]}, unpaired=None)
     work = partial(atomsets_probabilities, features, only, settings=settings)
     return in_processes(work, splits, n_jobs=settings.n_jobs)
+
+
+def saved_model_predictions(
+    rows: pd.DataFrame, held_out: pd.DataFrame, *, dataset: str, seed: int = 0
+) -> pd.DataFrame:
+    """Return the held-out rows of the saved model and of the controls, with the columns of `ClassPrediction`.
+
+    ``held_out`` is that of `sselib.atomsets.superionic_model.FittedSuperionic`; the route stands in
+    ``features``. Mean, nearest composition and shuffled labels learn from every row outside a row's fold.
+    """
+    rows = rows.set_index(Entry.ID, drop=False).loc[held_out.loc[held_out["route"] == "formula", "id"]]
+    fold = held_out[held_out["route"] == "formula"]["fold"].to_numpy()
+    y, fractions = (
+        rows[C.SUPERIONIC].to_numpy(int),
+        element_fractions(list(rows[Entry.COMPOSITION])).to_numpy(),
+    )
+    mixed = np.random.default_rng(seed).permutation(y)
+    parts = [held_out.assign(model="saved model")]
+    for model, labels in (("mean", y), ("1nn", y), ("shuffled", mixed)):
+        p = pd.Series(np.nan, rows.index)
+        for k in np.unique(fold):
+            fitted = make_classifier(f"{model}/elements", seed=seed).fit(
+                fractions[fold != k], labels[fold != k]
+            )
+            p[fold == k] = probability_of(fitted, fractions[fold == k])
+        parts.append(held_out.assign(model=model, p_superionic=held_out["id"].map(p)))
+    found = pd.concat(parts, ignore_index=True).rename(columns={"route": C.FEATURES})
+    found = found.assign(**{C.PROTOCOL: "group_material", C.REPEAT: 0, C.DATASET: dataset})
+    return found[[str(c) for c in C]]
 
 
 def _frame(inputs: Inputs, split: Split, probability: np.ndarray, name: str) -> pd.DataFrame:

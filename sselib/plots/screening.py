@@ -13,7 +13,7 @@ _P_LABEL = "P(superionic), σ ≥ 10<sup>−4</sup> S cm<sup>−1</sup>"
 MAX_POINTS = 20_000  # of a scatter plot, which stays near 2 MB with them
 LABELS: dict[str, str] = {
     "p_superionic": _P_LABEL,
-    "p_superionic_sd": "standard deviation of P(superionic) over the ensemble",
+    "p_superionic_sd": "standard deviation of P(superionic)",
     "log10_sigma": "predicted " + SIGMA_LABEL,
     "d_training": "d<sub>training</sub>, standard deviations of the training structures",
     "d_composition": "distance to the nearest training composition (L1, 0 to 2)",

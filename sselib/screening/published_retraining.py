@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from sselib.atomsets.saved_blend import fit_blend
-from sselib.atomsets.superionic_model import training_table
-from sselib.columns import Curated, Entry
+from sselib.atomsets.superionic_model import fitted_like
+from sselib.columns import Entry
 from sselib.materials.composition import element_fractions, l1_distances
 from sselib.regression.conductivity_model import train_conductivity_model
 from sselib.screening.scoring import ScreeningModels, Training
@@ -37,24 +36,17 @@ def without_relatives(
     """Return models of formulas like ``models``, trained without every material near a formula.
 
     ``distance`` is the largest L1 distance of mole fractions (0 to 2) that counts as near; ``curated`` is
-    the table of notebook 01. The calibration of the probabilities stays that of the saved ensemble.
+    the table of notebook 01. The calibration of the probabilities stays that of the saved model.
     """
     fractions = element_fractions(list(formulas)).to_numpy()
     known = element_fractions(list(curated[Entry.COMPOSITION])).to_numpy()
     close = l1_distances(fractions, known) <= distance
     left = ~close.any(axis=0)
     rest = curated[left].reset_index(drop=True)
-    labelled = rest[rest[Curated.SUPERIONIC].notna()].reset_index(drop=True)
-    n_versions = len(models.superionic.blend.bags)
-    superionic = replace(
-        models.superionic,
-        training=training_table(labelled, with_structure=[]),
-        blend=fit_blend(labelled, geometry=None, n_versions=n_versions, seed=seed),
-    )
     again = replace(
         models,
         conductivity=train_conductivity_model(rest, seed=seed),
         structure_conductivity=None,
-        superionic=superionic,
+        superionic=fitted_like(models.superionic, rest),
     )
     return Retrained(again, Training(rest, known[left]), close.sum(axis=1))

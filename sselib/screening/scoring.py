@@ -61,7 +61,7 @@ class ScreeningModels:
 
     def describe(self) -> str:
         """Return in words which models there are and on how much they were trained."""
-        rows, members = self.conductivity.training, self.superionic
+        rows = self.conductivity.training
         from_structure = (
             f"and `{self.structure_conductivity.name}` for structures"
             if self.structure_conductivity
@@ -69,8 +69,7 @@ class ScreeningModels:
         )
         return (
             f"Conductivity: `{self.conductivity.name}`, {len(rows)} materials, {from_structure}. "
-            f"Superionic: {len(members.networks)} networks, a blend in {len(members.blend.bags)} "
-            f"versions, {len(members.training)} materials. MEGNet: "
+            f"Superionic: a Gaussian process, {len(self.superionic.training)} materials. MEGNet: "
             f"{self.properties.why_missing or f'{len(self.properties.gaps)} band-gap models'}."
         )
 
@@ -198,7 +197,7 @@ def _identity(models: ScreeningModels) -> str:
     """Return a text that changes with the models' names and training rows."""
     rows = [models.conductivity.training, models.superionic.training]
     digests = [hashlib.sha256(t.to_json().encode()).hexdigest() for t in rows]
-    sizes = [len(models.superionic.blend.bags), len(models.superionic.networks), len(models.properties.gaps)]
+    sizes = [len(models.properties.gaps)]
     names = [models.conductivity.name, getattr(models.structure_conductivity, "name", "")]
     return json.dumps([*names, *digests, *sizes, Path(__file__).read_text(encoding="utf-8")])
 
@@ -333,7 +332,7 @@ def score_structures(
 ) -> pd.DataFrame:
     """Build and score the structures of the candidates named ``ids``; return one row for each.
 
-    Columns: id; p_structure, p_structure_sd, d_training and structure_note (of the ensemble on structures);
+    Columns: id; p_structure, p_structure_sd, d_training and structure_note (of the superionic model);
     sigma_structure, its _lower, _upper and _model (`structure_conductivities`); those of
     `sselib.screening.material_properties`; n_sites, lithium_filling (`sselib.materials.lithium_sites`),
     is_disordered, relaxation, structure_json. A structure that cannot be built has its reason in
@@ -366,7 +365,7 @@ def _structure_scores(
             built[candidate.id], relaxation[candidate.id] = relaxed(crystal, max_steps=relax_steps)
         except Exception as error:  # whatever an odd structure raises is its reason
             notes[candidate.id] = f"no structure: {' '.join(str(error).split())[:200]}"
-    scores = _ensemble_scores(built, models.superionic).join(material_properties(built, models.properties))
+    scores = _superionic_scores(built, models.superionic).join(material_properties(built, models.properties))
     sigma = structure_conductivities(list(built.values()), models, confidence=confidence)
     scores = scores.join(sigma.rename(columns=_OF_STRUCTURE).set_axis(list(built), axis=0))
     scores["n_sites"] = [float(len(s)) for s in built.values()]
@@ -390,10 +389,9 @@ _OF_STRUCTURE = {
 _OF_FORMULA = {"log10_sigma": "sigma_formula", "lower": "sigma_formula_lower", "upper": "sigma_formula_upper"}
 
 
-def _ensemble_scores(structures: dict[str, Structure], model: SuperionicModel) -> pd.DataFrame:
+def _superionic_scores(structures: dict[str, Structure], model: SuperionicModel) -> pd.DataFrame:
     found = model.predict_structures(list(structures.values())).set_axis(list(structures), axis=0)
-    if not model.networks:  # then d_training is a distance of compositions, which d_composition holds
-        found["d_training"] = np.nan
+    found = found.drop(columns="threshold")
     names = {"p_superionic": "p_structure", "p_superionic_sd": "p_structure_sd", "note": "structure_note"}
     return found.rename(columns=names)
 

@@ -3,8 +3,7 @@
 import pytest
 from labelled_reference import labelled_reference
 
-from sselib.atomsets.saved_blend import fit_blend
-from sselib.atomsets.superionic_model import Calibration, SuperionicModel, training_table
+from sselib.atomsets.superionic_model import fit_superionic_model
 from sselib.columns import Curated
 from sselib.materials.composition import element_fractions, l1_distances
 from sselib.regression.conductivity_model import train_conductivity_model
@@ -16,12 +15,7 @@ from sselib.screening.scoring import ScreeningModels
 def test_no_model_keeps_a_row_near_a_candidate() -> None:
     rows = labelled_reference()
     curated = rows.assign(**{Curated.CHEMICAL_SYSTEM: rows["composition"]})
-    labelled = curated[curated["superionic"].notna()]
-    superionic = SuperionicModel(
-        training=training_table(labelled, with_structure=[]),
-        blend=fit_blend(labelled, geometry=None, n_versions=2, seed=0),
-        formula_calibration=Calibration(2.0, 0.5),
-    )
+    superionic = fit_superionic_model(curated.assign(duplicate_group=curated["composition"])).model
     conductivity = train_conductivity_model(curated, seed=0)
     models = ScreeningModels(conductivity, superionic, PropertyModels(why_missing="not wanted"))
     found = without_relatives(["Li6PS5Cl", "LiNbOCl4"], models, curated=curated, distance=0.1, seed=3)
@@ -33,4 +27,4 @@ def test_no_model_keeps_a_row_near_a_candidate() -> None:
     assert set(found.models.superionic.training["id"]) <= left
     again = found.models.superionic.predict_formulas(["Li6PS5Cl"])["p_superionic"][0]
     assert again != pytest.approx(superionic.predict_formulas(["Li6PS5Cl"])["p_superionic"][0], abs=1e-9)
-    assert found.models.superionic.formula_calibration == Calibration(2.0, 0.5)
+    assert found.models.superionic.formula.calibration == superionic.formula.calibration

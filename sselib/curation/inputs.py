@@ -43,10 +43,6 @@ class Inputs:
         ]
         return pd.DataFrame(rows, columns=["source", "rows", "file", "origin", "bytes", "sha256"])
 
-    def entries(self) -> pd.DataFrame:
-        """Return every measurement that could be read, at any temperature, schema `ENTRIES`."""
-        return pd.concat([t.entries for t in self.tables], ignore_index=True)
-
     def data_mode(self) -> dict[str, object]:
         """Return what `data_mode.json` holds: mode, message, and one record per file."""
         n_rows = {t.name: len(t.entries) + len(t.rejects) for t in self.tables}

@@ -16,11 +16,6 @@ class Group(StrEnum):
     SYMMETRY = "symmetry"
     FORMULA = "formula"  # fixed columns of any formula, see sselib.features.formula
     ENVIRONMENT = "environment"  # surroundings of the mobile ion, see sselib.features.structure
-    EMBEDDING = "embedding"  # of elements, from MEGNet, averaged over a composition
-    STRUCTURE_EMBEDDING = "structure_embedding"  # of sites, from MEGNet, averaged over a structure
-    CHGNET = "chgnet"  # of sites, from CHGNet, averaged over lithium and over the other atoms
-    BARRIER = "barrier"  # bond-valence barriers, see sselib.features.bond_valence
-    MEASUREMENT = "measurement"  # what was measured: bulk or total
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Notebook 04: where the models err, why, and what they would say of something else.
 
 Parity plot and error by family follow the model, the protocol and a selection of points; a click on a point
-or row opens its SHAP waterfall and the what-if sliders.
+or row opens its SHAP waterfall and the what-if form.
 """
 
 from collections.abc import Iterator
@@ -18,13 +18,7 @@ from sselib.columns import CONTROLS, Curated, Entry, Prediction
 from sselib.errors import DataError, RunError
 from sselib.figures import PALETTE, SIGMA_LABEL
 from sselib.panels.display import FigureSlot, as_html, figure_widget, html_table, opened, present
-from sselib.panels.what_if import (
-    NOTEBOOK,
-    FeatureWhatIf,
-    FinalModel,
-    FormulaWhatIf,
-    load_final_model,
-)
+from sselib.panels.what_if import NOTEBOOK, FormulaWhatIf
 from sselib.panels.widgets import RowTable
 from sselib.regression.conductivity_model import load_conductivity_model
 from sselib.runfolder import RunFolder
@@ -36,13 +30,11 @@ _WIDE = {"layout": {"width": "330px"}, "style": {"description_width": "70px"}}
 
 @dataclass(frozen=True)
 class ModelData:
-    """What the panel reads: held-out predictions with formula and family, SHAP values, features, models."""
+    """What the panel reads: held-out predictions with formula and family, SHAP values, the formula model."""
 
     predictions: pd.DataFrame
     shap: pd.DataFrame
-    features: pd.DataFrame
     units: dict[str, str]
-    final: FinalModel | None
     formula_model: object | None
     no_formula_model: str
 
@@ -59,9 +51,7 @@ def load_model_data(run: RunFolder) -> ModelData:
     return ModelData(
         predictions=predictions.merge(names, on=Prediction.ID),
         shap=run.read_table(NOTEBOOK, "shap"),
-        features=run.read_table("03_features", "features"),
         units=dict(zip(groups["feature"], groups["unit"], strict=True)),
-        final=load_final_model(run, predictions),
         formula_model=formula_model,
         no_formula_model=reason,
     )
@@ -238,7 +228,6 @@ class ModelExplorer:
         self.figure = figure_widget(model_figure(self.rows))
         self.status, self.table = widgets.HTML(), RowTable()
         self.waterfall, self.missing = FigureSlot(), widgets.HTML()
-        self.features = FeatureWhatIf(data.final, data.features, data.units) if data.final else None
         self.formula = FormulaWhatIf(data.formula_model.predict) if data.formula_model else None
         self._observe()
         self.update()
@@ -256,11 +245,7 @@ class ModelExplorer:
 
     def _layout(self) -> widgets.Widget:
         hint = "<small>draw a lasso around points: the error by family is theirs; click a point: why?</small>"
-        parts = [self.features.view] if self.features else []
-        parts.append(
-            self.formula.view if self.formula else widgets.HTML(f"<p>{self.data.no_formula_model}</p>")
-        )
-        what_if = widgets.Tab(parts, titles=["other features", "other formula"][-len(parts) :])
+        missing = widgets.HTML(f"<p>{self.data.no_formula_model}</p>")
         return widgets.VBox(
             [
                 widgets.HBox([self.model, self.protocol]),
@@ -270,8 +255,8 @@ class ModelExplorer:
                 self.table,
                 self.missing,
                 self.waterfall,
-                widgets.HTML("<b>What if</b>"),
-                what_if,
+                widgets.HTML("<b>What if the formula were another</b>"),
+                self.formula.view if self.formula else missing,
             ]
         )
 
@@ -312,7 +297,7 @@ class ModelExplorer:
         self.status.value = _status(rows, len(positions) if positions else None)
 
     def open(self, compound: str) -> None:
-        """Explain one compound, and put the what-if sliders on it."""
+        """Explain one compound, and start the what-if form from its formula."""
         row = self.rows[self.rows[Prediction.ID] == compound]
         if row.empty:
             return
@@ -321,12 +306,6 @@ class ModelExplorer:
         figure = compound_waterfall(self.data, compound)
         self.waterfall.put(figure)
         self.missing.value = "" if figure else "<p>This run holds no SHAP values of this compound.</p>"
-        measured = float(row[Prediction.Y_TRUE].iloc[0])
-        if self.features:
-            leading = list(contributions(self.data.shap, compound)["feature"]) or list(
-                self.data.final.columns
-            )
-            self.features.open(compound, leading=leading, measured=measured)
         if self.formula:
             self.formula.formula.value = row[Entry.FORMULA].iloc[0]
 

@@ -1,34 +1,24 @@
-"""What if a feature, or the composition, were different: predictions that follow sliders.
+"""What if the composition were different: a prediction that follows a slider.
 
-Two forms. `FeatureWhatIf` moves features of a known compound through the final model of notebook 04, one at
-a time or together, whether or not a material with these features can exist. `FormulaWhatIf` changes the
-formula, so that everything that follows from composition changes together.
+The formula changes, so that everything that follows from composition changes together.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import product
 
 import ipywidgets as widgets
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from pymatgen.core import Element
-from xgboost import XGBRegressor
 
-from sselib.columns import CONTROLS, Prediction
 from sselib.errors import FormulaError
 from sselib.figures import PALETTE, SIGMA_LABEL
 from sselib.materials.composition import parse_formula
 from sselib.panels.display import FigureSlot
 from sselib.panels.substitution import substitute
-from sselib.regression.evaluation import half_width
-from sselib.runfolder import RunFolder
 
 NOTEBOOK = "04_gbr_shap"
-COVERAGE = 0.9
-_N_SLIDERS = 6
-_INTERVAL_PROTOCOLS = ("group_chemsys", "group_family", "group_doi", "kfold5", "random_stratified")
 _SCALE = (-18.0, 0.0)  # log10(S/cm), ends of the drawn scale
 _WIDE = {"layout": {"width": "520px"}, "style": {"description_width": "250px"}}
 
@@ -42,75 +32,17 @@ class Answer:
     upper: float
 
 
-@dataclass(frozen=True)
-class FinalModel:
-    """The final model on features: ``predict`` takes the columns in order, shape (n, f).
-
-    ``half_width`` is half the 90 % interval, log10(S/cm); ``note`` says where it comes from.
-    """
-
-    columns: tuple[str, ...]
-    predict: Callable[[np.ndarray], np.ndarray]
-    half_width: float
-    note: str
-
-    def answer(self, values: pd.Series) -> Answer:
-        """Return the prediction for the features of one compound."""
-        row = values.reindex(list(self.columns)).to_numpy(float)[None]
-        y = float(self.predict(row)[0])
-        return Answer(y, y - self.half_width, y + self.half_width)
-
-
-def load_final_model(run: RunFolder, predictions: pd.DataFrame) -> FinalModel | None:
-    """Return the final model on all features that notebook 04 saved, None where this run has none.
-
-    Its interval rests on errors of rows held out by chemical system (see
-    `sselib.regression.evaluation.half_width`), of the same model if they are there, else of another one on
-    the same or Kim et al.'s features.
-    """
-    if not (run.root / NOTEBOOK / "models.json").is_file():
-        return None
-    records = [r for r in run.read_json(NOTEBOOK, "models") if r["name"].endswith("/all")]
-    path = run.root / NOTEBOOK / "models" / (records[0]["file"] if records else "")
-    if not path.is_file():
-        return None
-    model = XGBRegressor()
-    model.load_model(path)
-    width, note = _interval(predictions, name=records[0]["name"].split("/")[0])
-    return FinalModel(tuple(records[0]["features"]), model.predict, width, note)
-
-
-def _interval(predictions: pd.DataFrame, *, name: str) -> tuple[float, str]:
-    """Return half the width of the interval and the sentence that says what it rests on."""
-    P = Prediction
-    rows = predictions[~predictions[P.CENSORED].astype(bool) & ~predictions[P.MODEL].isin(CONTROLS)]
-    for features, protocol in product(("all", "kim_all"), _INTERVAL_PROTOCOLS):
-        found = rows[(rows[P.FEATURES] == features) & (rows[P.PROTOCOL] == protocol)]
-        if len(found):
-            model = name if name in set(found[P.MODEL]) else found[P.MODEL].iloc[0]
-            found = found[found[P.MODEL] == model]
-            width = half_width((found[P.Y_PRED] - found[P.Y_TRUE]).abs().to_numpy(), nominal=COVERAGE)
-            return (
-                width,
-                f"{COVERAGE:.0%} interval from {len(found)} errors of {model}/{features} under {protocol}",
-            )
-    return float("nan"), "no interval: this run holds no errors of held-out rows for these features"
-
-
-def answer_html(answer: Answer, *, text: str, reference: float = float("nan")) -> str:
-    """Return a prediction as HTML: number, interval, and both on a scale of log10(S/cm).
-
-    ``reference`` is a measured value to mark, log10(S/cm).
-    """
+def answer_html(answer: Answer, *, text: str) -> str:
+    """Return a prediction as HTML: number, interval, and both on a scale of log10(S/cm)."""
     if not np.isfinite(answer.y):
         return f"<p>{text}</p>"
     interval = f" [{answer.lower:.2f}, {answer.upper:.2f}]" if np.isfinite(answer.lower) else ""
     number = f"<b>log10(σ / S cm⁻¹) = {answer.y:.2f}{interval}</b>, σ ≈ {10**answer.y:.1e} S/cm"
-    return f"<p>{number}</p>{_scale_svg(answer, reference)}<p><small>{text}</small></p>"
+    return f"<p>{number}</p>{_scale_svg(answer)}<p><small>{text}</small></p>"
 
 
-def _scale_svg(answer: Answer, reference: float) -> str:
-    """Return the scale as SVG: interval, prediction (dot) and measured value (tick)."""
+def _scale_svg(answer: Answer) -> str:
+    """Return the scale as SVG: interval and prediction (dot)."""
     low, high = _SCALE
 
     def x(value: float) -> float:
@@ -127,69 +59,11 @@ def _scale_svg(answer: Answer, reference: float) -> str:
         if np.isfinite(answer.lower)
         else ""
     )
-    measured = (
-        f'<rect x="{x(reference) - 1.5:.1f}" width="3" y="3" height="22" fill="{PALETTE[3]}"/>'
-        if np.isfinite(reference)
-        else ""
-    )
     return (
         '<svg width="500" height="42" role="img" aria-label="prediction on the scale of conductivity">'
-        f'<line x1="10" x2="490" y1="24" y2="24" stroke="#888"/>{band}{measured}'
+        f'<line x1="10" x2="490" y1="24" y2="24" stroke="#888"/>{band}'
         f'<circle cx="{x(answer.y):.1f}" cy="14" r="6" fill="{PALETTE[0]}"/>{ticks}</svg>'
     )
-
-
-class FeatureWhatIf:
-    """Sliders on the leading features of a compound; ``view`` is the widget, ``answer`` the prediction."""
-
-    def __init__(self, model: FinalModel, features: pd.DataFrame, units: dict[str, str]) -> None:
-        self.model, self.units = model, units
-        self.features = features.set_index("id")[list(model.columns)].astype(float)
-        self.answer = Answer(np.nan, np.nan, np.nan)
-        self.values, self.measured = pd.Series(dtype=float), float("nan")
-        self.sliders: dict[str, widgets.FloatSlider] = {}
-        self.output, self.box = widgets.HTML(), widgets.VBox()
-        self.back = widgets.Button(description="back to the compound", layout={"width": "200px"})
-        self.back.on_click(
-            lambda _: self.open(self.compound, leading=list(self.sliders), measured=self.measured)
-        )
-        self.view = widgets.VBox([self.output, self.box, self.back])
-
-    def open(self, compound: str, *, leading: Sequence[str], measured: float) -> None:
-        """Put the sliders on the first features of ``leading`` that have a value for the compound."""
-        self.compound, self.measured = compound, measured
-        self.values = self.features.loc[compound].copy()
-        movable = [f for f in leading if f in self.values.index and np.isfinite(self.values[f])]
-        self.sliders = {f: self._slider(f) for f in movable[:_N_SLIDERS]}
-        for slider in self.sliders.values():
-            slider.observe(lambda _: self.update(), names="value")
-        self.box.children = tuple(self.sliders.values())
-        self.update()
-
-    def _slider(self, feature: str) -> widgets.FloatSlider:
-        known, value = self.features[feature].dropna(), float(self.values[feature])
-        low, high = float(known.min()), float(known.max())
-        whole = bool((known % 1 == 0).all()) and high - low >= 2
-        step = 1.0 if whole else max((high - low) / 200, 1e-9)
-        low = value - np.floor((value - low) / step + 1e-9) * step  # the slider moves only to its own steps
-        unit = self.units.get(feature, "1")
-        name = feature if unit in ("1", "") or feature.endswith(f"_{unit.lower()}") else f"{feature} ({unit})"
-        return widgets.FloatSlider(
-            value=value, min=low, max=high, step=step, description=name, readout_format=".3g", **_WIDE
-        )
-
-    def update(self) -> None:
-        """Predict for the features as the sliders stand."""
-        changed = {name: slider.value for name, slider in self.sliders.items()}
-        values = self.values.copy()
-        values[list(changed)] = list(changed.values())
-        self.answer = self.model.answer(values)
-        moved = sum(abs(changed[f] - self.values[f]) > s.step / 2 for f, s in self.sliders.items())
-        text = (
-            f"{moved} features moved; {self.model.note}. The final model has been trained on this "
-            "compound; in a real material several of these numbers change together. Red: measured."
-        )
-        self.output.value = answer_html(self.answer, text=text, reference=self.measured)
 
 
 class FormulaWhatIf:

@@ -1,9 +1,10 @@
-"""Figures of notebook 04: errors by protocol and family, parity, SHAP, axis labels."""
+"""Figures of notebook 04 and its appendix: errors with intervals, parity, families, SHAP, axis labels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+import plotly.express as px
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
@@ -31,6 +32,8 @@ CONTROL_LABELS = {
     "1nn": "nearest composition",
     "shuffled": "shuffled labels",
 }
+_ERROR = f"mean absolute error, {LOG_UNITS}"
+_SHAP = f"SHAP value, {LOG_UNITS}"
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon")
 _GREYS = {"mean": "#444444", "median": "#777777", "1nn": "#999999", "shuffled": "#bbbbbb"}
 _TRAINING_ROWS, _TEST_ROWS = "training rows", "test rows"
@@ -39,48 +42,6 @@ _PARITY_MARKS = (
     Marks(_TEST_ROWS),
     Marks(f"{_TEST_ROWS}, upper bounds", PALETTE[3], "triangle-left-open"),
 )
-
-
-def error_by_protocol(records: pd.DataFrame, *, noise: float = float("nan")) -> go.Figure:
-    """Draw mae_bound with its interval, one column per protocol, from random to unlike splits.
-
-    ``records`` are metric records of one data set; ``noise`` is the label noise in log units.
-    """
-    rows = records[records["metric"] == "mae_bound"]
-    order = [p for p in PROTOCOL_LABELS if p in set(rows["protocol"])]
-    names = list(dict.fromkeys(zip(rows["model"], rows["features"], strict=True)))
-    names = [n for n in names if n[0] not in CONTROLS] + [n for n in names if n[0] in CONTROLS]
-    figure = go.Figure()
-    for k, (model, features) in enumerate(names):
-        part = rows[(rows["model"] == model) & (rows["features"] == features)].set_index("protocol")
-        part = part.reindex([p for p in order if p in part.index])
-        offset = (k - (len(names) - 1) / 2) * 0.8 / len(names)
-        figure.add_trace(
-            interval_points(
-                part,
-                [order.index(p) + offset for p in part.index],
-                model=model,
-                label=CONTROL_LABELS.get(model, f"{model}, {features}"),
-                k=k,
-            )
-        )
-    if np.isfinite(noise):
-        figure.add_hline(
-            noise,
-            line_dash="dot",
-            line_color="#444",
-            annotation_text=f"label noise {noise:.2f}",
-            annotation_position="bottom left",
-        )
-    figure.update_xaxes(
-        tickvals=list(range(len(order))), ticktext=[PROTOCOL_LABELS[p] for p in order], showgrid=False
-    )
-    figure.update_yaxes(title=f"mean absolute error, {LOG_UNITS}", rangemode="tozero")
-    return figure.update_layout(
-        height=480,
-        legend={"orientation": "h", "y": -0.22},
-        title="Error by protocol (bounds at their value; bars: 95 % interval)",
-    )
 
 
 def interval_points(part: pd.DataFrame, x: Sequence[float], *, model: str, label: str, k: int) -> go.Scatter:
@@ -113,6 +74,95 @@ def interval_points(part: pd.DataFrame, x: Sequence[float], *, model: str, label
     )
 
 
+def interval_chart(
+    rows: pd.DataFrame,
+    *,
+    category: str,
+    labels: Mapping[str, str],
+    panel: str = "",
+    panels: Sequence[str] = ("",),
+) -> go.Figure:
+    """Draw errors with their 95 % intervals: models side by side for each category, one panel per protocol.
+
+    ``rows`` has model, features, value, ci_low, ci_high, n and the columns named ``category`` (``labels``
+    gives the order and text of its values) and ``panel``; controls come last.
+    """
+    names = sorted(dict.fromkeys(zip(rows["model"], rows["features"], strict=True)), key=_is_control)
+    order = list(labels)
+    titles = [protocol_text(p) for p in panels]
+    figure = make_subplots(
+        1, len(panels), shared_yaxes=True, horizontal_spacing=0.02, subplot_titles=titles if panel else None
+    )
+    for column, name in enumerate(panels, start=1):
+        here = rows[rows[panel] == name] if panel else rows
+        for k, (model, features) in enumerate(names):
+            part = here[(here["model"] == model) & (here["features"] == features)]
+            offset = (k - (len(names) - 1) / 2) * 0.8 / len(names)
+            label = CONTROL_LABELS.get(model, f"{model}, {features}")
+            at = [order.index(c) + offset for c in part[category]]
+            points = interval_points(part, at, model=model, label=label, k=k)
+            figure.add_trace(points.update(showlegend=column == 1, legendgroup=label), row=1, col=column)
+    figure.update_xaxes(tickvals=list(range(len(order))), ticktext=list(labels.values()), showgrid=False)
+    figure.update_yaxes(rangemode="tozero").update_yaxes(title=_ERROR, col=1)
+    return figure.update_layout(height=480, legend={"orientation": "h", "y": -0.22})
+
+
+def _is_control(name: tuple[str, str]) -> bool:
+    return name[0] in CONTROLS
+
+
+def protocol_text(protocol: str) -> str:
+    """Return a protocol in the field's words, on one line."""
+    return PROTOCOL_LABELS.get(protocol, protocol).replace("<br>", " ")
+
+
+def _noise_line(figure: go.Figure, noise: float) -> go.Figure:
+    """Draw the label noise across, where it is known."""
+    if np.isfinite(noise):
+        text = {"annotation_text": f"label noise {noise:.2f}", "annotation_position": "bottom left"}
+        figure.add_hline(noise, line_dash="dot", line_color="#444", **text)
+    return figure
+
+
+def error_by_protocol(records: pd.DataFrame, *, noise: float = float("nan")) -> go.Figure:
+    """Draw mae_bound with its interval, one column per protocol, from random to unlike splits.
+
+    ``records`` are metric records of one data set; ``noise`` is the label noise in log units.
+    """
+    rows = records[records["metric"] == "mae_bound"]
+    labels = {p: text for p, text in PROTOCOL_LABELS.items() if p in set(rows["protocol"])}
+    figure = interval_chart(rows[rows["protocol"].isin(labels)], category="protocol", labels=labels)
+    title = "Error by protocol (bounds at their value; bars: 95 % interval)"
+    return _noise_line(figure.update_layout(title=title), noise)
+
+
+def class_points(errors: pd.DataFrame, *, protocols: Sequence[str]) -> go.Figure:
+    """Draw the error per class of conductivity with its interval, one panel per protocol.
+
+    ``errors`` is `sselib.regression.residuals.class_errors`; controls are grey dashes.
+    """
+    labels = {c: c for c in CLASSES}
+    figure = interval_chart(
+        errors, category="conductivity_class", labels=labels, panel="protocol", panels=protocols
+    )
+    return figure.update_xaxes(tickfont_size=10, tickangle=30).update_annotations(font_size=12)
+
+
+def width_curves(binned: pd.DataFrame) -> go.Figure:
+    """Draw the error of fifths of the rows against the width of their interval, a line per protocol.
+
+    ``binned`` is `sselib.regression.residuals.binned_by_width`; bars are 95 % intervals.
+    """
+    figure = go.Figure()
+    for k, protocol in enumerate(p for p in PROTOCOL_LABELS if p in set(binned["protocol"])):
+        part = binned[binned["protocol"] == protocol]
+        points = interval_points(part, part["width"], model=protocol, label=protocol_text(protocol), k=k)
+        figure.add_trace(points.update(mode="lines+markers", line={"width": 1}, marker_line_width=0))
+    figure.update_xaxes(title=f"width of the interval, {LOG_UNITS}", rangemode="tozero")
+    figure.update_yaxes(title=_ERROR, rangemode="tozero")
+    return figure.update_layout(height=430, title="Does the model know where it errs? (fifths of the rows)")
+
+
 def parity(points: pd.DataFrame, *, columns: Sequence[str]) -> go.Figure:
     """Draw predicted against measured log10(S/cm): one row per split, one column per feature set.
 
@@ -123,16 +173,12 @@ def parity(points: pd.DataFrame, *, columns: Sequence[str]) -> go.Figure:
     points = points.assign(kind=bound.where(points["part"] == "test", _TRAINING_ROWS))
     cells = [[points[(points["split"] == s) & (points["features"] == f)] for f in columns] for s in splits]
     titles = [
-        f"{f.replace('kim_', '')}, {_flat(s)}<br><sup>{_parity_text(rows)}</sup>"
+        f"{f.replace('kim_', '')}, {protocol_text(s)}<br><sup>{_parity_text(rows)}</sup>"
         for s, line in zip(splits, cells, strict=True)
         for f, rows in zip(columns, line, strict=True)
     ]
     figure = parity_panels(cells, titles=titles, marks=_PARITY_MARKS)
     return figure.update_layout(height=100 + 340 * len(splits), legend_y=-0.14)
-
-
-def _flat(protocol: str) -> str:
-    return PROTOCOL_LABELS.get(protocol, protocol).replace("<br>", " ")
 
 
 def _parity_text(rows: pd.DataFrame) -> str:
@@ -145,113 +191,89 @@ def family_bars(errors: pd.DataFrame, *, protocols: Sequence[str]) -> go.Figure:
 
     ``errors`` is `sselib.regression.evaluation.family_errors` of one model and one kind of family.
     """
-    figure = _bars_by_family(errors, protocols=protocols, value="mae_bound", title="Error by family")
-    for bar in figure.data:
-        bar.update(text=[f"n = {n:.0f}" for n in bar.customdata[:, 0]], textposition="outside")
-    figure.update_traces(
-        textfont_size=10,
-        cliponaxis=False,
-        hovertemplate="%{y}: %{x:.2f}, n = %{customdata[0]}<extra></extra>",
-    )
-    return figure.update_xaxes(title=f"mean absolute error, {LOG_UNITS}")
+    figure = _bars_by_family(errors, protocols=protocols, value="mae_bound", extra=["n", "bias"])
+    return figure.update_layout(title="Error by family").update_xaxes(title=_ERROR)
 
 
-def _bars_by_family(table: pd.DataFrame, *, protocols: Sequence[str], value: str, title: str) -> go.Figure:
-    """Draw a bar per family and protocol; the bars' data are n and, where the table has it, width."""
+def coverage_bars(coverage: pd.DataFrame, *, protocols: Sequence[str], nominal: float) -> go.Figure:
+    """Draw the share of labels inside their interval per family, families with few rows left out.
+
+    ``coverage`` is `sselib.regression.residuals.coverage_by_family`; a line marks the ``nominal`` share.
+    """
+    rows = coverage[coverage["n"] >= 5].assign(percent=100 * coverage["coverage"])
+    figure = _bars_by_family(rows, protocols=protocols, value="percent", extra=["n", "width"])
+    figure.add_vline(100 * nominal, line_dash="dot", line_color="#444")
+    figure.update_xaxes(title="labels inside their interval, %", range=[0, 103])
+    return figure.update_layout(title="Do the intervals hold?")
+
+
+def _bars_by_family(
+    table: pd.DataFrame, *, protocols: Sequence[str], value: str, extra: list[str]
+) -> go.Figure:
     rows = table[table["protocol"].isin(protocols)]
-    order = rows.groupby("family")["n"].max().sort_values().index
-    extra = [c for c in ("n", "width") if c in rows]
-    figure = go.Figure()
-    for k, protocol in enumerate(protocols):
-        part = rows[rows["protocol"] == protocol].set_index("family").reindex(order).dropna(subset="n")
-        bar = go.Bar(y=part.index, x=part[value], orientation="h", name=_flat(protocol))
-        figure.add_trace(bar.update(marker_color=PALETTE[k], customdata=part[extra].to_numpy()))
-    figure.update_yaxes(categoryorder="array", categoryarray=list(order), showgrid=False)
-    return figure.update_layout(
-        height=150 + 15 * len(order) * max(1, len(protocols)),
+    rows = rows.assign(held_out=rows["protocol"].map(protocol_text))
+    order = list(rows.groupby("family")["n"].max().sort_values(ascending=False).index)
+    figure = px.bar(
+        rows,
+        x=value,
+        y="family",
+        color="held_out",
         barmode="group",
-        title=title,
-        legend={"traceorder": "reversed"},
+        orientation="h",
+        hover_data=extra,
+        category_orders={"family": order, "held_out": [protocol_text(p) for p in protocols]},
+        color_discrete_sequence=list(PALETTE),
+        labels={"held_out": "", "family": ""},
     )
+    return figure.update_layout(height=150 + 15 * len(order) * max(1, len(protocols)))
 
 
 def beeswarm(values: pd.DataFrame, *, features: Sequence[str], seed: int = 0) -> go.Figure:
     """Draw SHAP values of held-out rows, one line of points per feature, coloured by the feature's rank.
 
-    ``values`` is `sselib.regression.explain.shap_out_of_fold`; the first of ``features`` is drawn on top.
+    ``values`` is `sselib.regression.explain.shap_out_of_fold`; the first of ``features`` is drawn on top. A
+    point without a value is grey.
     """
-    rows = values[values["feature"].isin(features)].copy()
-    rows["level"] = rows.groupby("feature")["value"].rank(pct=True)
     place = {f: len(features) - k for k, f in enumerate(features)}
+    rows = values[values["feature"].isin(features)]
     jitter = np.random.default_rng(seed).uniform(-0.32, 0.32, len(rows))
+    rows = rows.assign(
+        level=rows.groupby("feature")["value"].rank(pct=True), y=rows["feature"].map(place) + jitter
+    )
     known = rows["level"].notna()
-    figure = go.Figure(
-        go.Scatter(
-            x=rows.loc[~known, "shap"],
-            y=(rows["feature"].map(place) + jitter)[~known],
-            mode="markers",
-            name="value missing",
-            marker={"size": 3.5, "color": "#aaaaaa"},
-            hoverinfo="skip",
-        )
+    scale = {"title": "feature value", "tickvals": [0.05, 0.95], "ticktext": ["low", "high"], "len": 0.6}
+    figure = px.scatter(rows[known], x="shap", y="y", color="level", hover_name="feature", opacity=0.8)
+    figure.update_traces(
+        customdata=rows.loc[known, "value"], hovertemplate="value %{customdata:.3g}: %{x:.2f}"
     )
-    figure.add_trace(
-        go.Scatter(
-            x=rows.loc[known, "shap"],
-            y=(rows["feature"].map(place) + jitter)[known],
-            mode="markers",
-            showlegend=False,
-            text=rows.loc[known, "value"],
-            marker={
-                "size": 3.5,
-                "color": rows.loc[known, "level"],
-                "colorscale": "Cividis",
-                "opacity": 0.8,
-                "colorbar": {
-                    "title": "feature value",
-                    "tickvals": [0.05, 0.95],
-                    "ticktext": ["low", "high"],
-                    "len": 0.6,
-                },
-            },
-            hovertemplate="value %{text:.3g}: SHAP %{x:.2f}<extra></extra>",
-        )
+    figure.add_scatter(
+        x=rows.loc[~known, "shap"], y=rows.loc[~known, "y"], mode="markers", marker_color="#aaaaaa"
     )
-    figure.add_vline(0, line_color="#444", line_width=1)
-    figure.update_yaxes(tickvals=list(place.values()), ticktext=list(place), showgrid=False)
-    figure.update_xaxes(title=f"SHAP value, {LOG_UNITS}")
-    return figure.update_layout(
-        height=120 + 30 * len(features),
-        title="SHAP values of held-out rows",
-        showlegend=bool((~known).any()),
-        legend={"orientation": "h", "y": -0.14},
-    )
+    figure.update_traces(marker_size=3.5, showlegend=False).add_vline(0, line_color="#444", line_width=1)
+    figure.update_yaxes(tickvals=list(place.values()), ticktext=list(place), showgrid=False, title="")
+    figure.update_coloraxes(colorscale="Cividis", colorbar=scale).update_xaxes(title=_SHAP)
+    return figure.update_layout(height=120 + 30 * len(features), title="SHAP values of held-out rows")
 
 
-def dependence(values: pd.DataFrame, *, features: Sequence[str], units: dict[str, str]) -> go.Figure:
+def dependence(values: pd.DataFrame, *, features: Sequence[str], units: Mapping[str, str]) -> go.Figure:
     """Draw SHAP value against feature value for held-out rows, one panel per feature, three in a line."""
-    n_lines = -(-len(features) // 3)
-    figure = make_subplots(n_lines, 3, shared_yaxes=True, horizontal_spacing=0.04, vertical_spacing=0.28)
-    for k, feature in enumerate(features):
-        rows = values[values["feature"] == feature]
-        row, col = k // 3 + 1, k % 3 + 1
-        figure.add_trace(
-            go.Scatter(
-                x=rows["value"],
-                y=rows["shap"],
-                mode="markers",
-                showlegend=False,
-                marker={"size": 4, "color": PALETTE[0], "opacity": 0.6},
-            ),
-            row=row,
-            col=col,
-        )
-        title = _with_unit(feature, units.get(feature, ""))
-        figure.update_xaxes(title={"text": title, "font": {"size": 11}}, row=row, col=col)
-    figure.update_yaxes(title="SHAP value", col=1)
-    return figure.update_layout(
-        height=120 + 250 * n_lines, title=f"What the leading features add to the prediction, {LOG_UNITS}"
+    rows = values[values["feature"].isin(features)]
+    figure = px.scatter(
+        rows.assign(panel=[_with_unit(f, units.get(f, "")) for f in rows["feature"]]),
+        x="value",
+        y="shap",
+        facet_col="panel",
+        facet_col_wrap=3,
+        facet_row_spacing=0.22,
+        category_orders={"panel": [_with_unit(f, units.get(f, "")) for f in features]},
+        color_discrete_sequence=[PALETTE[0]],
+        opacity=0.6,
+        labels={"value": "", "shap": "SHAP value"},
     )
+    figure.for_each_annotation(lambda a: a.update(text=a.text.removeprefix("panel="), font_size=11))
+    figure.update_traces(marker_size=4).update_xaxes(matches=None, showticklabels=True)
+    title = f"What the leading features add to the prediction, {LOG_UNITS}"
+    return figure.update_layout(height=120 + 250 * -(-len(features) // 3), title=title)
 
 
 def _with_unit(feature: str, unit: str) -> str:
@@ -262,77 +284,33 @@ def _with_unit(feature: str, unit: str) -> str:
 
 def importance_bars(table: pd.DataFrame, *, by: str) -> go.Figure:
     """Draw mean |SHAP| with the standard deviation over folds, largest on top (`explain.importance`)."""
-    rows = table.iloc[::-1]
-    figure = go.Figure(
-        go.Bar(
-            x=rows["mean"],
-            y=rows[by],
-            orientation="h",
-            marker_color=PALETTE[0],
-            error_x={"type": "data", "array": rows["std"], "color": "#444", "thickness": 1},
-        )
+    figure = px.bar(
+        table.iloc[::-1], x="mean", y=by, error_x="std", color_discrete_sequence=[PALETTE[0]], labels={by: ""}
     )
-    figure.update_xaxes(
-        title=f"mean |SHAP| of held-out rows, {LOG_UNITS} (bar: standard deviation over folds)"
-    )
-    figure.update_yaxes(showgrid=False)
-    return figure.update_layout(height=130 + 30 * len(rows), title=f"Importance by {by}")
+    figure.update_xaxes(title=f"mean |SHAP| of held-out rows, {LOG_UNITS} (bar: spread over folds)")
+    return figure.update_layout(height=130 + 30 * len(table), title=f"Importance by {by}")
 
 
 def axis_labels(table: pd.DataFrame) -> go.Figure:
-    """Draw mean |SHAP| of the lattice features as tabulated, relabelled and invariant.
+    """Draw mean |SHAP| of the lattice features as tabulated, relabelled and invariant, with its fold spread.
 
-    ``table`` is `sselib.regression.explain.axis_relabelling`; bars average the relabellings, points are the
-    runs.
+    ``table`` is `sselib.regression.explain.axis_relabelling`; a bar averages the relabellings.
     """
-    rows = table.dropna(subset="feature")
-    variants = list(dict.fromkeys(rows["variant"]))
-    figure = make_subplots(
-        1,
-        len(variants),
-        shared_yaxes=True,
-        horizontal_spacing=0.03,
-        subplot_titles=[
-            f"{v}<br><sup>MAE {table.loc[table['variant'] == v, 'mae_bound'].mean():.2f}</sup>"
-            for v in variants
-        ],
+    error = table.groupby("variant", sort=False)["mae_bound"].mean()
+    rows = table.dropna(subset="feature").groupby(["variant", "feature"], sort=False, as_index=False)
+    rows = rows[["mean_abs_shap", "std_over_folds"]].mean()
+    figure = px.bar(
+        rows.assign(panel=[f"{v}<br><sup>MAE {error[v]:.2f}</sup>" for v in rows["variant"]]),
+        x="feature",
+        y="mean_abs_shap",
+        error_y="std_over_folds",
+        facet_col="panel",
+        color_discrete_sequence=[PALETTE[0]],
+        labels={"mean_abs_shap": f"mean |SHAP|, {LOG_UNITS}", "feature": ""},
     )
-    for k, variant in enumerate(variants, start=1):
-        part = rows[rows["variant"] == variant].sort_values("feature")
-        mean = part.groupby("feature", sort=False)["mean_abs_shap"].mean()
-        figure.add_trace(
-            go.Bar(x=mean.index, y=mean, marker_color=PALETTE[0], showlegend=False), row=1, col=k
-        )
-        figure.add_trace(
-            go.Scatter(
-                x=part["feature"],
-                y=part["mean_abs_shap"],
-                mode="markers",
-                showlegend=False,
-                marker={"color": "#000000", "size": 6},
-                error_y={"type": "data", "array": part["std_over_folds"], "thickness": 1},
-            ),
-            row=1,
-            col=k,
-        )
-    figure.update_yaxes(title=f"mean |SHAP|, {LOG_UNITS}", col=1)
-    figure.update_xaxes(tickangle=40)
+    figure.for_each_annotation(lambda a: a.update(text=a.text.removeprefix("panel=")))
+    figure.update_xaxes(matches=None, tickangle=40)
     return figure.update_layout(height=430, margin={"t": 80, "b": 110})
-
-
-def coverage_bars(coverage: pd.DataFrame, *, protocols: Sequence[str], nominal: float) -> go.Figure:
-    """Draw the share of labels inside their interval per family, families with few rows left out.
-
-    ``coverage`` is `sselib.regression.evaluation.coverage_by_family`; a line marks the ``nominal`` share.
-    """
-    rows = coverage[coverage["n"] >= 5].assign(percent=100 * coverage["coverage"])
-    figure = _bars_by_family(rows, protocols=protocols, value="percent", title="Do the intervals hold?")
-    figure.update_traces(
-        hovertemplate="%{y}: %{x:.0f} %, n = %{customdata[0]:.0f}, mean width "
-        "%{customdata[1]:.1f} log units<extra></extra>"
-    )
-    figure.add_vline(100 * nominal, line_dash="dot", line_color="#444")
-    return figure.update_xaxes(title="labels inside their interval, %", range=[0, 103])
 
 
 def learning_curves(curve: pd.DataFrame, *, noise: float) -> go.Figure:
@@ -341,72 +319,13 @@ def learning_curves(curve: pd.DataFrame, *, noise: float) -> go.Figure:
     ``curve`` is `sselib.regression.evaluation.learning_curve`; ``noise`` in log10 units.
     """
     names = {"mae_bound": "all rows, a bound as its value", "mae_uncensored": "rows without bounds"}
-    figure = go.Figure(
-        [
-            go.Scatter(
-                x=curve["n_train"],
-                y=curve[column],
-                mode="lines+markers",
-                name=name,
-                marker_color=PALETTE[k],
-                marker_symbol=_SYMBOLS[k],
-            )
-            for k, (column, name) in enumerate(names.items())
-        ]
+    figure = px.line(
+        curve.rename(columns=names),
+        x="n_train",
+        y=list(names.values()),
+        markers=True,
+        color_discrete_sequence=list(PALETTE),
+        labels={"n_train": "training rows", "value": _ERROR, "variable": ""},
     )
-    if np.isfinite(noise):
-        figure.add_hline(noise, line_dash="dot", line_color="#444", annotation_text="label noise")
-    figure.update_xaxes(title="training rows", rangemode="tozero")
-    figure.update_yaxes(title=f"mean absolute error, {LOG_UNITS}", rangemode="tozero")
-    return figure.update_layout(height=380, title="What more data would bring")
-
-
-def class_points(errors: pd.DataFrame, *, protocols: Sequence[str]) -> go.Figure:
-    """Draw the error per class of conductivity with its interval, one panel per protocol.
-
-    ``errors`` is `sselib.regression.residuals.class_errors`; controls are grey dashes.
-    """
-    figure = make_subplots(
-        1,
-        len(protocols),
-        shared_yaxes=True,
-        horizontal_spacing=0.02,
-        subplot_titles=list(map(_flat, protocols)),
-    )
-    names = list(dict.fromkeys(zip(errors["model"], errors["features"], strict=True)))
-    for column, protocol in enumerate(protocols, start=1):
-        of_protocol = errors[errors["protocol"] == protocol]
-        for k, (model, features) in enumerate(names):
-            part = of_protocol[(of_protocol["model"] == model) & (of_protocol["features"] == features)]
-            at = [CLASSES.index(c) + 0.14 * (k - (len(names) - 1) / 2) for c in part["conductivity_class"]]
-            label = CONTROL_LABELS.get(model, f"{model}, {features}")
-            points = interval_points(part, at, model=model, label=label, k=k)
-            figure.add_trace(points.update(showlegend=column == 1, legendgroup=label), row=1, col=column)
-        n = of_protocol.groupby("conductivity_class")["n"].max()
-        texts = [f"{c}<br>n = {n.get(c, 0)}" for c in CLASSES]
-        figure.update_xaxes(tickvals=list(range(len(CLASSES))), ticktext=texts, showgrid=False, col=column)
-    figure.update_yaxes(rangemode="tozero").update_yaxes(title=f"mean absolute error, {LOG_UNITS}", col=1)
-    figure.update_xaxes(tickfont_size=10, tickangle=0).update_annotations(font_size=12)
-    return figure.update_layout(height=420, legend={"orientation": "h", "y": -0.22})
-
-
-def spread_curves(binned: pd.DataFrame) -> go.Figure:
-    """Draw the error of fifths of the rows against their spread, a panel per measure of spread.
-
-    ``binned`` is `sselib.regression.residuals.binned_by_spread`; bars are 95 % intervals.
-    """
-    measures = list(dict.fromkeys(binned["measure"]))
-    protocols = [p for p in PROTOCOL_LABELS if p in set(binned["protocol"])]
-    figure = make_subplots(1, max(1, len(measures)), shared_yaxes=True, horizontal_spacing=0.04)
-    for column, measure in enumerate(measures, start=1):
-        for k, protocol in enumerate(protocols):
-            part = binned[(binned["measure"] == measure) & (binned["protocol"] == protocol)]
-            points = interval_points(part, part["spread"], model=protocol, label=_flat(protocol), k=k)
-            points.update(mode="lines+markers", line={"width": 1}, marker_line_width=0, legendgroup=protocol)
-            first = protocol not in {t.legendgroup for t in figure.data}
-            if len(part):
-                figure.add_trace(points.update(showlegend=first), row=1, col=column)
-        figure.update_xaxes(title=f"{measure}, {LOG_UNITS}", rangemode="tozero", col=column)
-    figure.update_yaxes(title=f"mean absolute error, {LOG_UNITS}", rangemode="tozero", col=1)
-    figure.update_layout(height=430, legend={"orientation": "h", "y": -0.25})
-    return figure.update_layout(title="Does a model know where it errs? (fifths of the rows)")
+    figure.update_xaxes(rangemode="tozero").update_yaxes(rangemode="tozero")
+    return _noise_line(figure.update_layout(height=380, title="What more data would bring"), noise)

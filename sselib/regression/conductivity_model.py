@@ -11,7 +11,6 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pandas as pd
-import shap
 import sklearn
 from pymatgen.core import Structure
 
@@ -97,6 +96,8 @@ class ConductivityModel:
         derives from them are varied apart from each other: read the values as the model's, not nature's.
         A model that reads structures explains what the formula alone says.
         """
+        import shap  # takes seconds to import
+
         if self.fallback is not None:
             return self.fallback.explain(formulas)
         usable = [k for k, f in enumerate(formulas) if _has_lithium(f)]

@@ -37,18 +37,18 @@ def row_tables(curated: pd.DataFrame, measurements: pd.DataFrame) -> dict[str, p
     """
     rows = measurements[~measurements[Entry.CENSORED].astype(bool)]
     merged = curated[~curated[Entry.CENSORED].astype(bool)]
-    keys = [rows[Entry.SOURCE], compounds(list(rows[Entry.COMPOSITION]))]
+    keys = [rows[Entry.SOURCE], same_compound(list(rows[Entry.COMPOSITION]))]
     once = rows.groupby(keys, sort=False).agg({Entry.COMPOSITION: "first", Entry.LOG10_SIGMA: "median"})
     tables = {"merged over sources": merged, "once per source": once, "every measurement": rows}
     return {
         name: t[[Entry.COMPOSITION, Entry.LOG10_SIGMA]]
         .reset_index(drop=True)
-        .assign(compound=compounds(list(t[Entry.COMPOSITION])))
+        .assign(compound=same_compound(list(t[Entry.COMPOSITION])))
         for name, t in tables.items()
     }
 
 
-def compounds(formulas: Sequence[str]) -> np.ndarray:
+def same_compound(formulas: Sequence[str]) -> np.ndarray:
     """Return a number per formula, shape (n,), the same where mole fractions round to the same at 0.01."""
     rounded = element_fractions(formulas).to_numpy().round(_DECIMALS)
     return np.unique(rounded, axis=0, return_inverse=True)[1].ravel()

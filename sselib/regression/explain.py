@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import shap
 from scipy.stats import spearmanr
 
 from sselib.columns import Entry
@@ -39,6 +38,8 @@ def shap_out_of_fold(
     Long format, one row per test row and feature: id, repeat, fold, feature, value (of the feature, in
     its unit), shap, and y_true, y_pred of the row.
     """
+    import shap  # takes seconds to import
+
     X = features.set_index("id").loc[table[Entry.ID], list(columns)].reset_index(drop=True).astype(float)
     y = table[Entry.LOG10_SIGMA].to_numpy(float)
 

@@ -44,13 +44,9 @@ class CompositionGP(RegressorMixin, BaseEstimator):
         self.n_elements = n_elements
         self.max_iterations = max_iterations
 
-    def fit(self, X: np.ndarray, y: np.ndarray, *, noise: np.ndarray | None = None) -> "CompositionGP":
-        """Learn from X, shape (n, n_elements + features), and y, shape (n,), in log10(S/cm).
-
-        ``noise`` (n,) is the variance of each label against that of a single measurement (default: 1).
-        """
+    def fit(self, X: np.ndarray, y: np.ndarray) -> "CompositionGP":
+        """Learn from X, shape (n, n_elements + features), and y, shape (n,), in log10(S/cm)."""
         X, y = np.asarray(X, float), np.asarray(y, float)
-        noise = np.ones(len(y)) if noise is None else np.asarray(noise, float)
         self._learn_scale(X)
         self.views_, self.mean_ = self._views(X), float(np.median(y))
         distances = _distances(self.views_, self.views_)
@@ -61,13 +57,13 @@ class CompositionGP(RegressorMixin, BaseEstimator):
         found = minimize(
             _negative_log_posterior,
             start,
-            args=(start, pairs, z, noise),
+            args=(start, pairs, z),
             jac=True,
             method="L-BFGS-B",
             options={"maxiter": self.max_iterations},
         )
         self.settings_ = np.exp(found.x)
-        covariance = self._covariance(distances) + np.diag(self.settings_[-1] * noise)
+        covariance = self._covariance(distances) + self.settings_[-1] * np.eye(len(y))
         self.inverse_, _ = _inverse(covariance)
         self.weights_, self.y_ = self.inverse_ @ z, y
         return self
@@ -143,14 +139,14 @@ def _distances(first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, n
 
 
 def _negative_log_posterior(
-    logs: np.ndarray, start: np.ndarray, distances: list[np.ndarray], z: np.ndarray, noise: np.ndarray
+    logs: np.ndarray, start: np.ndarray, distances: list[np.ndarray], z: np.ndarray
 ) -> tuple[float, np.ndarray]:
     """Return the negative log marginal likelihood with its prior, and its gradient, shape (2 k + 1,).
 
     Each of the k ``distances`` has one entry per pair of rows, in the order of `squareform`.
     """
     settings = np.exp(logs)
-    variances, lengths, nugget = settings[:-1:2], settings[1::2], settings[-1] * noise
+    variances, lengths, nugget = settings[:-1:2], settings[1::2], settings[-1]
     kernels = [v * np.exp(d / -s) for d, v, s in zip(distances, variances, lengths, strict=True)]
     covariance = squareform(sum(kernels))
     np.fill_diagonal(covariance, variances.sum() + nugget)
@@ -164,7 +160,7 @@ def _negative_log_posterior(
         slopes += [pull.sum() + 0.5 * variance * trace, pull @ distance / length]
     away = (logs - start) / _PRIOR_WIDTH
     value = 0.5 * z @ weights + half_log_determinant + 0.5 * away @ away
-    slopes.append(0.5 * np.diag(outer) @ nugget)
+    slopes.append(0.5 * nugget * trace)
     return float(value), np.array(slopes) + away / _PRIOR_WIDTH
 
 

@@ -1,7 +1,7 @@
-"""Named estimators: gradient boosting with Kim et al.'s settings, extra trees, and the controls.
+"""Named estimators: boosting with Kim et al.'s settings, extra trees, a Gaussian process, and controls.
 
-All learn log10(S/cm). All but ``xgb_aft`` take an upper bound at its value. Trees
-need no scaling: Kim et al. standardise their features, which changes no split of a tree.
+All learn log10(S/cm) and take an upper bound at its value. Trees need no scaling: Kim et al. standardise
+their features, which changes no split of a tree.
 """
 
 from collections.abc import Mapping
@@ -18,39 +18,20 @@ from xgboost import XGBRegressor
 
 from sselib.columns import CONTROLS as CONTROLS
 from sselib.errors import DataError, ParameterError, nearest
+from sselib.features.formula import FAMILY_COLUMNS
 from sselib.features.structure import STRUCTURE_COLUMNS
 from sselib.materials.composition import l1_distances
-from sselib.regression.censored import BoundedBooster
 from sselib.regression.gaussian_process import CompositionGP
+from sselib.regression.kim import kim_settings
 from sselib.regression.routed import RoutedModel
-from sselib.regression.stacking import StackedModel
-
-# Kim et al., Table 1: the outcome of their Bayesian search on 399 rows.
-KIM_TABLE_1: Mapping[str, float] = {
-    "n_estimators": 242,
-    "reg_lambda": 24.922,
-    "reg_alpha": 2.345,
-    "max_depth": 8,
-    "num_parallel_tree": 8,
-    "min_child_weight": 1,
-    "subsample": 0.659,
-    "learning_rate": 0.084,
-    "gamma": 0.015,
-}
 
 MODELS: tuple[str, ...] = (
     "xgb_kim",
     "xgb_single",
     "xgb_tuned",
-    "xgb_aft",
     "extra_trees",
     "gp",
-    "extra_trees_weighted",
-    "gp_weighted",
-    "stack",
     "routed",
-    "routed_log",
-    "routed_mean",
     "mean",
     "median",
     "1nn",
@@ -59,39 +40,19 @@ MODELS: tuple[str, ...] = (
 # The features that a control looks at, whatever features the models beside it use.
 CONTROL_FEATURES: Mapping[str, str] = {"mean": "none", "median": "none", "1nn": "composition"}
 
-# Models that are told how uncertain each label is (`sselib.regression.label_noise`).
-WEIGHTED: Mapping[str, str] = {"extra_trees_weighted": "extra_trees", "gp_weighted": "gp"}
-
-# What the ablation takes away from the routed model.
-_ROUTED: Mapping[str, Mapping[str, bool]] = {
-    "routed": {},
-    "routed_log": {"compress": False},
-    "routed_mean": {"medians": False},
-}
-
-# Groups or single features (empty: all); whether only those of Kim et al. count.
-_FEATURE_SETS: Mapping[str, tuple[tuple[str, ...], bool]] = {
-    "all": (
-        ("stoichiometric", "elemental", "geometric", "pores", "lattice_invariant", "disorder", "symmetry"),
-        False,
-    ),
-    "stoichiometric": (("stoichiometric", "elemental"), False),
-    "geometric": (("geometric", "pores", "lattice_invariant", "disorder", "symmetry"), False),
-    "kim_all": ((), True),
-    "kim_stoichiometric": (("stoichiometric",), True),
-    "kim_geometric": (("geometric", "pores"), True),
-    "composition": (("stoichiometric",), False),
-    "formula": (("formula",), False),
-    "formula_structure": (
-        ("formula", "elemental", "geometric", "lattice_invariant", "disorder", "symmetry"),
-        False,
-    ),
-    "formula_environment": (("formula", *STRUCTURE_COLUMNS), False),
-    "formula_environment_embedding": (("formula", *STRUCTURE_COLUMNS, "structure_embedding"), False),
-    "formula_environment_chgnet": (("formula", *STRUCTURE_COLUMNS, "chgnet"), False),
-    "formula_environment_barriers": (("formula", *STRUCTURE_COLUMNS, "barrier"), False),
-    "formula_embedding": (("formula", "embedding"), False),
-    "formula_kind": (("formula", "measurement"), False),
+# Groups or single features of a feature set (see `feature_columns`).
+_OF_THE_STRUCTURE = ("geometric", "pores", "lattice_invariant", "disorder", "symmetry")
+_FEATURE_SETS: Mapping[str, tuple[str, ...]] = {
+    "all": ("stoichiometric", "elemental", *_OF_THE_STRUCTURE),
+    "stoichiometric": ("stoichiometric", "elemental"),
+    "geometric": _OF_THE_STRUCTURE,
+    "kim_all": ("stoichiometric", *_OF_THE_STRUCTURE),
+    "kim_stoichiometric": ("stoichiometric",),
+    "kim_geometric": ("geometric", "pores"),
+    "composition": ("stoichiometric",),
+    "formula": ("formula",),
+    "formula_without_family": ("formula",),
+    "formula_environment": ("formula", *STRUCTURE_COLUMNS),
 }
 FEATURE_SETS: tuple[str, ...] = tuple(name for name in _FEATURE_SETS if name != "composition")
 
@@ -157,16 +118,12 @@ def make_model(
     ``xgb_kim`` has the settings of Kim et al.'s Table 1, ``xgb_single`` the same with one tree per
     boosting round instead of eight (an eighth of the time), ``xgb_tuned`` those in ``options.tuned``;
     XGBoost learns a default direction for missing values. ``extra_trees`` fills them with the training
-    median and adds a flag. ``xgb_aft`` is ``xgb_single`` with bounds in its likelihood, ``gp`` a Gaussian
-    process on compositions, ``routed`` the mean of it and a forest of medians inside the known families
-    and a coarser forest outside (``routed_log``: without its compressed scale, ``routed_mean``: with
-    means), ``stack`` a mean of these and boosting whose weights are learnt out of fold; all need a
-    feature set that begins with mole fractions ("formula" and those that begin with it). A name of
-    `WEIGHTED` is its plain model, to be told the noise of each label. ``mean``, ``median``, ``1nn`` and
+    median and adds a flag. ``gp`` is a Gaussian process on compositions, ``routed`` the mean of it and a
+    forest inside the known families and a coarser forest outside; both need a feature set that begins
+    with mole fractions ("formula" and those that begin with it). ``mean``, ``median``, ``1nn`` and
     ``shuffled`` are the controls; the last is ``xgb_single`` trained on permuted labels. Raises
     `ParameterError` for another name.
     """
-    name = WEIGHTED.get(name, name)
     if name in ("mean", "median"):
         return DummyRegressor(strategy=name)
     if name == "1nn":
@@ -175,14 +132,8 @@ def make_model(
         return ShuffledLabels(make_model("xgb_single", options=options, seed=seed), random_state=seed)
     if name == "gp":
         return CompositionGP()
-    if name == "stack":
-        booster = make_model("xgb_single", options=options, seed=seed)
-        return StackedModel(booster=booster, n_trees=options.n_trees, random_state=seed)
-    if name in _ROUTED:
-        return RoutedModel(n_trees=options.n_trees, random_state=seed, **_ROUTED[name])
-    if name == "xgb_aft":
-        settings = {**KIM_TABLE_1, "num_parallel_tree": 1, "max_bin": options.max_bin}
-        return BoundedBooster(settings=settings, random_state=seed)
+    if name == "routed":
+        return RoutedModel(n_trees=options.n_trees, random_state=seed)
     if name == "extra_trees":
         return make_pipeline(
             SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
@@ -197,36 +148,11 @@ def make_model(
     )
 
 
-def fit_model(
-    model: BaseEstimator,
-    X: np.ndarray,
-    y: np.ndarray,
-    *,
-    censored: np.ndarray | None = None,
-    families: np.ndarray | None = None,
-    noise: np.ndarray | None = None,
-) -> BaseEstimator:
-    """Fit a model of `make_model` on X (n, f), y (n,) and return it.
-
-    A model that treats bounds is told which labels are bounds (``censored``), one with routes by family
-    also the ``families`` of the labels, each (n,). ``noise`` (n,), the variance of each label against that of
-    a single measurement, is for `WEIGHTED` models: the process adds it, the forest weighs by its inverse.
-    """
-    told = {"censored": censored} if isinstance(model, BoundedBooster | RoutedModel) else {}
-    if isinstance(model, RoutedModel | StackedModel):
-        told["families"] = families
-    if noise is not None and isinstance(model, CompositionGP):
-        told["noise"] = noise
-    elif noise is not None:
-        told["extratreesregressor__sample_weight"] = 1 / noise
-    return model.fit(X, y, **told)
-
-
 def _boosting_settings(name: str, options: ModelOptions) -> dict[str, float]:
     if name == "xgb_kim":
-        return dict(KIM_TABLE_1)
+        return kim_settings()
     if name == "xgb_single":
-        return {**KIM_TABLE_1, "num_parallel_tree": 1}
+        return {**kim_settings(), "num_parallel_tree": 1}
     if name == "xgb_tuned" and options.tuned:
         return dict(options.tuned)
     if name == "xgb_tuned":
@@ -243,13 +169,11 @@ def feature_columns(groups: pd.DataFrame, name: str) -> list[str]:
 
     ``groups`` has the columns ``feature``, ``group`` and ``kim``. ``stoichiometric`` is element fractions
     and elemental statistics, ``geometric`` everything read off the cell and the structure, ``all`` both;
-    ``formula`` the fixed columns of `sselib.features.formula`, ``formula_structure`` these with elemental
-    statistics, cell, disorder and symmetry, without pores; ``formula_environment`` the formula's with
-    those of `sselib.features.structure`, which the model that reads structures computes itself;
-    ``formula_embedding``, ``formula_environment_embedding`` and ``formula_kind`` add what
-    `sselib.regression.ingredients` names;
-    ``kim_...`` are exactly Kim et al.'s: element fractions; a, b, c, density and probe-occupiable volume.
-    ``composition`` is the element fractions alone (for the 1-nearest-neighbour look-up), ``none`` is none.
+    ``formula`` the fixed columns of `sselib.features.formula`, ``formula_without_family`` these without the
+    family that the formula suggests, ``formula_environment`` the formula's with those of
+    `sselib.features.structure`, which the model that reads structures computes itself; ``kim_...`` are
+    exactly Kim et al.'s: element fractions; a, b, c, density and probe-occupiable volume. ``composition`` is
+    the element fractions alone (for the 1-nearest-neighbour look-up), ``none`` is none.
     """
     if name == "none":
         return []
@@ -258,11 +182,12 @@ def feature_columns(groups: pd.DataFrame, name: str) -> list[str]:
             f"feature set {name!r} is unknown: expected one of {', '.join(FEATURE_SETS)}."
             f"{nearest(name, list(FEATURE_SETS))}"
         )
-    kinds, only_kim = _FEATURE_SETS[name]
-    named = groups["group"].isin(kinds) | groups["feature"].isin(kinds)
-    wanted = named if kinds else pd.Series(True, index=groups.index)
-    if only_kim:
-        wanted = wanted & groups["kim"].astype(bool)
+    kinds = _FEATURE_SETS[name]
+    wanted = groups["group"].isin(kinds) | groups["feature"].isin(kinds)
+    if name.startswith("kim_"):
+        wanted &= groups["kim"].astype(bool)
+    if name == "formula_without_family":
+        wanted &= ~groups["feature"].isin(FAMILY_COLUMNS)
     if not wanted.any():
         raise DataError(
             f"feature set {name!r} is empty: the feature groups of this run are "

@@ -1,4 +1,4 @@
-"""Where a model errs: by class of conductivity, and where its own doubt says so.
+"""Where a model errs: by class of conductivity, compound, family, and where its own doubt says so.
 
 Intervals are 95 % of a bootstrap over what the protocol holds out whole (publications, chemical systems,
 families), else over materials.
@@ -9,16 +9,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from sselib.columns import Curated, Entry
+from sselib.columns import Curated, Entry, StructureTable
 from sselib.columns import Prediction as P
-from sselib.errors import ParameterError
+from sselib.materials.composition import element_fractions, l1_distances
 from sselib.materials.conductivity import CLASS_LIMITS
 from sselib.regression.duplicate_rows import mean_by_unit
-from sselib.validation.metrics import metrics_from_predictions, resample_counts, srcc
+from sselib.validation.metrics import metrics_from_predictions, resample_counts, score_table, srcc
 
 CLASSES: tuple[str, ...] = (*CLASS_LIMITS, "superionic")
-WIDTH, DISAGREEMENT = "width of the interval", "disagreement of the models"
-UNLIKE_MODELS: tuple[str, ...] = ("gp/formula", "extra_trees/formula", "xgb_single/formula")
 _N_BINS = 5
 _KEYS = [P.PROTOCOL, P.MODEL, P.FEATURES]
 
@@ -54,64 +52,49 @@ def class_errors(
     return pd.concat(frames, ignore_index=True)[[str(c) for c in columns]]
 
 
-def spreads(predictions: pd.DataFrame, *, judged: str, members: Sequence[str]) -> pd.DataFrame:
-    """Return what the model ``judged`` ("model/features") says of its own doubt, beside its error.
+def interval_widths(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Return protocol, repeat, id, width of the interval, and absolute error; log10(S/cm).
 
-    Columns: protocol, repeat, id, measure, spread, error (absolute, log10(S/cm)). Measures: `WIDTH` of its
-    interval, and `DISAGREEMENT`, the standard deviation of the predictions of ``members``, under the
-    protocols that all of them share. Bounds are left out. Raises `ParameterError` where ``judged`` has no
-    prediction.
+    ``predictions`` is of one model with intervals and of one data set; bounds are left out.
     """
-    exact = predictions[~predictions[P.CENSORED].astype(bool)]
-    names = exact[P.MODEL] + "/" + exact[P.FEATURES]
-    own = exact[names == judged]
-    if own.empty:
-        raise ParameterError(f"no predictions of {judged}: expected one of {', '.join(sorted(set(names)))}")
-    keys = [P.PROTOCOL, P.REPEAT, P.ID]
-    own = own.assign(error=(own[P.Y_PRED] - own[P.Y_TRUE]).abs())[[*keys, "error", P.LOWER, P.UPPER]]
-    of_members = exact[names.isin(members)].groupby(keys)[P.Y_PRED].agg(["std", "size"])
-    apart = of_members.loc[of_members["size"] == len(set(members)), "std"].rename("spread")
-    parts = [
-        own.assign(measure=WIDTH, spread=own[P.UPPER] - own[P.LOWER]),
-        own.join(apart, on=keys).assign(measure=DISAGREEMENT),
-    ]
-    found = pd.concat(parts, ignore_index=True).dropna(subset="spread")
-    return found[[*map(str, keys), "measure", "spread", "error"]]
+    exact = predictions[~predictions[P.CENSORED].astype(bool)].dropna(subset=[P.LOWER, P.UPPER])
+    error = (exact[P.Y_PRED] - exact[P.Y_TRUE]).abs()
+    found = exact.assign(width=exact[P.UPPER] - exact[P.LOWER], error=error)
+    return found[[P.PROTOCOL, P.REPEAT, P.ID, "width", "error"]].reset_index(drop=True)
 
 
-def rank_of_spread(
-    spread: pd.DataFrame, *, groups: Mapping[str, pd.Series], seed: int = 0, n_bootstrap: int = 1000
+def rank_of_width(
+    widths: pd.DataFrame, *, groups: Mapping[str, pd.Series], seed: int = 0, n_bootstrap: int = 1000
 ) -> pd.DataFrame:
-    """Return Spearman's correlation of spread and error: protocol, measure, srcc, ci_low, ci_high, n.
+    """Return Spearman's correlation of width and error: protocol, srcc, ci_low, ci_high, n.
 
-    ``spread`` is of `spreads`; repeats are pooled. 1: the largest errors are where the spread is largest.
+    ``widths`` is of `interval_widths`; repeats are pooled. 1: the largest errors are where the interval is
+    widest.
     """
     rows = []
-    for (protocol, measure), part in spread.groupby(["protocol", "measure"], sort=False):
+    for protocol, part in widths.groupby("protocol", sort=False):
         units, names = pd.factorize(_units(part, groups))
         counts = resample_counts(len(names), n_bootstrap=n_bootstrap, seed=seed)[units]
-        values = srcc(part["spread"].to_numpy(), part["error"].to_numpy(), counts)
-        rows.append((protocol, measure, values[0], *np.percentile(values[1:], (2.5, 97.5)), len(part)))
-    return pd.DataFrame(rows, columns=["protocol", "measure", "srcc", "ci_low", "ci_high", "n"])
+        values = srcc(part["width"].to_numpy(), part["error"].to_numpy(), counts)
+        rows.append((protocol, values[0], *np.percentile(values[1:], (2.5, 97.5)), len(part)))
+    return pd.DataFrame(rows, columns=["protocol", "srcc", "ci_low", "ci_high", "n"])
 
 
-def binned_by_spread(
-    spread: pd.DataFrame, *, groups: Mapping[str, pd.Series], seed: int = 0, n_bootstrap: int = 1000
+def binned_by_width(
+    widths: pd.DataFrame, *, groups: Mapping[str, pd.Series], seed: int = 0, n_bootstrap: int = 1000
 ) -> pd.DataFrame:
-    """Return the error in fifths of the rows, from the smallest to the largest spread.
+    """Return the error in fifths of the rows, from the narrowest to the widest interval.
 
-    Columns: protocol, measure, fifth (1 to 5), spread (mean), value (mean absolute error), ci_low, ci_high
-    (all log10(S/cm)), n. ``spread`` is of `spreads`.
+    Columns: protocol, fifth (1 to 5), width (mean), value (mean absolute error), ci_low, ci_high (all
+    log10(S/cm)), n. ``widths`` is of `interval_widths`.
     """
     rows = []
-    for (protocol, measure), part in spread.groupby(["protocol", "measure"], sort=False):
-        order = part["spread"].rank(method="first")
-        fifth = np.ceil(order * _N_BINS / len(part)).astype(int)
+    for protocol, part in widths.groupby("protocol", sort=False):
+        fifth = np.ceil(part["width"].rank(method="first") * _N_BINS / len(part)).astype(int)
         for k, rows_of in part.groupby(fifth):
-            errors = rows_of["error"].to_numpy()
-            found = mean_by_unit(errors, _units(rows_of, groups), seed, n_bootstrap)
-            rows.append((protocol, measure, k, rows_of["spread"].mean(), *found, len(rows_of)))
-    columns = ["protocol", "measure", "fifth", "spread", "value", "ci_low", "ci_high", "n"]
+            found = mean_by_unit(rows_of["error"].to_numpy(), _units(rows_of, groups), seed, n_bootstrap)
+            rows.append((protocol, k, rows_of["width"].mean(), *found, len(rows_of)))
+    columns = ["protocol", "fifth", "width", "value", "ci_low", "ci_high", "n"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -119,3 +102,78 @@ def _units(part: pd.DataFrame, groups: Mapping[str, pd.Series]) -> pd.Series:
     """Return what is resampled as one: the group of each row where the protocol has groups, else its id."""
     group = groups.get(part["protocol"].iloc[0])
     return part["id"] if group is None else part["id"].map(group)
+
+
+def coverage_by_family(predictions: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """Return how often the interval holds the label: protocol, family, n, coverage, mean width.
+
+    ``predictions`` is of one model and one data set; rows without an interval and bounds are left out, and
+    repeats are pooled (``n`` counts predictions). Widths in log10(S/cm).
+    """
+    family = table.set_index(Entry.ID)[Curated.FAMILY].astype(object).fillna("unknown")
+    known = predictions[~predictions[P.CENSORED].astype(bool)].dropna(subset=[P.LOWER, P.UPPER])
+    inside = (known[P.LOWER] <= known[P.Y_TRUE]) & (known[P.Y_TRUE] <= known[P.UPPER])
+    long = known.assign(family=known[P.ID].map(family), inside=inside, width=known[P.UPPER] - known[P.LOWER])
+    return (
+        long.groupby([P.PROTOCOL, "family"], sort=False)
+        .agg(n=("inside", "size"), coverage=("inside", "mean"), width=("width", "mean"))
+        .reset_index()
+    )
+
+
+def compounds(
+    predictions: pd.DataFrame, table: pd.DataFrame, *, formulas: Sequence[str], tolerance: float = 0.02
+) -> pd.DataFrame:
+    """Return the held-out prediction for each formula: that of the nearest row within ``tolerance`` (L1).
+
+    One row per formula: formula, id, row_formula, distance_l1, y_true, censored, y_pred (log10(S/cm)). A
+    formula with no such row stays, with missing values. ``predictions`` is of one model, one protocol.
+    """
+    rows = table[table[Entry.ID].isin(predictions[P.ID])].reset_index(drop=True)
+    distance = l1_distances(
+        element_fractions(list(formulas)).to_numpy(),
+        element_fractions(list(rows[Entry.COMPOSITION])).to_numpy(),
+    )
+    best = distance.argmin(axis=1)
+    near = distance.min(axis=1) <= tolerance
+    found = pd.DataFrame(
+        {
+            "formula": list(formulas),
+            P.ID: rows[Entry.ID].to_numpy()[best],
+            "row_formula": rows[Entry.FORMULA].to_numpy()[best],
+            "distance_l1": distance.min(axis=1),
+        }
+    )
+    found.loc[~near, [P.ID, "row_formula", "distance_l1"]] = None
+    means = predictions.groupby(P.ID)[[P.Y_TRUE, P.CENSORED, P.Y_PRED]].mean().reset_index()
+    return found.merge(means, on=P.ID, how="left")
+
+
+def structure_gain(
+    predictions: pd.DataFrame,
+    table: pd.DataFrame,
+    *,
+    structures: pd.DataFrame,
+    groups: Mapping[str, pd.Series],
+    seed: int = 0,
+    n_bootstrap: int = 1000,
+) -> pd.DataFrame:
+    """Return the scores of the routed models on the rows that have a structure, for reading.
+
+    ``predictions`` is of one data set, ``table`` its rows. Columns as of `metrics.score_table`, ``change`` is
+    the paired difference in mae_bound to the model without structures. The official test is left out, where
+    models are scored once. Empty where no row has a structure.
+    """
+    known = table.loc[table[Entry.STRUCTURE_ID].isin(structures[StructureTable.STRUCTURE_ID]), Entry.ID]
+    rows = predictions[(predictions[P.MODEL] == "routed") & predictions[P.ID].isin(known)]
+    rows = rows[rows[P.PROTOCOL] != "obelix_official"]
+    if rows.empty:
+        return pd.DataFrame()
+    with_it, without_it = "routed/formula_environment", "routed/formula"
+    records = metrics_from_predictions(
+        rows, seed=seed, n_bootstrap=n_bootstrap, pairs=[(with_it, without_it)], controls=(), groups=groups
+    )
+    change = f"delta_mae_bound_vs_{without_it}"
+    wanted = ["mae_bound", "mae_uncensored", "coverage", change]
+    found = score_table(records, dataset=rows[P.DATASET].iloc[0], metrics=wanted)
+    return found.rename(columns={change: "change"})

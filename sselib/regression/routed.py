@@ -11,9 +11,6 @@ chemical systems, of publications and of whole families together; nothing was ch
 (docs/conductivity.md).
 """
 
-from functools import lru_cache
-
-import joblib
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.ensemble import ExtraTreesRegressor
@@ -30,7 +27,6 @@ _COARSE = {"min_samples_leaf": 5}  # outside them
 _FORMULA = slice(0, len(FORMULA_COLUMNS))  # what the coarse forest reads
 _SIZE = FORMULA_COLUMNS.index(SIZE_COLUMN)  # the fine forest does not read it
 _CALIBRATION_TREES = 10  # of the coarse forests without a family, whose errors calibrate
-_N_SHARED = 16  # training sets whose coarse forest is kept; no protocol here has more folds
 _TOP = 1.0  # log10(S/cm); no solid conducts better
 _UNIT = 24.0  # makes a step of the compressed scale one log10 unit at 1e-5 S/cm
 
@@ -53,16 +49,11 @@ class RoutedModel(RegressorMixin, BaseEstimator):
     """Process and forest inside the known families, a coarse forest outside, with calibrated intervals.
 
     X begins with the columns of `sselib.features.formula.formula_features`; others may follow.
-    ``n_trees`` is the size of each forest. Without ``compress`` all learn on log10(S/cm), without ``medians``
-    the fine forest predicts means: for the ablation.
+    ``n_trees`` is the size of each forest.
     """
 
-    def __init__(
-        self, *, n_trees: int = 300, compress: bool = True, medians: bool = True, random_state: int = 0
-    ) -> None:
+    def __init__(self, *, n_trees: int = 300, random_state: int = 0) -> None:
         self.n_trees = n_trees
-        self.compress = compress
-        self.medians = medians
         self.random_state = random_state
 
     def fit(
@@ -78,29 +69,27 @@ class RoutedModel(RegressorMixin, BaseEstimator):
         ``families`` (n,) are the families of the labels (default: those that the formulas suggest),
         ``censored`` (n,) is True where y is a bound; a bound trains at its value and calibrates nothing.
         """
-        X, y = np.asarray(X, float), np.asarray(y, float)
-        z = compressed(y) if self.compress else y
+        X, z = np.asarray(X, float), compressed(y)
         exact = np.ones(len(z), bool) if censored is None else ~np.asarray(censored, bool)
         labelled = suggested_families(X) if families is None else np.asarray(families, str)
         self.process_ = CompositionGP().fit(X, z)
-        self.fine_ = self._fine_forest().fit(np.delete(X, _SIZE, axis=1), z)
-        self.coarse_, far = _far_route(_Rows(X[:, _FORMULA], z, labelled), self.n_trees, self.random_state)
+        size = {"n_trees": self.n_trees, "random_state": self.random_state}
+        self.fine_ = fine_forest(**size).fit(np.delete(X, _SIZE, axis=1), z)
+        self.coarse_ = coarse_forest(**size).fit(X[:, _FORMULA], z)
+        far = self._without_family(X[:, _FORMULA], z, labelled)
         self.calibration_ = calibrate(self.process_, X, z, exact=exact, families=labelled, far=far)
         return self
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         """Return log10(S/cm), shape (m,)."""
-        return self._stretched(self._routed(np.asarray(X, float))[0])
+        return stretched(self._routed(np.asarray(X, float))[0])
 
     def predict_with_interval(self, X: np.ndarray, *, confidence: float) -> np.ndarray:
         """Return prediction, lower and upper end, shape (m, 3), log10(S/cm)."""
         X = np.asarray(X, float)
         z, spread, families = self._routed(X)
         ends = self.calibration_.interval(z, spread=spread, families=families, confidence=confidence)
-        return self._stretched(np.column_stack([z, *ends]))
-
-    def _stretched(self, z: np.ndarray) -> np.ndarray:
-        return stretched(z) if self.compress else z
+        return stretched(np.column_stack([z, *ends]))
 
     def _routed(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return prediction, spread of the process (both `compressed`) and suggested family, each (m,)."""
@@ -115,43 +104,18 @@ class RoutedModel(RegressorMixin, BaseEstimator):
             z[outside] = self.coarse_.predict(X[outside, _FORMULA])
         return z, spread, families
 
-    def _fine_forest(self) -> BaseEstimator:
-        if not self.medians:
-            return _imputed(ExtraTreesRegressor(self.n_trees, random_state=self.random_state, **_FINE))
-        return fine_forest(n_trees=self.n_trees, random_state=self.random_state)
+    def _without_family(self, X: np.ndarray, z: np.ndarray, families: np.ndarray) -> np.ndarray:
+        """Return what a small coarse forest says of each training row without its family, shape (n,).
 
-
-class _Rows:
-    """Training rows of the coarse forest: formula features (n, f), labels and families (n,).
-
-    Rows with the same content are equal, so that models which differ in other features share one fit.
-    """
-
-    def __init__(self, X: np.ndarray, z: np.ndarray, families: np.ndarray) -> None:
-        self.X, self.z, self.families = np.ascontiguousarray(X), z, families
-        self.digest = joblib.hash((self.X, z, families))
-
-    def __hash__(self) -> int:
-        return hash(self.digest)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Rows) and self.digest == other.digest
-
-
-@lru_cache(maxsize=_N_SHARED)
-def _far_route(rows: _Rows, n_trees: int, random_state: int) -> tuple[BaseEstimator, np.ndarray]:
-    """Return the fitted coarse forest, and what a small one says of each row without its family, shape (n,).
-
-    NaN where all rows are of one family.
-    """
-    held_out = np.full(len(rows.z), np.nan)
-    for family in np.unique(rows.families):
-        own = rows.families == family
-        if not own.all():
-            small = coarse_forest(n_trees=_CALIBRATION_TREES, random_state=random_state)
-            held_out[own] = small.fit(rows.X[~own], rows.z[~own]).predict(rows.X[own])
-    forest = coarse_forest(n_trees=n_trees, random_state=random_state).fit(rows.X, rows.z)
-    return forest, held_out
+        NaN where all rows are of one family.
+        """
+        held_out = np.full(len(z), np.nan)
+        for family in np.unique(families):
+            own = families == family
+            if not own.all():
+                small = coarse_forest(n_trees=_CALIBRATION_TREES, random_state=self.random_state)
+                held_out[own] = small.fit(X[~own], z[~own]).predict(X[own])
+        return held_out
 
 
 def fine_forest(*, n_trees: int, random_state: int) -> BaseEstimator:

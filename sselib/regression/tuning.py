@@ -9,16 +9,18 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from sklearn.metrics import mean_squared_error
 from sklearn.model_selection import GroupKFold, KFold
 
-from sselib.regression.models import DEFAULT_OPTIONS, KIM_TABLE_1, ModelOptions, make_model
+from sselib.regression.kim import kim_settings
+from sselib.regression.models import DEFAULT_OPTIONS, ModelOptions, make_model
 from sselib.threads import in_threads
+
+if TYPE_CHECKING:
+    import optuna
 
 N_FOLDS = 6  # Kim et al., section II
 # Parameter: lowest, highest, logarithmic.
@@ -62,6 +64,10 @@ def tune(
     that near-duplicates do not flatter deep trees; None gives Kim et al.'s plain folds. Trials are kept
     in the file ``storage``: a search that was interrupted goes on where it stopped.
     """
+    import optuna  # here and not above, so that who only predicts does not wait for it
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
     folds = _folds(X, groups, seed=seed)
     logging.getLogger("optuna").setLevel(logging.WARNING)
     study = optuna.create_study(
@@ -72,7 +78,7 @@ def tune(
         storage=JournalStorage(JournalFileBackend(str(storage))) if storage else None,
     )
     if not study.trials:
-        study.enqueue_trial(dict(KIM_TABLE_1))
+        study.enqueue_trial(kim_settings())
     done = len(study.get_trials(states=[optuna.trial.TrialState.COMPLETE]))
     study.optimize(
         lambda t: _cross_validated_mse(_suggest(t), X, y, folds, options=options, seed=seed, n_jobs=n_jobs),
@@ -90,7 +96,7 @@ def _folds(X: np.ndarray, groups: np.ndarray | None, *, seed: int) -> list[tuple
     return list(GroupKFold(N_FOLDS).split(X, groups=groups))
 
 
-def _suggest(trial: optuna.Trial) -> dict[str, float]:
+def _suggest(trial: "optuna.Trial") -> dict[str, float]:
     settings = {}
     for name, (low, high, log) in SEARCH_SPACE.items():
         suggest = trial.suggest_int if isinstance(low, int) else trial.suggest_float

@@ -19,6 +19,7 @@ from sselib.paths import project_root
 PARAMETERS_TAG = "parameters"
 COMPARED_TAG = "nbval-check-output"
 TEMPLATE = "00_template"
+FIRST_APPENDIX = 90  # notebooks from this number on run in profile `paper`, or when they are named
 _ADDED_BY_PAPERMILL = frozenset({"injected-parameters", "papermill-error-cell-tag"})
 
 
@@ -87,15 +88,18 @@ def find_notebooks(folder: Path | None = None) -> list[Path]:
     return sorted(p for p in folder.glob("*.ipynb") if re.match(r"\d\d_", p.name))
 
 
-def select_notebooks(wanted: Sequence[str], *, folder: Path | None = None) -> list[Notebook]:
+def select_notebooks(
+    wanted: Sequence[str], *, profile: str = "", folder: Path | None = None
+) -> list[Notebook]:
     """Return the notebooks named by number (``04``) or name (``04_gbr_shap``), in the order of their numbers.
 
-    Nothing named means all but the template, which is there to be copied. Raises `RunError` for a
-    name that is not there.
+    Nothing named means all but the template, which is there to be copied, and, unless the ``profile`` is
+    "paper", the appendices (from `FIRST_APPENDIX` on). Raises `RunError` for a name that is not there.
     """
     paths = find_notebooks(folder)
     if not wanted:
-        chosen = [p for p in paths if p.stem != TEMPLATE]
+        last = 99 if profile == "paper" else FIRST_APPENDIX - 1
+        chosen = [p for p in paths if p.stem != TEMPLATE and int(p.stem[:2]) <= last]
     else:
         chosen = sorted({_named(name, paths) for name in wanted})
     if not chosen:

@@ -172,7 +172,7 @@ def run(request: RunRequest, *, say: Callable[[str], None] = print) -> dict[str,
     Raises `ParameterError` or `RunError`; a notebook that fails leaves its partial copy, and the ones
     after it are recorded as skipped unless ``keep_going``.
     """
-    notebooks = select_notebooks(request.notebooks)
+    notebooks = select_notebooks(request.notebooks, profile=request.profile)
     values = resolve(notebooks, profile=request.profile, overrides=list(request.overrides))
     root = request.out.expanduser().resolve()
     root.mkdir(parents=True, exist_ok=True)

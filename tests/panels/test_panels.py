@@ -14,7 +14,7 @@ from sselib.errors import DataError, FormulaError, ParameterError, RunError
 from sselib.panels import clusters, dataset, display, model, screening
 from sselib.panels.compound import Dataset, card, doi_link, load_dataset, near_duplicates, structure_of
 from sselib.panels.substitution import substitute, usual_charge
-from sselib.panels.what_if import Answer, FeatureWhatIf, FinalModel, FormulaWhatIf, _interval, answer_html
+from sselib.panels.what_if import Answer, FormulaWhatIf, answer_html
 from sselib.panels.widgets import ElementPicker, RowTable
 from sselib.runfolder import RunFolder
 from sselib.sources import reference
@@ -247,62 +247,6 @@ def test_impossible_substitutions_are_named(named: dict, message: str) -> None:
         substitute(asked.pop("formula"), **asked)
 
 
-@pytest.fixture
-def linear() -> tuple[FinalModel, pd.DataFrame]:
-    """Return a model that adds its features up, with four compounds; one lacks the second feature."""
-    features = pd.DataFrame(
-        {
-            "id": list("pqrs"),
-            "a": [0.0, 1.0, 2.0, 4.0],
-            "b": [1.5, -2.0, np.nan, 0.5],
-            "number": [1, 2, 14, 230],
-        }
-    )
-    return FinalModel(("a", "b", "number"), lambda X: np.nansum(X, axis=1), 0.5, "a note"), features
-
-
-def test_prediction_and_interval_follow_a_feature(linear: tuple[FinalModel, pd.DataFrame]) -> None:
-    what_if = FeatureWhatIf(linear[0], linear[1], {"a": "1", "b": "eV"})
-    what_if.open("q", leading=["a", "b", "number"], measured=-3.0)
-    assert what_if.answer.y == pytest.approx(1.0) and what_if.answer.upper - what_if.answer.y == 0.5
-    what_if.sliders["a"].value = 3.0
-    assert what_if.answer.y == pytest.approx(3.0) and "1 features moved" in what_if.output.value
-    what_if.back.click()
-    assert what_if.answer.y == pytest.approx(1.0) and "0 features moved" in what_if.output.value
-
-
-def test_a_feature_without_a_value_gets_no_slider(linear: tuple[FinalModel, pd.DataFrame]) -> None:
-    what_if = FeatureWhatIf(*linear, {})
-    what_if.open("r", leading=["b", "a", "elsewhere"], measured=0.0)
-    assert list(what_if.sliders) == ["a"]
-
-
-@pytest.mark.parametrize("compound", list("pqs"))
-def test_a_slider_can_stand_at_the_value_of_its_compound(
-    linear: tuple[FinalModel, pd.DataFrame], compound: str
-) -> None:
-    what_if = FeatureWhatIf(*linear, {})
-    what_if.open(compound, leading=["a", "b", "number"], measured=0.0)
-    for name, slider in what_if.sliders.items():
-        steps = (slider.value - slider.min) / slider.step
-        assert steps == pytest.approx(round(steps), abs=1e-6), name
-        known = linear[1][name]
-        assert slider.min >= known.min() - 1e-9 and slider.max == known.max()
-
-
-def test_the_interval_covers_nine_of_ten_errors_of_the_model_itself() -> None:
-    n = 100
-    rows = pd.DataFrame(
-        {"y_true": 0.0, "y_pred": np.arange(n) / n, "censored": False, "features": "all"}, index=range(n)
-    )
-    rows = rows.assign(model="xgb_kim", protocol="group_chemsys")
-    other = rows.assign(model="xgb_single", y_pred=5.0)
-    width, note = _interval(pd.concat([other, rows]), name="xgb_kim")
-    assert width == pytest.approx(0.90, abs=0.011) and "100 errors of xgb_kim/all under group_chemsys" in note
-    width, note = _interval(rows.assign(model="1nn"), name="xgb_kim")
-    assert np.isnan(width) and "no interval" in note, "a control gives no interval"
-
-
 def predict_lithium(formulas: list[str]) -> pd.DataFrame:
     """Return the number after Li as log10_sigma; NaN without lithium."""
     y = [float(f[2:].split("La")[0] or 1) if f.startswith("Li") else np.nan for f in formulas]
@@ -336,9 +280,9 @@ def test_a_formula_that_cannot_be_read_is_explained_in_place() -> None:
     assert "expected a formula with lithium" in what_if.output.value
 
 
-def test_scale_marks_prediction_and_measured_value() -> None:
-    html = answer_html(Answer(-4.0, -5.0, -3.0), text="t", reference=-6.0)
-    assert "-4.00 [-5.00, -3.00]" in html and "1.0e-04 S/cm" in html and html.count("<rect") == 2
+def test_scale_marks_prediction_and_interval() -> None:
+    html = answer_html(Answer(-4.0, -5.0, -3.0), text="t")
+    assert "-4.00 [-5.00, -3.00]" in html and "1.0e-04 S/cm" in html and html.count("<rect") == 1
     assert answer_html(Answer(-4.0, np.nan, np.nan), text="t").count("<rect") == 0
 
 
@@ -495,9 +439,8 @@ def model_data(data: Dataset) -> model.ModelData:
         )
         for name, kind, y in (("xgb_single", "all", held["y_pred"]), ("mean", "none", held["y_true"].mean()))
     ]
-    final = FinalModel(tuple(columns), lambda X: X[:, 0], 1.0, "a note")
     formula_model = train_conductivity_model(data.table)
-    return model.ModelData(pd.concat(frames), shap, features, {}, final, formula_model, "")
+    return model.ModelData(pd.concat(frames), shap, {}, formula_model, "")
 
 
 def test_waterfall_leads_from_the_mean_to_the_prediction(model_data: model.ModelData) -> None:
@@ -529,28 +472,22 @@ def test_error_by_family_is_that_of_the_selected_points(model_data: model.ModelD
     assert len(panel.figure.data[3].y) == panel.rows["family"].nunique()
 
 
-def test_a_click_explains_the_compound_and_loads_the_sliders(model_data: model.ModelData) -> None:
+def test_a_click_explains_the_compound_and_loads_its_formula(model_data: model.ModelData) -> None:
     panel = model.ModelExplorer(model_data)
     click(panel.figure, 1, 5)
     row = panel.rows.iloc[5]
     assert panel.table.selected == row["id"] and panel.formula.formula.value == row["formula"]
     title = panel.waterfall.outputs[0]["data"][display.PLOTLY_MIME]["layout"]["title"]["text"]
-    assert row["formula"] in title and len(panel.features.sliders) == 6
+    assert row["formula"] in title
 
 
 def test_what_if_answers_within_200_ms_of_process_time(model_data: model.ModelData) -> None:
     panel = model.ModelExplorer(model_data)
     panel.formula.formula.value = "Li7La3Zr2O12"
     panel.formula.replaced.value, panel.formula.by.value = "Zr", "Ta"
-    slider = next(iter(panel.features.sliders.values()))
-    moves = [
-        lambda: setattr(slider, "value", slider.max),
-        lambda: setattr(panel.formula.fraction, "value", 0.3),
-    ]
-    for move in moves:
-        before = time.process_time()
-        move()
-        assert time.process_time() - before < LIMIT_S
+    before = time.process_time()
+    panel.formula.fraction.value = 0.3
+    assert time.process_time() - before < LIMIT_S
     assert panel.formula.answer.lower < panel.formula.answer.y < panel.formula.answer.upper
 
 
@@ -568,5 +505,4 @@ def test_without_a_formula_model_the_reason_is_shown(model_data: model.ModelData
         replace(model_data, formula_model=None, no_formula_model="run notebook 04 first")
     )
     assert panel.formula is None
-    tab = next(c for c in panel.view.children if isinstance(c, widgets.Tab))
-    assert "run notebook 04 first" in tab.children[-1].value
+    assert "run notebook 04 first" in panel.view.children[-1].value

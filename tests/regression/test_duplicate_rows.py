@@ -7,7 +7,7 @@ import pytest
 from sselib.columns import Entry
 from sselib.errors import ParameterError
 from sselib.materials.composition import canonical
-from sselib.regression.duplicate_rows import FOLDS, compounds, effect_of_duplicates, row_tables
+from sselib.regression.duplicate_rows import FOLDS, effect_of_duplicates, row_tables, same_compound
 from sselib.regression.models import ModelOptions
 
 
@@ -31,7 +31,7 @@ def test_tables_hold_the_same_measurements_merged_once_per_source_and_all() -> N
     tables = row_tables(measured(copies=1), rows)
     assert [len(t) for t in tables.values()] == [60, 120, 179]
     assert {t["compound"].nunique() for t in tables.values()} == {60}
-    assert compounds(["Li3PS4", "Li6P2S8", "Li3PO4"]).tolist() == [1, 1, 0]
+    assert same_compound(["Li3PS4", "Li6P2S8", "Li3PO4"]).tolist() == [1, 1, 0]
 
 
 def test_a_copy_in_another_fold_makes_noise_look_learnt() -> None:

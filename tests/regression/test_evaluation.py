@@ -8,27 +8,25 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import mean_absolute_error, r2_score
-from xgboost import XGBRegressor
 
 from sselib.columns import Prediction
 from sselib.errors import DataError, ParameterError
+from sselib.features.formula import with_formula_features
 from sselib.materials.composition import canonical, chemical_system, element_fractions
 from sselib.regression.evaluation import (
     Case,
     Settings,
     bootstrap_groups,
-    compounds,
     datasets,
     evaluate,
     evaluate_all,
     family_errors,
-    half_width,
     kim_category,
     parity_points,
     plan,
-    save_final_model,
 )
 from sselib.regression.models import ModelOptions
+from sselib.regression.residuals import compounds
 from sselib.runfolder import to_json
 from sselib.validation.metrics import metrics_from_predictions
 
@@ -105,18 +103,16 @@ def test_a_test_rows_own_label_never_reaches_its_prediction() -> None:
 
 
 def test_result_is_kept_and_read_back_until_something_changes(tmp_path: Path) -> None:
-    first = run("mean", parts=tmp_path, features="none")
-    (part,) = tmp_path.glob("*.parquet")
-    pd.testing.assert_frame_equal(first, run("mean", parts=tmp_path, features="none"))
-    marked = first.assign(y_pred=0.0)
-    marked.to_parquet(part, index=False)
-    more_threads = replace(SETTINGS, n_jobs=2)
-    assert (run("mean", parts=tmp_path, features="none", settings=more_threads)["y_pred"] == 0).all()
+    ask = {"features": "none", "parts": tmp_path}
+    first = run("mean", **ask)
+    (part,) = tmp_path.rglob("*.parquet")
+    made = part.stat().st_mtime_ns
+    pd.testing.assert_frame_equal(first, run("mean", **ask, settings=replace(SETTINGS, n_jobs=2)))
+    assert part.stat().st_mtime_ns == made and len(list(tmp_path.rglob("*.parquet"))) == 1
     table, features, groups = made_up()
-    changed = (table.assign(log10_sigma=table["log10_sigma"] + 1), features, groups)
-    assert (run("mean", parts=tmp_path, features="none", data=changed)["y_pred"] < -1).all()
-    other_seed = replace(SETTINGS, seed=1)
-    assert (run("mean", parts=tmp_path, features="none", settings=other_seed)["y_pred"] < -1).all()
+    run("mean", **ask, data=(table.assign(log10_sigma=table["log10_sigma"] + 1), features, groups))
+    run("mean", **ask, settings=replace(SETTINGS, seed=1))
+    assert len(list(tmp_path.rglob("*.parquet"))) == 3
 
 
 def test_metrics_written_equal_those_recomputed_from_the_written_predictions(tmp_path: Path) -> None:
@@ -144,26 +140,19 @@ def test_metrics_written_equal_those_recomputed_from_the_written_predictions(tmp
 def test_tuned_model_is_tuned_on_each_training_set(tmp_path: Path) -> None:
     settings = replace(SETTINGS, n_trials=1, n_folds=2)
     found = run("xgb_tuned", settings=settings, parts=tmp_path)
-    assert len(list(tmp_path.glob("*.log"))) == 2
+    assert len(list(tmp_path.rglob("*.log"))) == 2
     kim = run("xgb_kim", settings=settings)
     assert found["y_pred"].to_numpy() == pytest.approx(kim["y_pred"].to_numpy())  # first trial = Table 1
 
 
-def test_interval_covers_what_it_says_on_exchangeable_rows() -> None:
-    settings = replace(
-        SETTINGS, interval_models=("extra_trees",), interval_protocols=("kfold5",), nominal=0.8
-    )
-    found = run("extra_trees", settings=settings, data=made_up(300))
+def test_the_routed_model_alone_comes_with_an_interval_that_holds() -> None:
+    table, _, _ = made_up(120)
+    features, groups = with_formula_features(table[["id"]], pd.DataFrame(), table)
+    ask = {"data": (table, features, groups.assign(kim=False)), "features": "formula"}
+    found = run("routed", **ask).query("not censored")
     covered = ((found["lower"] <= found["y_true"]) & (found["y_true"] <= found["upper"])).mean()
-    assert 0.7 < covered < 0.9
-    assert run("xgb_single", settings=settings)["lower"].isna().all()
-
-
-def test_half_width_is_the_conformal_rank() -> None:
-    residuals = np.arange(1.0, 20.0)  # 19 values: rank ceil(20 * 0.9) = 18
-    assert half_width(residuals, nominal=0.9) == 18
-    assert half_width(residuals[:3], nominal=0.9) == 3
-    assert np.isnan(half_width(np.empty(0), nominal=0.9))
+    assert 0.8 < covered <= 1.0
+    assert run("gp", **ask)["lower"].isna().all()
 
 
 def test_datasets_by_source() -> None:
@@ -289,18 +278,6 @@ def test_parity_points_show_training_and_held_out_rows() -> None:
     held_out = run("xgb_single").query("fold == 0").set_index("id")["y_pred"]
     test = points[(points["part"] == "test") & (points["features"] == "all")].set_index("id")["y_pred"]
     assert test.to_numpy() == pytest.approx(held_out[test.index].to_numpy())
-
-
-def test_final_model_can_be_read_back_and_knows_its_features(tmp_path: Path) -> None:
-    table, features, groups = made_up()
-    record = save_final_model(
-        table, features, groups, name="xgb_single/kim_all", settings=SETTINGS, folder=tmp_path
-    )
-    assert record["features"] == ["frac_Li", "frac_O"] and record["n_rows"] == 60
-    model = XGBRegressor()
-    model.load_model(tmp_path / record["file"])
-    X = features.set_index("id").loc[table["id"], record["features"]]
-    assert mean_absolute_error(table["log10_sigma"], model.predict(X.to_numpy())) < 0.4
 
 
 def test_bootstrap_groups_cover_the_grouped_protocols_only() -> None:

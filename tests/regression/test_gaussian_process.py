@@ -33,9 +33,9 @@ def test_the_gradient_is_that_of_the_value() -> None:
     points = rng.random((12, 3))
     distances = [pdist(points[:, k : k + 1]) for k in range(3)]
     start, z = np.zeros(7), rng.normal(size=12)
-    at, noise = rng.normal(0, 0.3, 7), rng.uniform(0.3, 1.5, 12)
-    numeric = approx_fprime(at, lambda s: _negative_log_posterior(s, start, distances, z, noise)[0], 1e-6)
-    assert np.allclose(_negative_log_posterior(at, start, distances, z, noise)[1], numeric, atol=1e-3)
+    at = rng.normal(0, 0.3, 7)
+    numeric = approx_fprime(at, lambda s: _negative_log_posterior(s, start, distances, z)[0], 1e-6)
+    assert np.allclose(_negative_log_posterior(at, start, distances, z)[1], numeric, atol=1e-3)
 
 
 def test_at_its_start_the_value_is_the_negative_log_likelihood() -> None:
@@ -43,23 +43,10 @@ def test_at_its_start_the_value_is_the_negative_log_likelihood() -> None:
     distances = [pdist(rng.random((12, 2))) for _ in range(3)]
     settings, z = np.array([1.5, 0.7, 0.4, 1.2, 0.9, 0.3, 0.6]), rng.normal(size=12)
     kernels = zip(distances, settings[:-1:2], settings[1::2], strict=True)
-    noise = rng.uniform(0.3, 1.5, 12)
-    covariance = sum(v * np.exp(-squareform(d) / s) for d, v, s in kernels) + 0.6 * np.diag(noise)
+    covariance = sum(v * np.exp(-squareform(d) / s) for d, v, s in kernels) + 0.6 * np.eye(12)
     likelihood = multivariate_normal(np.zeros(12), covariance).logpdf(z) + 6 * np.log(2 * np.pi)
-    value, _ = _negative_log_posterior(np.log(settings), np.log(settings), distances, z, noise)
+    value, _ = _negative_log_posterior(np.log(settings), np.log(settings), distances, z)
     assert value == pytest.approx(-likelihood)
-
-
-def test_a_label_with_less_noise_is_followed_more_closely(data: tuple) -> None:
-    X, y = data
-    off = y.copy()
-    off[5] += 3.0
-    noise = np.ones(len(y))
-    plain = CompositionGP().fit(X, off, noise=noise)
-    assert np.allclose(plain.predict(X), CompositionGP().fit(X, off).predict(X))
-    noise[5] = 0.05
-    sure = CompositionGP().fit(X, off, noise=noise)
-    assert abs(sure.predict(X)[5] - off[5]) < abs(plain.predict(X)[5] - off[5]) - 0.1
 
 
 def test_held_out_rows_are_those_of_a_process_that_never_saw_them(data: tuple) -> None:

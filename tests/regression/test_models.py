@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 
 from sselib.errors import DataError, ParameterError
+from sselib.features.formula import FORMULA_COLUMNS
+from sselib.regression.kim import kim_settings, kim_table
 from sselib.regression.models import (
-    KIM_TABLE_1,
+    FEATURE_SETS,
     ModelOptions,
     NearestComposition,
     feature_columns,
@@ -106,6 +108,19 @@ def test_feature_sets() -> None:
     assert feature_columns(GROUPS, "none") == []
 
 
+def test_the_formula_without_its_family_keeps_all_other_columns() -> None:
+    groups = pd.DataFrame({"feature": FORMULA_COLUMNS, "group": "formula", "kim": False})
+    rest = feature_columns(groups, "formula_without_family")
+    assert rest == [c for c in FORMULA_COLUMNS if not c.startswith("suggests_")]
+    assert feature_columns(groups, "formula") == list(FORMULA_COLUMNS)
+
+
+def test_tables_of_kim_et_al_fit_their_schemas() -> None:
+    assert kim_table("families")["kim_n"].sum() == 100  # their test set
+    assert len(kim_table("compounds")) == 8
+    assert set(kim_table("feature_sets")["features"]) <= set(FEATURE_SETS)
+
+
 def test_unknown_names_are_errors_that_name_the_nearest() -> None:
     with pytest.raises(ParameterError, match="Did you mean 'xgb_kim'"):
         make_model("xgb_kimm")
@@ -118,15 +133,15 @@ def test_unknown_names_are_errors_that_name_the_nearest() -> None:
 
 
 def test_search_space_holds_kims_settings() -> None:
-    assert set(SEARCH_SPACE) == set(KIM_TABLE_1)
-    assert all(SEARCH_SPACE[k][0] <= v <= SEARCH_SPACE[k][1] for k, v in KIM_TABLE_1.items())
+    assert set(SEARCH_SPACE) == set(kim_settings())
+    assert all(SEARCH_SPACE[k][0] <= v <= SEARCH_SPACE[k][1] for k, v in kim_settings().items())
 
 
 def test_search_starts_from_kim_resumes_and_never_ends_worse(tmp_path: Path) -> None:
     X, y = made_up(60)
     storage = tmp_path / "trials.log"
     first = tune(X, y, n_trials=1, groups=None, storage=storage)
-    assert first.settings == pytest.approx(dict(KIM_TABLE_1)) and first.mse == first.mse_kim
+    assert first.settings == pytest.approx(kim_settings()) and first.mse == first.mse_kim
     second = tune(X, y, n_trials=3, groups=None, storage=storage)
     assert second.n_trials == 3 and second.mse <= second.mse_kim == first.mse
     assert tune(X, y, n_trials=3, groups=None, storage=storage) == second

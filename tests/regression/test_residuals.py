@@ -4,16 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sselib.errors import ParameterError
-from sselib.plots.models import class_points, spread_curves
+from sselib.plots.models import class_points, width_curves
 from sselib.regression.residuals import (
     CLASSES,
-    DISAGREEMENT,
-    WIDTH,
-    binned_by_spread,
+    binned_by_width,
     class_errors,
-    rank_of_spread,
-    spreads,
+    interval_widths,
+    rank_of_width,
+    structure_gain,
 )
 
 
@@ -55,30 +53,34 @@ def test_classes_share_all_rows_and_an_undecided_one_belongs_to_none(groups: dic
 
 
 def test_a_width_that_follows_the_error_ranks_it(groups: dict) -> None:
-    found = spreads(predictions(), judged="routed/formula", members=["routed/formula", "gp/formula"])
-    assert set(found["measure"]) == {WIDTH, DISAGREEMENT}
-    assert len(found) == 2 * 54  # bounds are left out
-    rank = rank_of_spread(found, groups=groups, n_bootstrap=50)
+    found = interval_widths(predictions().query("model == 'routed'"))
+    assert len(found) == 54  # bounds are left out
+    rank = rank_of_width(found, groups=groups, n_bootstrap=50)
     assert np.allclose(rank[["srcc", "ci_low", "ci_high"]], 1)
-    binned = binned_by_spread(found, groups=groups, n_bootstrap=50)
-    assert binned.groupby("measure")["n"].sum().tolist() == [54, 54]
-    assert binned[binned["measure"] == WIDTH]["value"].is_monotonic_increasing
-    assert len(spread_curves(binned).data) == 2
+    binned = binned_by_width(found, groups=groups, n_bootstrap=50)
+    assert binned["n"].sum() == 54 and binned["value"].is_monotonic_increasing
+    assert len(width_curves(binned).data) == 1
 
 
 def test_a_width_without_meaning_does_not(groups: dict) -> None:
-    shuffled = predictions()
+    shuffled = predictions().query("model == 'routed'")
     rng = np.random.default_rng(1)
     shuffled[["lower", "upper"]] = shuffled[["lower", "upper"]].to_numpy()[rng.permutation(len(shuffled))]
-    rank = rank_of_spread(
-        spreads(shuffled, judged="routed/formula", members=[]), groups=groups, n_bootstrap=200
-    )
+    rank = rank_of_width(interval_widths(shuffled), groups=groups, n_bootstrap=200)
     assert rank.loc[0, "ci_low"] < 0.3
-    assert rank["measure"].tolist() == [WIDTH]
 
 
-def test_members_that_did_not_all_run_give_no_disagreement_and_an_absent_model_is_named() -> None:
-    found = spreads(predictions(), judged="routed/formula", members=["routed/formula", "xgb/formula"])
-    assert set(found["measure"]) == {WIDTH}
-    with pytest.raises(ParameterError, match="gp/all"):
-        spreads(predictions(), judged="gp/all", members=[])
+def test_what_a_structure_adds_is_judged_on_rows_with_a_structure() -> None:
+    ids = [f"m:{k}" for k in range(6)]
+    table = pd.DataFrame({"id": ids, "structure_id": ["s0", "s1", "s2", None, None, None]})
+    structures = pd.DataFrame({"structure_id": ["s0", "s1", "s2"]})
+    place = {"dataset": "made-up", "model": "routed", "protocol": "kfold5", "repeat": 0, "fold": 0}
+    one = pd.DataFrame({"id": ids, "y_pred": [-6.0, -6.0, -6.0, 0.0, 0.0, 0.0]}).assign(
+        **place, features="formula", y_true=-5.0, censored=False, lower=-7.0, upper=-4.0
+    )
+    both = pd.concat([one, one.assign(features="formula_environment", y_pred=-5.5)])
+    found = structure_gain(both, table, structures=structures, groups={}, n_bootstrap=20)
+    assert found["n"].tolist() == [3, 3]
+    assert found["mae_bound"].str[:4].tolist() == ["1.00", "0.50"]
+    assert found["change"].str[:5].tolist()[1] == "-0.50"
+    assert structure_gain(both, table, structures=structures[:0], groups={}, n_bootstrap=20).empty

@@ -59,16 +59,6 @@ def test_the_compressed_scale_keeps_order_and_comes_back() -> None:
     assert stretched(np.array([3.0])) == stretched(compressed(np.array([7.0]))) == 1.0
 
 
-def test_without_compression_and_medians_it_is_the_plain_mean_of_process_and_forest() -> None:
-    X, y, families = garnets_and_halides()
-    model = RoutedModel(n_trees=20, compress=False, medians=False).fit(X, y, families=families)
-    without_size = np.delete(X, FORMULA_COLUMNS.index(SIZE_COLUMN), axis=1)
-    assert model.predict(X) == pytest.approx(
-        (model.process_.predict(X) + model.fine_.predict(without_size)) / 2
-    )
-    assert np.abs(model.predict(X) - y).mean() < 0.3
-
-
 def test_intervals_outside_rest_on_the_forest_that_predicts_there(fitted: RoutedModel) -> None:
     X, y, families = garnets_and_halides()
     calibration = fitted.calibration_
@@ -139,12 +129,3 @@ def test_intervals_hold_in_every_larger_family_that_was_left_out(mirror: object)
     }
     assert len(coverage) >= 8
     assert min(coverage.values()) >= 0.75, coverage
-
-
-def test_models_that_differ_in_further_features_share_the_coarse_forest_and_others_do_not() -> None:
-    X, y, _ = garnets_and_halides()
-    more = np.hstack([X, np.random.default_rng(0).random((len(X), 2))])
-    first, second = RoutedModel(n_trees=3).fit(X, y), RoutedModel(n_trees=3).fit(more, y)
-    assert first.coarse_ is second.coarse_
-    assert RoutedModel(n_trees=3).fit(X, y[::-1]).coarse_ is not first.coarse_
-    assert RoutedModel(n_trees=3, random_state=1).fit(X, y).coarse_ is not first.coarse_

@@ -36,6 +36,14 @@ def test_the_template_runs_only_when_named():
     assert TEMPLATE not in [n.name for n in select_notebooks([])] if len(COMMITTED) > 1 else True
 
 
+def test_an_appendix_runs_in_the_paper_profile_or_when_named():
+    appendix = [name for name in COMMITTED if name[:2] >= "90"]
+    assert appendix
+    assert not {n.name for n in select_notebooks([], profile="quick")} & set(appendix)
+    assert [n.name for n in select_notebooks([], profile="paper")][-len(appendix) :] == appendix
+    assert [n.name for n in select_notebooks([appendix[0][:2]], profile="quick")] == appendix[:1]
+
+
 def test_the_hash_follows_sources_and_tags_only(tmp_path):
     node = notebook("01_a")
     before = Notebook(tmp_path, "01_a", node).sha256

@@ -9,6 +9,9 @@ README_FIGURE ?= error_by_protocol
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.installed
 export SSE_PROGRESS = log
+# One thread of linear algebra for each fit, and fits side by side (sselib/cli.py says why).
+export OMP_WAIT_POLICY = PASSIVE
+export OPENBLAS_NUM_THREADS = 1
 
 .PHONY: help report test tests notebooks lint size lab readme constraints clean
 

@@ -46,9 +46,13 @@ pio.templates["sse"] = go.layout.Template(
         "title": {"x": 0.0, "xanchor": "left"},
     }
 )
-pio.templates.default = "sse"  # plotly express takes its colours from the default when a figure is made
 # Plotly 7 shows a button that uploads the figure's data to its cloud: a user's data stay where they are.
-pio.renderers["plotly_mimetype"].config = {"showSendToCloud": False, "displaylogo": False}
+CONFIG = {"showSendToCloud": False, "displaylogo": False}
+
+
+def styled(figure: go.Figure) -> go.Figure:
+    """Return the figure in the suite's look; the defaults of plotly stay as the user has them."""
+    return figure.update_layout(template="sse")
 
 
 def publish(figure: go.Figure, *, run: RunFolder, name: str, data: pd.DataFrame) -> go.Figure:
@@ -56,7 +60,8 @@ def publish(figure: go.Figure, *, run: RunFolder, name: str, data: pd.DataFrame)
 
     `sse run` adds a PNG of every saved figure where a Chrome or Chromium can be found.
     """
-    figure.update_layout(template="sse")
+    styled(figure)
+    pio.renderers["plotly_mimetype"].config = CONFIG
     write_whole(run.figures / f"{name}.json", lambda p: p.write_text(figure.to_json(), encoding="utf-8"))
     write_whole(run.figures / f"{name}.csv", lambda p: data.to_csv(p, index=False))
     return figure

@@ -49,7 +49,7 @@ class Offline:
         """Return what a command prints; it must succeed."""
         command = [sys.executable, "-m", "sselib", *arguments]
         done = subprocess.run(
-            command, env=self.environment, capture_output=True, text=True, timeout=900, check=False
+            command, env=self.environment, capture_output=True, text=True, timeout=3600, check=False
         )
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         return done.stdout

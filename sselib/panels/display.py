@@ -17,10 +17,11 @@ from IPython.display import HTML, display
 from plotly.io import to_json
 
 from sselib.errors import ParameterError, RunError
+from sselib.figures import CONFIG, styled
 from sselib.runfolder import RunFolder
 
 SETTING = "SSE_PANELS"
-_CONFIG = {"displaylogo": False, "showSendToCloud": False, "plotlyServerURL": "", "responsive": True}
+_CONFIG = {**CONFIG, "plotlyServerURL": "", "responsive": True}
 PLOTLY_MIME = "application/vnd.plotly.v1+json"
 
 
@@ -43,7 +44,7 @@ def present(
         display(live())
         return
     for item in static():
-        display(item)
+        display(styled(item) if isinstance(item, go.Figure) else item)
 
 
 def opened(run: RunFolder | Path | str) -> RunFolder:
@@ -69,7 +70,7 @@ def as_html(text: str) -> HTML:
 
 def figure_widget(figure: go.Figure) -> go.FigureWidget:
     """Return the figure as a widget whose points can be clicked, without plotly's upload button."""
-    widget = go.FigureWidget(figure)
+    widget = go.FigureWidget(styled(figure))
     widget._config = {**widget._config, **_CONFIG}
     return widget
 
@@ -85,7 +86,7 @@ class FigureSlot(widgets.Output):
         if figure is None:
             self.outputs = ()
             return
-        content = {**figure.to_plotly_json(), "config": _CONFIG}
+        content = {**styled(figure).to_plotly_json(), "config": _CONFIG}
         text = f"figure: {figure.layout.title.text or 'untitled'}"
         data = {PLOTLY_MIME: _jsonable(content), "text/plain": text}
         self.outputs = ({"output_type": "display_data", "data": data, "metadata": {}},)

@@ -14,6 +14,7 @@ import pandas as pd
 
 from sselib.columns import StructureTable
 from sselib.errors import DataError
+from sselib.figures import styled
 from sselib.materials.structures import structure_from_json
 from sselib.plots.structure_view import structure_figure
 from sselib.reporting.ranked_table import cif_text, page_name
@@ -61,4 +62,4 @@ def _page(record: Mapping[str, object], text: str) -> CandidatePage:
         figure = structure_figure(crystal, max_sites=_MAX_SITES, max_vertices=_MAX_VERTICES)
     except DataError:  # too many sites to draw: the CIF remains
         return CandidatePage(name, record, {}, cif_text(crystal))
-    return CandidatePage(name, record, json.loads(figure.to_json()), cif_text(crystal))
+    return CandidatePage(name, record, json.loads(styled(figure).to_json()), cif_text(crystal))

@@ -3,22 +3,19 @@
 from dataclasses import dataclass
 from html import escape
 
-import ipywidgets as widgets
 import pandas as pd
 import plotly.graph_objects as go
 
 from sselib.columns import Curated, Entry, StructureTable
 from sselib.errors import DataError
 from sselib.materials.composition import element_fractions, l1_distances
-from sselib.materials.structures import FINDINGS, structure_from_json
-from sselib.panels.display import FigureSlot, html_table
-from sselib.plots.structure_view import structure_figure
+from sselib.materials.structures import FINDINGS
+from sselib.panels.display import Card, drawn_structure, html_table
 from sselib.runfolder import RunFolder
 
 NOTEBOOK = "01_curation"
 _MISSING = "–"
 _N_SIMILAR = 12  # near-duplicates listed
-_STRUCTURE_WIDTH = 500  # pixels
 
 
 @dataclass(frozen=True)
@@ -47,34 +44,15 @@ def load_dataset(run: RunFolder) -> Dataset:
     return Dataset(
         table=run.read_table(NOTEBOOK, "curated"),
         measurements=run.read_table(NOTEBOOK, "measurements"),
-        structures=dict(
-            zip(
-                structures[StructureTable.STRUCTURE_ID],
-                structures[StructureTable.STRUCTURE_JSON],
-                strict=True,
-            )
-        ),
+        structures=structures.set_index(StructureTable.STRUCTURE_ID)[StructureTable.STRUCTURE_JSON].to_dict(),
     )
 
 
-class CompoundView:
-    """A compound's card beside its 3D structure; ``view`` is the widget to display."""
-
-    def __init__(self, data: Dataset) -> None:
-        self.data = data
-        self.card, self.structure = widgets.HTML().add_class("sse-card"), FigureSlot()
-        text = widgets.Box(
-            [self.card], layout=widgets.Layout(flex="1 1 380px", min_width="0", overflow="auto")
-        )
-        picture = widgets.Box([self.structure], layout=widgets.Layout(flex=f"0 0 {_STRUCTURE_WIDTH + 20}px"))
-        self.view = widgets.Box([text, picture], layout=widgets.Layout(flex_flow="row wrap"))
-
-    def open(self, compound: str) -> None:
-        """Show the compound. Raises `DataError` for an unknown id."""
-        figure = structure_of(self.data, compound)
-        missing = "" if figure else "<p>No source gives the structure of this compound.</p>"
-        self.card.value = card(self.data, compound) + missing
-        self.structure.put(figure.update_layout(width=_STRUCTURE_WIDTH) if figure else None)
+def open_compound(shown: Card, data: Dataset, compound: str) -> None:
+    """Show a compound on a card. Raises `DataError` for an unknown id."""
+    figure = compound_structure(data, compound)
+    missing = "" if figure else "<p>No source gives the structure of this compound.</p>"
+    shown.put(card(data, compound) + missing, figure)
 
 
 def card(data: Dataset, compound: str) -> str:
@@ -99,14 +77,12 @@ def card(data: Dataset, compound: str) -> str:
     return "".join(parts)
 
 
-def structure_of(data: Dataset, compound: str) -> go.Figure | None:
+def compound_structure(data: Dataset, compound: str) -> go.Figure | None:
     """Return the 3D figure of a compound, or None where no source gives its structure."""
     row = data.row(compound)
-    text = data.structures.get(row[Entry.STRUCTURE_ID])
-    if text is None:
-        return None
     similar = ", structure of a similar material" if row[Entry.CLOSE_MATCH] else ""
-    return structure_figure(structure_from_json(text), title=f"{row[Entry.FORMULA]}{similar}", max_sites=1000)
+    text = data.structures.get(row[Entry.STRUCTURE_ID])
+    return drawn_structure(text, title=f"{row[Entry.FORMULA]}{similar}")
 
 
 def near_duplicates(table: pd.DataFrame, compound: str) -> pd.DataFrame:

@@ -3,10 +3,8 @@
 Distribution, composition map and table follow the filters; a click on a point or row opens the compound.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import ipywidgets as widgets
 import numpy as np
@@ -19,10 +17,9 @@ from sselib.figures import PALETTE, SIGMA_LABEL
 from sselib.materials.composition import parse_formula
 from sselib.materials.conductivity import CLASS_LIMITS
 from sselib.materials.disorder import DisorderClass
-from sselib.panels.compound import CompoundView, Dataset, card, load_dataset, structure_of
-from sselib.panels.display import as_html, figure_widget, html_table, opened, present
+from sselib.panels.compound import Dataset, card, compound_structure, load_dataset, open_compound
+from sselib.panels.display import WRAP, Card, as_html, figure_widget, html_table, ring, shower
 from sselib.panels.widgets import ElementPicker, RowTable
-from sselib.runfolder import RunFolder
 
 UNKNOWN = "no structure"
 _BIN_WIDTH = 0.5  # log10 units
@@ -56,17 +53,10 @@ class Filters:
     sources: tuple[str, ...] = ()
     disorder: tuple[str, ...] = ()
     sigma: tuple[float, float] = (-np.inf, np.inf)
-    required: tuple[str, ...] = ()
-    excluded: tuple[str, ...] = ()
 
 
-def element_sets(table: pd.DataFrame) -> list[frozenset[str]]:
-    """Return the elements of each row."""
-    return [frozenset(el.symbol for el in parse_formula(c).elements) for c in table[Entry.COMPOSITION]]
-
-
-def matching(table: pd.DataFrame, filters: Filters, *, elements: list[frozenset[str]]) -> np.ndarray:
-    """Return which rows pass the filters, shape (n,), bool. ``elements``: see `element_sets`."""
+def matching(table: pd.DataFrame, filters: Filters) -> np.ndarray:
+    """Return which rows pass the filters, shape (n,), bool."""
     low, high = filters.sigma
     keep = table[Entry.LOG10_SIGMA].between(low - 1e-9, high + 1e-9)
     chosen = (
@@ -79,8 +69,7 @@ def matching(table: pd.DataFrame, filters: Filters, *, elements: list[frozenset[
         keep &= table[column].astype(object).fillna(UNKNOWN).isin(names) | (not names)
     wanted = filters.text.strip().casefold()
     keep &= (table[Entry.FORMULA] + " " + table[Entry.ID]).str.casefold().str.contains(wanted, regex=False)
-    required, excluded = set(filters.required), set(filters.excluded)
-    return keep.to_numpy(bool) & np.array([required <= e and not excluded & e for e in elements], dtype=bool)
+    return keep.to_numpy(bool)
 
 
 def overview_figure(table: pd.DataFrame) -> go.Figure:
@@ -99,10 +88,7 @@ def overview_figure(table: pd.DataFrame) -> go.Figure:
     figure.add_scatter(
         **points, **_map_contents(table), marker={**_scale(), "color": table[Entry.LOG10_SIGMA]}, row=1, col=2
     )
-    ring = {"size": 15, "color": "rgba(0,0,0,0)", "line": {"color": "black", "width": 2}}
-    figure.add_scatter(
-        x=[], y=[], mode="markers", marker=ring, hoverinfo="skip", showlegend=False, row=1, col=2
-    )
+    figure.add_scatter(**ring(), row=1, col=2)
     hidden = {"showticklabels": False, "ticks": ""}
     figure.update_layout(
         height=400,
@@ -155,12 +141,11 @@ class DatasetExplorer:
 
     def __init__(self, data: Dataset) -> None:
         self.data = data
-        self.elements = element_sets(data.table)
         self.shown = data.table
         self._build_filters()
         self.figure = figure_widget(overview_figure(data.table))
         self.figure.data[_MAP].on_click(self._clicked)
-        self.status, self.table, self.compound = widgets.HTML(), RowTable(), CompoundView(data)
+        self.status, self.table, self.compound = widgets.HTML(), RowTable(), Card()
         self._observe()
         self.update()
         self.table.selected = default_compound(data)
@@ -185,7 +170,7 @@ class DatasetExplorer:
         self.sources = _choice(table[Entry.SOURCE], "source", rows=3)
         self.disorder = _choice(table[Curated.DISORDER_CLASS], "disorder", rows=5)
         self.picker = ElementPicker()
-        self.picker.count(Counter(e for found in self.elements for e in found))
+        self.picker.count([{e.symbol for e in parse_formula(c).elements} for c in table[Entry.COMPOSITION]])
         self.reset = widgets.Button(description="clear all filters", layout=widgets.Layout(width="140px"))
 
     def _observe(self) -> None:
@@ -201,16 +186,8 @@ class DatasetExplorer:
             widgets.VBox([self.families, self.classes]),
             widgets.VBox([self.sources, self.disorder, self.text, self.sigma, self.reset]),
         ]
-        wrap = widgets.Layout(flex_flow="row wrap")
-        return widgets.VBox(
-            [
-                widgets.Box([*lists, widgets.VBox([self.picker, hint])], layout=wrap),
-                self.status,
-                self.figure,
-                self.table,
-                self.compound.view,
-            ]
-        )
+        filters = widgets.Box([*lists, widgets.VBox([self.picker, hint])], layout=WRAP)
+        return widgets.VBox([filters, self.status, self.figure, self.table, self.compound.view])
 
     @property
     def filters(self) -> Filters:
@@ -222,8 +199,6 @@ class DatasetExplorer:
             sources=self.sources.value,
             disorder=self.disorder.value,
             sigma=self.sigma.value,
-            required=tuple(self.picker.required),
-            excluded=tuple(self.picker.excluded),
         )
 
     def clear(self) -> None:
@@ -236,7 +211,7 @@ class DatasetExplorer:
     def update(self) -> None:
         """Let distribution, map, table and count follow the filters."""
         table = self.data.table
-        self.shown = rows = table[matching(table, self.filters, elements=self.elements)]
+        self.shown = rows = table[matching(table, self.filters) & self.picker.matching()]
         counts, _ = np.histogram(rows[Entry.LOG10_SIGMA], _bin_edges(table))
         with self.figure.batch_update():
             self.figure.data[_MATCHING].y = counts
@@ -252,7 +227,7 @@ class DatasetExplorer:
         row = self.data.row(compound)
         with self.figure.batch_update():
             self.figure.data[_PICKED].update(x=[row[Curated.MAP_X]], y=[row[Curated.MAP_Y]])
-        self.compound.open(compound)
+        open_compound(self.compound, self.data, compound)
 
     def _clicked(self, _trace: object, points: object, _state: object) -> None:
         if points.point_inds:
@@ -288,25 +263,15 @@ def default_compound(data: Dataset) -> str:
     return str(rows.loc[rows[Entry.LOG10_SIGMA].idxmax(), Entry.ID])
 
 
-def static_view(data: Dataset, *, n_rows: int = 10) -> Iterator[object]:
+def static_dataset(data: Dataset, *, n_rows: int = 10) -> Iterator[object]:
     """Yield what a page without widgets shows: figure, best conductors, one compound with its structure."""
     yield overview_figure(data.table)
     yield as_html(f"<p>{_status(data.table, len(data.table))}. The best {min(n_rows, len(data.table))}:</p>")
     yield as_html(html_table(row_table(data.table).head(n_rows).round(2)))
     compound = default_compound(data)
     yield as_html(card(data, compound))
-    figure = structure_of(data, compound)
-    if figure is not None:
+    if figure := compound_structure(data, compound):
         yield figure
 
 
-def show(run: RunFolder | Path | str, *, interactive: bool | None = None) -> None:
-    """Display the explorer of a run's curated data.
-
-    ``interactive``: None decides by `sselib.panels.display.is_live`. Raises `RunError` where notebook 01 has
-    not run in that folder.
-    """
-    data = load_dataset(opened(run))
-    present(
-        live=lambda: DatasetExplorer(data).view, static=lambda: static_view(data), interactive=interactive
-    )
+show = shower(load_dataset, live=DatasetExplorer, static=static_dataset)

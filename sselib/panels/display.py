@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import ipywidgets as widgets
 import pandas as pd
@@ -18,9 +19,14 @@ from plotly.io import to_json
 
 from sselib.errors import ParameterError, RunError
 from sselib.figures import CONFIG, styled
+from sselib.materials.structures import structure_from_json
+from sselib.plots.structure_view import structure_figure
 from sselib.runfolder import RunFolder
 
+T = TypeVar("T")
 SETTING = "SSE_PANELS"
+WRAP = {"flex_flow": "row wrap"}  # layout of a box whose parts go on below each other on a narrow page
+_STRUCTURE_WIDTH = 500  # pixels
 _CONFIG = {**CONFIG, "plotlyServerURL": "", "responsive": True}
 PLOTLY_MIME = "application/vnd.plotly.v1+json"
 
@@ -47,12 +53,30 @@ def present(
         display(styled(item) if isinstance(item, go.Figure) else item)
 
 
-def opened(run: RunFolder | Path | str) -> RunFolder:
-    """Return the run folder to read from. Raises `RunError` if it does not exist."""
-    root = run.root if isinstance(run, RunFolder) else Path(run).expanduser().resolve()
-    if not root.is_dir():
-        raise RunError(f"there is no run folder {root}: expected one written by sse run --out")
-    return RunFolder(root=root, notebook="panels")
+def shower(
+    load: Callable[[RunFolder], T],
+    *,
+    live: Callable[[T], object],
+    static: Callable[[T], Iterable[object]],
+) -> Callable[..., None]:
+    """Return the function that a notebook calls: ``show(run, *, interactive=None)``.
+
+    ``load`` reads a run folder, ``live`` builds a panel with the attribute ``view`` from that, ``static``
+    yields what a page without widgets shows.
+    """
+
+    def show(run: RunFolder | Path | str, *, interactive: bool | None = None) -> None:
+        """Display the panel of a run; ``interactive``: None decides by `is_live`.
+
+        Raises `RunError` where the run folder is missing or a notebook has not run in it.
+        """
+        root = run.root if isinstance(run, RunFolder) else Path(run).expanduser().resolve()
+        if not root.is_dir():
+            raise RunError(f"there is no run folder {root}: expected one written by sse run --out")
+        data = load(RunFolder(root=root, notebook="panels"))
+        present(live=lambda: live(data).view, static=lambda: static(data), interactive=interactive)
+
+    return show
 
 
 def html_table(table: pd.DataFrame, *, links: bool = False) -> str:
@@ -96,3 +120,31 @@ def _jsonable(content: dict[str, object]) -> dict[str, object]:
     """Return the figure with its arrays as plotly's JSON writes them."""
     config = content.pop("config")
     return {**json.loads(to_json(content, validate=False)), "config": config}
+
+
+def ring() -> dict[str, object]:
+    """Return an empty trace that marks the picked point of a figure with a ring; set its ``x`` and ``y``."""
+    marker = {"size": 16, "color": "rgba(0,0,0,0)", "line": {"color": "black", "width": 2}}
+    return {"x": [], "y": [], "mode": "markers", "marker": marker, "hoverinfo": "skip", "showlegend": False}
+
+
+def drawn_structure(text: str | None, *, title: str) -> go.Figure | None:
+    """Return the 3D figure of a text of `structure_to_json`, None without one."""
+    if not text:
+        return None
+    return structure_figure(structure_from_json(text), title=title, max_sites=1000)
+
+
+class Card:
+    """Text beside a 3D structure; ``view`` is the widget to display."""
+
+    def __init__(self) -> None:
+        self.text, self.structure = widgets.HTML().add_class("sse-card"), FigureSlot()
+        side = {"flex": "1 1 380px", "min_width": "0", "overflow": "auto"}
+        picture = widgets.Box([self.structure], layout={"flex": f"0 0 {_STRUCTURE_WIDTH + 20}px"})
+        self.view = widgets.Box([widgets.Box([self.text], layout=side), picture], layout=WRAP)
+
+    def put(self, html: str, figure: go.Figure | None) -> None:
+        """Show a text and a figure of `drawn_structure`, or no figure."""
+        self.text.value = html
+        self.structure.put(figure.update_layout(width=_STRUCTURE_WIDTH) if figure else None)

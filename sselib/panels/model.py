@@ -1,12 +1,11 @@
 """Notebook 04: where the models err, why, and what they would say of something else.
 
 Parity plot and error by family follow the model, the protocol and a selection of points; a click on a point
-or row opens its SHAP waterfall and the what-if form.
+or row opens its SHAP waterfall and puts its formula into the what-if form.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import ipywidgets as widgets
 import numpy as np
@@ -17,12 +16,13 @@ from plotly.subplots import make_subplots
 from sselib.columns import CONTROLS, Curated, Entry, Prediction
 from sselib.errors import DataError, RunError
 from sselib.figures import PALETTE, SIGMA_LABEL
-from sselib.panels.display import FigureSlot, as_html, figure_widget, html_table, opened, present
-from sselib.panels.what_if import NOTEBOOK, FormulaWhatIf
+from sselib.panels.display import FigureSlot, as_html, figure_widget, html_table, ring, shower
+from sselib.panels.what_if import FormulaWhatIf
 from sselib.panels.widgets import RowTable
 from sselib.regression.conductivity_model import load_conductivity_model
 from sselib.runfolder import RunFolder
 
+NOTEBOOK = "04_gbr_shap"
 _LINE, _POINTS, _PICKED, _BARS = range(4)  # traces of the figure
 _N_FEATURES = 10  # bars of the waterfall, the rest is summed up
 _WIDE = {"layout": {"width": "330px"}, "style": {"description_width": "70px"}}
@@ -30,7 +30,7 @@ _WIDE = {"layout": {"width": "330px"}, "style": {"description_width": "70px"}}
 
 @dataclass(frozen=True)
 class ModelData:
-    """What the panel reads: held-out predictions with formula and family, SHAP values, the formula model."""
+    """What the panel reads: held-out predictions with formula and family, SHAP values, units, the model."""
 
     predictions: pd.DataFrame
     shap: pd.DataFrame
@@ -102,8 +102,7 @@ def model_figure(rows: pd.DataFrame) -> go.Figure:
     figure.add_scatter(
         **_points(rows), mode="markers", marker={"color": PALETTE[0], "size": 7, "opacity": 0.6}
     )
-    ring = {"size": 15, "color": "rgba(0,0,0,0)", "line": {"color": PALETTE[3], "width": 3}}
-    figure.add_scatter(x=[], y=[], mode="markers", marker=ring, hoverinfo="skip")
+    figure.add_scatter(**ring())
     figure.add_bar(**_bars(rows), orientation="h", marker={"color": PALETTE[5]}, row=1, col=2)
     figure.update_layout(
         height=460,
@@ -138,7 +137,7 @@ def _bars(rows: pd.DataFrame) -> dict[str, object]:
     }
 
 
-def waterfall(found: pd.DataFrame, *, units: dict[str, str], y_pred: float, title: str) -> go.Figure:
+def compound_shap(found: pd.DataFrame, *, units: dict[str, str], y_pred: float, title: str) -> go.Figure:
     """Draw how the leading features lead from the mean prediction to that of one compound.
 
     ``found`` is a table of `contributions`; ``y_pred`` is the held-out prediction that they add up to.
@@ -186,7 +185,7 @@ def compound_waterfall(data: ModelData, compound: str) -> go.Figure | None:
     rows = data.shap[data.shap["id"] == compound]
     formula = data.predictions.loc[data.predictions[Prediction.ID] == compound, Entry.FORMULA].iloc[0]
     title = f"{formula}: SHAP of the held-out prediction (measured {rows['y_true'].iloc[0]:.2f})"
-    return waterfall(found, units=data.units, y_pred=float(rows["y_pred"].mean()), title=title)
+    return compound_shap(found, units=data.units, y_pred=float(rows["y_pred"].mean()), title=title)
 
 
 def error_table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -245,7 +244,7 @@ class ModelExplorer:
 
     def _layout(self) -> widgets.Widget:
         hint = "<small>draw a lasso around points: the error by family is theirs; click a point: why?</small>"
-        missing = widgets.HTML(f"<p>{self.data.no_formula_model}</p>")
+        reason = widgets.HTML(f"<p>{self.data.no_formula_model}</p>")
         return widgets.VBox(
             [
                 widgets.HBox([self.model, self.protocol]),
@@ -255,8 +254,8 @@ class ModelExplorer:
                 self.table,
                 self.missing,
                 self.waterfall,
-                widgets.HTML("<b>What if the formula were another</b>"),
-                self.formula.view if self.formula else missing,
+                widgets.HTML("<b>What if the formula were different</b>"),
+                self.formula.view if self.formula else reason,
             ]
         )
 
@@ -297,7 +296,7 @@ class ModelExplorer:
         self.status.value = _status(rows, len(positions) if positions else None)
 
     def open(self, compound: str) -> None:
-        """Explain one compound, and start the what-if form from its formula."""
+        """Explain one compound, and put its formula into the what-if form."""
         row = self.rows[self.rows[Prediction.ID] == compound]
         if row.empty:
             return
@@ -320,7 +319,7 @@ def _hard(names: list[str]) -> str:
     return next((p for p in preferred if p in names), names[0])
 
 
-def static_view(data: ModelData, *, n_rows: int = 10) -> Iterator[object]:
+def static_models(data: ModelData, *, n_rows: int = 10) -> Iterator[object]:
     """Yield what a page without widgets shows: figure, largest errors, one waterfall, one substitution."""
     name = model_names(data.predictions)[0]
     of_name = (
@@ -343,11 +342,4 @@ def static_view(data: ModelData, *, n_rows: int = 10) -> Iterator[object]:
         yield what_if.draw()
 
 
-def show(run: RunFolder | Path | str, *, interactive: bool | None = None) -> None:
-    """Display the explorer of a run's models.
-
-    ``interactive``: None decides by `sselib.panels.display.is_live`. Raises `RunError` where notebooks 01, 03
-    or 04 have not run in that folder.
-    """
-    data = load_model_data(opened(run))
-    present(live=lambda: ModelExplorer(data).view, static=lambda: static_view(data), interactive=interactive)
+show = shower(load_model_data, live=ModelExplorer, static=static_models)

@@ -1,10 +1,8 @@
 """Notebook 07: filter the screened candidates, weigh what matters, and see the ranking follow."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 
 import ipywidgets as widgets
 import numpy as np
@@ -15,10 +13,17 @@ from sselib.columns import StructureTable
 from sselib.errors import DataError
 from sselib.figures import PALETTE
 from sselib.materials.composition import parse_formula
-from sselib.materials.structures import structure_from_json
-from sselib.panels.display import FigureSlot, as_html, figure_widget, html_table, opened, present
+from sselib.panels.display import (
+    WRAP,
+    Card,
+    as_html,
+    drawn_structure,
+    figure_widget,
+    html_table,
+    ring,
+    shower,
+)
 from sselib.panels.widgets import ElementPicker, RowTable
-from sselib.plots.structure_view import structure_figure
 from sselib.runfolder import RunFolder
 from sselib.screening.pareto import MAXIMISE, MINIMISE, Objective, rank_by_objectives
 
@@ -69,14 +74,10 @@ def load_screening_data(run: RunFolder) -> ScreeningData:
     Raises `RunError` if the notebook did not run there, `DataError` without the columns id and formula.
     """
     table = run.read_table(NOTEBOOK, TABLE)
-    path = run.root / NOTEBOOK / "structures.parquet"
-    structures = run.read_table(NOTEBOOK, "structures") if path.is_file() else pd.DataFrame()
-    texts = (
-        dict(zip(structures[StructureTable.STRUCTURE_ID], structures[StructureTable.STRUCTURE_JSON]))
-        if len(structures)
-        else {}
-    )
-    return screening_data(table, structures=texts)
+    if not (run.root / NOTEBOOK / "structures.parquet").is_file():
+        return screening_data(table, structures={})
+    structures = run.read_table(NOTEBOOK, "structures").set_index(StructureTable.STRUCTURE_ID)
+    return screening_data(table, structures=structures[StructureTable.STRUCTURE_JSON])
 
 
 def screening_data(table: pd.DataFrame, *, structures: Mapping[str, str]) -> ScreeningData:
@@ -126,7 +127,7 @@ def rank_candidates(table: pd.DataFrame, weights: Mapping[str, float]) -> pd.Dat
     return table.assign(**found).sort_values("score", ascending=False, kind="stable")
 
 
-def candidate_table(ranked: pd.DataFrame) -> pd.DataFrame:
+def listed_candidates(ranked: pd.DataFrame) -> pd.DataFrame:
     """Return the columns to list: score, front, formula, the scores there are, and words."""
     columns = ["score", "pareto_front", "formula", *scores_in(ranked)]
     columns += [c for c in _WORDS if c in ranked and c not in columns]
@@ -141,8 +142,7 @@ def trade_off_figure(ranked: pd.DataFrame, *, x: str, y: str) -> go.Figure:
         figure.add_scatter(
             **_points(rows, x=x, y=y), mode="markers", name=name, marker={"color": colour, "size": size}
         )
-    ring = {"size": 17, "color": "rgba(0,0,0,0)", "line": {"color": "black", "width": 2}}
-    figure.add_scatter(x=[], y=[], mode="markers", marker=ring, hoverinfo="skip", showlegend=False)
+    figure.add_scatter(**ring())
     figure.update_layout(
         height=430,
         xaxis_title=SCORES[x].label,
@@ -199,12 +199,11 @@ class ScreeningPanel:
                 f"the candidates have {len(self.columns)} scores with different values, expected two or "
                 f"more of {', '.join(SCORES)}"
             )
-        self.elements = [set(parse_formula(f).get_el_amt_dict()) for f in data.table["formula"]]
         self._build()
         self.ranked = self._rank()
         self.figure = figure_widget(trade_off_figure(self.ranked, x=self.x.value, y=self.y.value))
         self.status, self.table = widgets.HTML(), RowTable()
-        self.card, self.structure = widgets.HTML().add_class("sse-card"), FigureSlot()
+        self.card = Card()
         self._observe()
         self.update()
         self.table.selected = self.table.ids[0]
@@ -212,20 +211,9 @@ class ScreeningPanel:
 
     def _build(self) -> None:
         self.limits = {c: _limits(self.data.table[c], SCORES[c].label) for c in self.columns}
-        self.weights = {
-            c: widgets.FloatSlider(
-                value=SCORES[c].weight,
-                min=0,
-                max=3,
-                step=0.1,
-                description=f"{SCORES[c].label} {'↑' if SCORES[c].direction == MAXIMISE else '↓'}",
-                **_SLIDER,
-            )
-            for c in self.columns
-        }
+        self.weights = {c: _weight(SCORES[c]) for c in self.columns}
         names = [(SCORES[c].label, c) for c in self.columns]
-        second = next(c for c in ("d_training", "d_composition", *self.columns[::-1]) if c in self.columns)
-        self.x = widgets.Dropdown(options=names, value=second, description="x axis")
+        self.x = widgets.Dropdown(options=names, value=_second(self.columns), description="x axis")
         self.y = widgets.Dropdown(options=names, value=self.columns[0], description="y axis")
         self.keep_unknown = widgets.Checkbox(
             value=True, description="keep candidates without a value", indent=False
@@ -235,7 +223,7 @@ class ScreeningPanel:
         )
         self.only_kept.disabled = "dropped_by" not in self.data.table
         self.picker = ElementPicker()
-        self.picker.count(Counter(e for found in self.elements for e in found))
+        self.picker.count([set(parse_formula(f).get_el_amt_dict()) for f in self.data.table["formula"]])
 
     def _observe(self) -> None:
         sliders = [*self.limits.values(), *self.weights.values()]
@@ -247,26 +235,15 @@ class ScreeningPanel:
             self.figure.data[k].on_click(self._clicked)
 
     def _layout(self) -> widgets.Widget:
-        wrap = widgets.Layout(flex_flow="row wrap")
         filters = widgets.VBox(
             [widgets.HTML("<b>Filters</b>"), *self.limits.values(), self.keep_unknown, self.only_kept]
         )
         weights = widgets.VBox(
             [widgets.HTML("<b>Weights</b> (↑ more, ↓ less is better)"), *self.weights.values()]
         )
-        text = widgets.Box(
-            [self.card], layout=widgets.Layout(flex="1 1 380px", min_width="0", overflow="auto")
-        )
-        return widgets.VBox(
-            [
-                widgets.Box([filters, weights, self.picker], layout=wrap),
-                self.status,
-                widgets.HBox([self.x, self.y]),
-                self.figure,
-                self.table,
-                widgets.Box([text, self.structure], layout=wrap),
-            ]
-        )
+        settings = widgets.Box([filters, weights, self.picker], layout=WRAP)
+        axes = widgets.HBox([self.x, self.y])
+        return widgets.VBox([settings, self.status, axes, self.figure, self.table, self.card.view])
 
     def _rank(self) -> pd.DataFrame:
         table = self.data.table
@@ -274,9 +251,9 @@ class ScreeningPanel:
         keep = passing(table, limits, keep_unknown=self.keep_unknown.value)
         if self.only_kept.value and "dropped_by" in table:
             keep &= (table["dropped_by"].fillna("") == "").to_numpy()
-        required, excluded = set(self.picker.required), set(self.picker.excluded)
-        keep &= np.array([required <= e and not excluded & e for e in self.elements])
-        return rank_candidates(table[keep], {c: s.value for c, s in self.weights.items()})
+        return rank_candidates(
+            table[keep & self.picker.matching()], {c: s.value for c, s in self.weights.items()}
+        )
 
     def update(self) -> None:
         """Let ranking, figure and table follow filters and weights."""
@@ -287,7 +264,7 @@ class ScreeningPanel:
                 self.figure.data[k].update(**_points(rows, x=x, y=y))
             self.figure.update_layout(xaxis_title=SCORES[x].label, yaxis_title=SCORES[y].label)
         listed = self.ranked.head(_N_LISTED)
-        self.table.put(candidate_table(listed), ids=listed["id"])
+        self.table.put(listed_candidates(listed), ids=listed["id"])
         self.status.value = _status(self.ranked, self.data)
 
     def open(self, candidate: str) -> None:
@@ -295,16 +272,23 @@ class ScreeningPanel:
         row = self.data.table[self.data.table["id"] == candidate].iloc[0]
         with self.figure.batch_update():
             self.figure.data[_PICKED].update(x=[row[self.x.value]], y=[row[self.y.value]])
-        self.card.value = candidate_card(row)
-        text = self.data.structures.get(candidate)
-        title = str(row["formula"])
-        figure = structure_figure(structure_from_json(text), title=title, max_sites=1000) if text else None
-        self.structure.put(figure.update_layout(width=500) if figure else None)
+        figure = drawn_structure(self.data.structures.get(candidate), title=str(row["formula"]))
+        self.card.put(candidate_card(row), figure)
 
     def _clicked(self, trace: object, points: object, _state: object) -> None:
         if points.point_inds:
             rows = _parts(self.ranked)[points.trace_index]
             self.table.selected = str(rows["id"].iloc[points.point_inds[0]])
+
+
+def _second(columns: list[str]) -> str:
+    """Return the score to set against the first: how far a candidate lies from what is known."""
+    return next(c for c in ("d_training", "d_composition", *columns[::-1]) if c in columns)
+
+
+def _weight(score: Score) -> widgets.FloatSlider:
+    name = f"{score.label} {'↑' if score.direction == MAXIMISE else '↓'}"
+    return widgets.FloatSlider(value=score.weight, min=0, max=3, step=0.1, description=name, **_SLIDER)
 
 
 def _limits(values: pd.Series, label: str) -> widgets.FloatRangeSlider:
@@ -317,7 +301,7 @@ def _limits(values: pd.Series, label: str) -> widgets.FloatRangeSlider:
     return slider.add_class("sse-range")
 
 
-def static_view(data: ScreeningData, *, n_rows: int = 15) -> Iterator[object]:
+def static_candidates(data: ScreeningData, *, n_rows: int = 15) -> Iterator[object]:
     """Yield what a page without widgets shows: trade-off, ranking by the weights to start with."""
     table = data.table
     if "dropped_by" in table:
@@ -325,18 +309,10 @@ def static_view(data: ScreeningData, *, n_rows: int = 15) -> Iterator[object]:
     columns = scores_in(table)
     ranked = rank_candidates(table, {c: SCORES[c].weight for c in columns})
     if len(columns) >= 2:
-        second = next(c for c in ("d_training", "d_composition", *columns[::-1]) if c in columns)
-        yield trade_off_figure(ranked, x=second, y=columns[0])
+        yield trade_off_figure(ranked, x=_second(columns), y=columns[0])
     weights = ", ".join(f"{SCORES[c].label} {SCORES[c].weight:g}" for c in columns if SCORES[c].weight)
     yield as_html(f"<p>{_status(ranked, data)}. Weights: {escape(weights) or 'none'}.</p>")
-    yield as_html(html_table(candidate_table(ranked).head(n_rows).round(3)))
+    yield as_html(html_table(listed_candidates(ranked).head(n_rows).round(3)))
 
 
-def show(run: RunFolder | Path | str, *, interactive: bool | None = None) -> None:
-    """Display the screened candidates of a run.
-
-    ``interactive``: None decides by `sselib.panels.display.is_live`. Raises `RunError` where notebook 07 has
-    not run in that folder.
-    """
-    data = load_screening_data(opened(run))
-    present(live=lambda: ScreeningPanel(data).view, static=lambda: static_view(data), interactive=interactive)
+show = shower(load_screening_data, live=ScreeningPanel, static=static_candidates)

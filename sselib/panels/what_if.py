@@ -1,10 +1,10 @@
 """What if the composition were different: a prediction that follows a slider.
 
-The formula changes, so that everything that follows from composition changes together.
+Part of an element is replaced by another and lithium balances the charge, so that everything that follows
+from composition changes together.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import ipywidgets as widgets
 import numpy as np
@@ -15,66 +15,63 @@ from pymatgen.core import Element
 from sselib.errors import FormulaError
 from sselib.figures import PALETTE, SIGMA_LABEL
 from sselib.materials.composition import parse_formula
-from sselib.panels.display import FigureSlot
-from sselib.panels.substitution import substitute
+from sselib.panels.display import WRAP, FigureSlot
 
-NOTEBOOK = "04_gbr_shap"
-_SCALE = (-18.0, 0.0)  # log10(S/cm), ends of the drawn scale
+_NOTHING = pd.Series({"log10_sigma": np.nan, "lower": np.nan, "upper": np.nan})
 _WIDE = {"layout": {"width": "520px"}, "style": {"description_width": "250px"}}
+_ANIONS = frozenset({"N", "O", "S", "Se", "Te", "F", "Cl", "Br", "I"})
 
 
-@dataclass(frozen=True)
-class Answer:
-    """A prediction in log10(S/cm) and its interval (NaN where there is none)."""
+def usual_charge(symbol: str) -> int:
+    """Return the charge of an element in most electrolytes: the anion's, else the highest common one.
 
-    y: float
-    lower: float
-    upper: float
-
-
-def answer_html(answer: Answer, *, text: str) -> str:
-    """Return a prediction as HTML: number, interval, and both on a scale of log10(S/cm)."""
-    if not np.isfinite(answer.y):
-        return f"<p>{text}</p>"
-    interval = f" [{answer.lower:.2f}, {answer.upper:.2f}]" if np.isfinite(answer.lower) else ""
-    number = f"<b>log10(σ / S cm⁻¹) = {answer.y:.2f}{interval}</b>, σ ≈ {10**answer.y:.1e} S/cm"
-    return f"<p>{number}</p>{_scale_svg(answer)}<p><small>{text}</small></p>"
+    Raises `FormulaError` for an unknown element, or one without a common oxidation state (noble gases).
+    """
+    if not Element.is_valid_symbol(symbol):
+        raise FormulaError(f"{symbol!r} is no element: expected a symbol such as Zr")
+    states = Element(symbol).common_oxidation_states
+    if not states:
+        raise FormulaError(f"{symbol} has no common oxidation state, so no charge can be balanced for it")
+    return min(states) if symbol in _ANIONS else max(states)
 
 
-def _scale_svg(answer: Answer) -> str:
-    """Return the scale as SVG: interval and prediction (dot)."""
-    low, high = _SCALE
+def substitute(formula: str, *, replaced: str, by: str, fraction: float, balance: bool = True) -> str:
+    """Return the formula with ``fraction`` (0 to 1) of one element replaced by another.
 
-    def x(value: float) -> float:
-        """Return where a value lies on the scale, px."""
-        return 10 + 480 * (float(np.clip(value, low, high)) - low) / (high - low)
-
-    ticks = "".join(
-        f'<text x="{x(v):.0f}" y="38" font-size="11" text-anchor="middle" fill="#555">{v}</text>'
-        for v in range(int(low), int(high) + 1, 2)
-    )
-    band = (
-        f'<rect x="{x(answer.lower):.1f}" width="{x(answer.upper) - x(answer.lower):.1f}" y="9" height="10" '
-        f'fill="{PALETTE[5]}" opacity="0.6"/>'
-        if np.isfinite(answer.lower)
-        else ""
-    )
-    return (
-        '<svg width="500" height="42" role="img" aria-label="prediction on the scale of conductivity">'
-        f'<line x1="10" x2="490" y1="24" y2="24" stroke="#888"/>{band}'
-        f'<circle cx="{x(answer.y):.1f}" cy="14" r="6" fill="{PALETTE[0]}"/>{ticks}</svg>'
-    )
+    With ``balance`` the amount of Li changes by the difference of charge, e.g. Li7La3Zr2O12 with a quarter
+    of Zr replaced by Ta is Li6.5La3Zr1.5Ta0.5O12. Raises `FormulaError` for an unreadable formula, an
+    element that is not in it, a fraction outside 0 to 1, or where less than no lithium would be left.
+    """
+    amounts = dict(parse_formula(formula).get_el_amt_dict())
+    if replaced not in amounts:
+        raise FormulaError(f"{formula} holds no {replaced}: expected one of {', '.join(amounts)}")
+    if not 0 <= fraction <= 1:
+        raise FormulaError(f"the fraction {fraction} is impossible: expected 0 to 1")
+    charges = (usual_charge(replaced), usual_charge(by))
+    moved = fraction * amounts[replaced]
+    amounts[replaced] -= moved
+    amounts[by] = amounts.get(by, 0.0) + moved
+    if balance and "Li" not in (replaced, by):
+        amounts["Li"] = amounts.get("Li", 0.0) + moved * (charges[0] - charges[1])
+    if amounts.get("Li", 0.0) <= 0:
+        raise FormulaError(
+            f"{formula} with {fraction:.2f} of {replaced} as {by} would have no lithium left: replace less, "
+            "or do not balance the charge"
+        )
+    kept = {symbol: n for symbol, n in amounts.items() if n > 1e-6}
+    return "".join(symbol if n == 1 else f"{symbol}{n:.4g}" for symbol, n in kept.items())
 
 
 class FormulaWhatIf:
-    """A formula, an element to replace and a slider; ``view`` is the widget, ``answer`` the prediction.
+    """A formula, an element to replace and a slider; ``view`` is the widget to display.
 
-    ``predict`` is that of `sselib.regression.conductivity_model.ConductivityModel`.
+    ``predict`` is that of `sselib.regression.conductivity_model.ConductivityModel`; ``predicted`` holds its
+    log10_sigma, lower and upper, log10(S/cm).
     """
 
     def __init__(self, predict: Callable[..., pd.DataFrame]) -> None:
         self.predict = predict
-        self.answer = Answer(np.nan, np.nan, np.nan)
+        self.predicted = _NOTHING
         symbols = [e.symbol for e in Element if e.Z <= 83 and e.common_oxidation_states]
         self.formula = widgets.Text("Li7La3Zr2O12", description="formula", continuous_update=False)
         self.replaced = widgets.Dropdown(description="replace", layout={"width": "170px"})
@@ -86,9 +83,7 @@ class FormulaWhatIf:
         for part in (self.replaced, self.by, self.balance):
             part.observe(lambda _: self.update(redraw=True), names="value")
         self.fraction.observe(lambda _: self.update(), names="value")
-        row = widgets.Box(
-            [self.formula, self.replaced, self.by, self.balance], layout=widgets.Layout(flex_flow="row wrap")
-        )
+        row = widgets.Box([self.formula, self.replaced, self.by, self.balance], layout=WRAP)
         self.view = widgets.VBox([row, self.fraction, self.output, self.curve])
         self.read()
 
@@ -125,13 +120,10 @@ class FormulaWhatIf:
             formula = self.current
             row = self.predict([formula]).iloc[0]
         except FormulaError as error:
-            self.answer, self.output.value = Answer(np.nan, np.nan, np.nan), f"<p>{error}</p>"
+            self.predicted, self.output.value = _NOTHING, f"<p>{error}</p>"
             return
-        self.answer = Answer(*(float(row[c]) for c in ("log10_sigma", "lower", "upper")))
-        text = f"{formula}: composition alone, whatever its structure; 90 % interval."
-        if not np.isfinite(self.answer.y):
-            text = f"{formula} cannot be predicted: expected a formula with lithium."
-        self.output.value = answer_html(self.answer, text=text)
+        self.predicted = row[list(_NOTHING.index)].astype(float)
+        self.output.value = _in_words(formula, *self.predicted)
         if redraw:
             chosen = self.by.value and self.by.value != self.replaced.value
             self.curve.put(self.draw() if chosen else None)
@@ -150,6 +142,15 @@ class FormulaWhatIf:
         return substitution_curve(
             table, title=f"{self.formula.value}: {self.replaced.value} → {self.by.value}"
         )
+
+
+def _in_words(formula: str, y: float, lower: float, upper: float) -> str:
+    """Return a prediction with its 90 % interval as HTML, log10(S/cm)."""
+    if not np.isfinite(y):
+        return f"<p>{formula} cannot be predicted: expected a formula with lithium.</p>"
+    number = f"<b>log10(σ / S cm⁻¹) = {y:.2f} [{lower:.2f}, {upper:.2f}]</b>, σ ≈ {10**y:.1e} S/cm"
+    note = f"{formula}: composition alone, whatever its structure; 90 % interval."
+    return f"<p>{number}</p><p><small>{note}</small></p>"
 
 
 def substitution_curve(table: pd.DataFrame, *, title: str) -> go.Figure:

@@ -1,9 +1,11 @@
 """Two widgets that ipywidgets lacks: a periodic table to filter by, and a table with rows to click."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Sequence, Set
 from pathlib import Path
 
 import anywidget
+import numpy as np
 import pandas as pd
 import traitlets
 from pymatviz import df_ptable
@@ -24,18 +26,24 @@ class ElementPicker(anywidget.AnyWidget):
     required = traitlets.List(traitlets.Unicode()).tag(sync=True)
     excluded = traitlets.List(traitlets.Unicode()).tag(sync=True)
 
-    def count(self, rows: Mapping[str, int]) -> None:
-        """Set how many rows hold each element; elements in no row cannot be chosen."""
+    def count(self, compositions: Sequence[Set[str]]) -> None:
+        """Take the elements of each row, to count and to filter; elements in no row cannot be chosen."""
+        self.compositions, rows = compositions, Counter(e for found in compositions for e in found)
         self.elements = [
             {
                 "symbol": symbol,
                 "name": tile["name"],
                 "row": int(tile["row"]),
                 "column": int(tile["column"]),
-                "rows": int(rows.get(symbol, 0)),
+                "rows": rows[str(symbol)],
             }
             for symbol, tile in df_ptable.iterrows()
         ]
+
+    def matching(self) -> np.ndarray:
+        """Return which rows hold every required element and no excluded one, shape (n,), bool."""
+        required, excluded = set(self.required), set(self.excluded)
+        return np.array([required <= e and not excluded & e for e in self.compositions], dtype=bool)
 
 
 class RowTable(anywidget.AnyWidget):

@@ -30,8 +30,8 @@ report: $(READY)
 test: $(READY) lint tests notebooks
 
 lint: $(READY)
-	$(BIN)/ruff check sselib docs tests notebooks
-	$(BIN)/ruff format --check sselib docs tests
+	$(BIN)/ruff check sselib crystal_search docs tests notebooks
+	$(BIN)/ruff format --check sselib crystal_search docs tests
 	$(BIN)/sse check
 	$(BIN)/python docs/size.py
 

@@ -17,10 +17,15 @@ def progress(items: Iterable[T], *, stage: str, total: int | None = None) -> Ite
     With ``SSE_PROGRESS=log`` (set by `sse run` and by the tests) it prints one line to stderr when
     the stage ends, so that executed notebooks hold no progress bars.
     """
-    if os.environ.get("SSE_PROGRESS") == "log":
-        yield from _logged(items, stage)
-    else:
+    if bars_are_shown():
         yield from tqdm(items, desc=stage, total=total, leave=False)
+    else:
+        yield from _logged(items, stage)
+
+
+def bars_are_shown() -> bool:
+    """Return whether work shows bars, not lines in a log."""
+    return os.environ.get("SSE_PROGRESS") != "log"
 
 
 def _logged(items: Iterable[T], stage: str) -> Iterator[T]:

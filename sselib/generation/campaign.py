@@ -7,24 +7,27 @@ from dataclasses import asdict, dataclass, replace
 
 import pandas as pd
 from ase import Atoms
-from pymatgen.core import Structure
+from pymatgen.core import Composition, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
+from crystal_search.database import Candidate, SearchDatabase, candidate_table
+from crystal_search.evolution import search
+from crystal_search.known_crystals import known_structure
+from crystal_search.population import survivors
+from crystal_search.potentials import make_calculator
+from crystal_search.relaxation import Relaxation, relax, relax_together
+from crystal_search.search_settings import EVOLUTIONARY, RANDOM, SearchSettings, random_search
 from sselib.errors import DataError
-from sselib.generation.database import Candidate, SearchDatabase, candidate_table
-from sselib.generation.dynamics import RECORDED, Trajectory
+from sselib.generation.dynamics import RECORDED, Trajectory, relax_by_npt
 from sselib.generation.formula_units import CellContent
-from sselib.generation.population import survivors
-from sselib.generation.potentials import make_calculator
-from sselib.generation.relaxation import Relaxation, relax, relax_together
-from sselib.generation.search import search
-from sselib.generation.search_settings import SearchSettings, random_search
 from sselib.generation.validation import SYMMETRY_PRECISION_ANGSTROM, validation_record
+from sselib.materials.oxidation import IMBALANCED, METALLIC, assign_oxidation_states
 from sselib.materials.structures import structure_to_json
-from sselib.progress import progress
+from sselib.paths import project_root
+from sselib.progress import bars_are_shown, progress
 
-EVOLUTIONARY, RANDOM = "evolutionary", "random"
+RELAXERS = {"npt": relax_by_npt}  # protocols beside the engine's own "optimise"
 FINAL_FMAX_EV_ANGSTROM = 0.01  # truncated relaxations hide up to 26 meV/atom
 FINAL_MAX_STEPS = 300
 
@@ -79,7 +82,7 @@ def run_campaign(
     cases = [(c, s) for c in contents for s in seeds]
     for content, seed in progress(cases, stage="searches"):
         stop = (solved or {}).get(content.formula)
-        case = replace(settings, seed=seed)
+        case = replace(settings, seed=seed, oxidation_states=_states(content.amounts))
         common = {"database": database, "n_jobs": n_jobs, "solved": stop}
         mine = _search(content, EVOLUTIONARY, case, **common)
         spent = max(1, sum(c.n_evaluations for c in mine))
@@ -95,7 +98,14 @@ def _search(content: CellContent, arm: str, settings: SearchSettings, **options:
     text = json.dumps([dict(content.amounts), asdict(settings)], sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:8]
     name = f"{content.formula} Z={content.z} {arm} seed {settings.seed} {key}"
+    options |= {"relaxer": RELAXERS.get(settings.protocol), "show_progress": bars_are_shown()}
     return search(content.amounts, name=name, settings=settings, **options)
+
+
+def _states(amounts: Mapping[str, int]) -> dict[str, float]:
+    """Return the oxidation states of a composition, none where they do not balance: no ions then."""
+    found = assign_oxidation_states(Composition(amounts))
+    return {} if found.rule in (METALLIC, IMBALANCED) else dict(found.states)
 
 
 def best_structure(
@@ -122,6 +132,11 @@ def best_structure(
 
 def _is_mine(case: Case, formula: str) -> bool:
     return case.formula == formula and case.arm == EVOLUTIONARY
+
+
+def reference_crystal(name: str) -> Structure:
+    """Return a known crystal of the suite (`data/benchmark`, `data/reference`) by its id."""
+    return known_structure(name, folder=project_root() / "data")
 
 
 def relaxed_reference(structure: Structure, *, settings: SearchSettings) -> Relaxation:

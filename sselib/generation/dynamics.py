@@ -1,7 +1,7 @@
 """Short molecular dynamics at constant pressure: does a generated crystal hold together when warm?"""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -10,8 +10,8 @@ from ase.calculators.calculator import Calculator
 from ase.md.nptberendsen import Inhomogeneous_NPTBerendsen
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
 
+from crystal_search.relaxation import FAILED, UNCONVERGED, Relaxation
 from sselib.errors import ParameterError
-from sselib.generation.relaxation import FAILED, UNCONVERGED, Relaxation
 
 BAR_PER_GPA = 1.0e4
 THERMOSTAT_FS = 100.0
@@ -72,7 +72,12 @@ class Trajectory:
 
 
 def relax_by_npt(
-    atoms: Atoms, *, calculator: Calculator, settings: MDSettings = KIM_RELAXATION
+    atoms: Atoms,
+    *,
+    calculator: Calculator,
+    pressure_gpa: float = KIM_RELAXATION.pressure_bar / BAR_PER_GPA,
+    seed: int = 0,
+    settings: MDSettings = KIM_RELAXATION,
 ) -> Relaxation:
     """Relax by dynamics at low temperature and high pressure, as Kim et al. do within their search.
 
@@ -80,7 +85,8 @@ def relax_by_npt(
     left, and its status is "unconverged": no force criterion was applied. A run that does not hold is
     "failed".
     """
-    begin, pressure_gpa = time.process_time(), settings.pressure_bar / BAR_PER_GPA
+    begin = time.process_time()
+    settings = replace(settings, pressure_bar=pressure_gpa * BAR_PER_GPA, seed=seed)
     run = run_npt(atoms, calculator=calculator, settings=settings, shortest_axis_angstrom=0.0)
     curve = run.table["energy_ev_atom"] + pressure_gpa * units.GPa * run.table["volume_angstrom3_atom"]
     failed = not np.isfinite(curve).all() or "blew up" in run.finding

@@ -1,19 +1,12 @@
-"""What a search costs and what its operators achieve: evaluations, progress, success rates."""
+"""What a search costs: evaluations, seconds, progress."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
 
-from sselib.generation.database import Candidate, candidate_table
-from sselib.generation.population import SEED
-from sselib.generation.relaxation import ABANDONED, CONVERGED, FAILED, UNCONVERGED
-
-SUCCESS_COLUMNS: tuple[str, ...] = (
-    "operator", "n", "relaxed", "given_up", "failed", "below_parent", "share", "ci_low", "ci_high",
-    "evaluations_per_child",
-)  # fmt: skip
+from crystal_search.database import Candidate, candidate_table
+from crystal_search.relaxation import ABANDONED, CONVERGED, FAILED, UNCONVERGED
 
 
 def progress_curve(candidates: Sequence[Candidate]) -> pd.DataFrame:
@@ -64,40 +57,6 @@ def _step_values(curve: pd.DataFrame, grid: np.ndarray) -> np.ndarray:
     """Return the best enthalpy known after each number of evaluations."""
     at = np.searchsorted(curve["evaluations_so_far"].to_numpy(), grid, side="right") - 1
     return curve["best_enthalpy_ev_atom"].to_numpy()[np.maximum(at, 0)]
-
-
-def operator_success(candidates: Sequence[Candidate], *, tolerance_ev_atom: float = 0.001) -> pd.DataFrame:
-    """Return for each operator the share of children below their better parent, with a Wilson interval.
-
-    A child that was given up or failed counts as no success. Columns operator, n, relaxed, given_up, failed,
-    below_parent, share, ci_low, ci_high, evaluations_per_child. Seeds have no parents and are left out.
-    """
-    children = [c for c in candidates if c.operator != SEED]
-    rows = []
-    for operator in dict.fromkeys(c.operator for c in children):
-        mine = [c for c in children if c.operator == operator]
-        states = [c.status for c in mine]
-        below = sum(
-            c.status in (CONVERGED, UNCONVERGED)
-            and c.enthalpy_ev_atom < c.parent_enthalpy_ev_atom - tolerance_ev_atom
-            for c in mine
-        )
-        interval = binomtest(below, len(mine)).proportion_ci(method="wilson")
-        rows.append(
-            {
-                "operator": operator,
-                "n": len(mine),
-                "relaxed": states.count(CONVERGED) + states.count(UNCONVERGED),
-                "given_up": states.count(ABANDONED),
-                "failed": states.count(FAILED),
-                "below_parent": below,
-                "share": below / len(mine),
-                "ci_low": interval.low,
-                "ci_high": interval.high,
-                "evaluations_per_child": float(np.mean([c.n_evaluations for c in mine])),
-            }
-        )
-    return pd.DataFrame(rows, columns=list(SUCCESS_COLUMNS))
 
 
 def effort_table(searches: dict[str, Sequence[Candidate]]) -> pd.DataFrame:

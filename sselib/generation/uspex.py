@@ -15,8 +15,8 @@ import pandas as pd
 from pymatgen.core import Structure
 from pymatgen.io.vasp import Poscar
 
+from crystal_search.population import SEED
 from sselib.errors import DataError, ParameterError
-from sselib.generation.population import SEED
 from sselib.runfolder import write_whole
 
 # USPEX's name of an origin -> the name used in this suite; others stay as they are, in lower case.
@@ -64,7 +64,7 @@ class UspexInput:
     soft_mutation: float = 0.1  # fracAtomsMut
     strain: float = 0.1  # fracLatMut
     parallel: int = 1  # numParallelCalcs
-    potential: str = "chgnet"  # of sselib.generation.potentials
+    potential: str = "chgnet"  # of crystal_search.potentials
     fmax_ev_angstrom: float = 0.05
     max_steps: int = 300
 
@@ -156,8 +156,8 @@ from pathlib import Path
 
 from ase.io import read, write
 
-from sselib.generation.potentials import make_calculator
-from sselib.generation.relaxation import RelaxationSettings, relax
+from crystal_search.potentials import make_calculator
+from crystal_search.relaxation import RelaxationSettings, relax
 
 SETTINGS = RelaxationSettings(
     pressure_gpa={settings.pressure_gpa!r},

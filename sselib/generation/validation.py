@@ -9,8 +9,8 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Composition, Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
-from sselib.generation.ionic import ionic_radius
-from sselib.generation.population import matcher
+from crystal_search.ionic import ionic_radius
+from crystal_search.population import matcher
 from sselib.materials.oxidation import assign_oxidation_states
 
 CUTOFF_ANGSTROM = 4.0  # Angstrom, within which distances are looked at

@@ -10,13 +10,13 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from crystal_search.benchmark_results import PLAIN
+from crystal_search.database import Candidate
+from crystal_search.population import SEED
+from crystal_search.relaxation import CONVERGED, UNCONVERGED
 from sselib.figures import PALETTE
-from sselib.generation.benchmark_results import PLAIN
 from sselib.generation.campaign import EVOLUTIONARY, RANDOM, Case
-from sselib.generation.database import Candidate
 from sselib.generation.effort import curves_on_grid, progress_curve
-from sselib.generation.population import SEED
-from sselib.generation.relaxation import CONVERGED, UNCONVERGED
 
 Drawing = tuple[go.Figure, pd.DataFrame]
 ARM_COLOURS: dict[str, str] = {EVOLUTIONARY: PALETTE[0], RANDOM: PALETTE[1]}
@@ -263,7 +263,7 @@ RATIO_TICKS = {0.01: "0.01", 0.03: "0.03", 0.1: "0.1", 1 / 3: "1/3", 1: "1", 3: 
 def benchmark_ratio(comparisons: Mapping[str, pd.DataFrame]) -> Drawing:
     """Draw mean evaluations of the evolutionary over those of a random search, per compound.
 
-    ``comparisons``: title and `sselib.generation.benchmark_results.compare_arms` of each random search, which
+    ``comparisons``: title and `crystal_search.benchmark_results.compare_arms` of each random search, which
     has a panel of its own.
     """
     first = next(iter(comparisons.values())).sort_values("ratio", ascending=False)

@@ -1,0 +1,350 @@
+"""Evolutionary search for the crystal of lowest enthalpy, and the random search it is compared with.
+
+Each generation follows from the candidates of the earlier ones and a seed alone, so that a search that
+was killed goes on from its database as if nothing had happened.
+"""
+
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+
+import numpy as np
+from joblib import Parallel, delayed
+from threadpoolctl import threadpool_limits
+from tqdm.auto import tqdm
+
+from crystal_search.database import Candidate, SearchDatabase
+from crystal_search.errors import SearchError
+from crystal_search.ionic import guessed_states
+from crystal_search.learned_potential import Learner
+from crystal_search.offspring import choose_children, make_offspring, total_cost
+from crystal_search.plans import Plan, Preparation, child_plan, fresh_plan, stored_plan
+from crystal_search.population import (
+    KINDS,
+    LEARNED,
+    LEARNED_DROP_EV_ATOM,
+    SEED,
+    GiveUpRule,
+    give_up_rule,
+    kind,
+    operator_weights,
+    survivors,
+)
+from crystal_search.potentials import make_calculator
+from crystal_search.relaxation import Relaxation, Verdict, relax_together
+from crystal_search.search_settings import OPTIMISE, SearchSettings, check_settings
+
+TOGETHER = 8  # candidates relaxed side by side
+
+Relaxer = Callable[..., Relaxation]  # (atoms, calculator=, pressure_gpa=, seed=), of a protocol of its own
+
+
+@threadpool_limits.wrap(limits=1)  # more threads round otherwise, and cost more than they save
+def search(
+    content: Mapping[str, int],
+    *,
+    name: str,
+    settings: SearchSettings,
+    database: SearchDatabase,
+    n_jobs: int = 1,
+    solved: Callable[[Candidate], bool] | None = None,
+    relaxer: Relaxer | None = None,
+    show_progress: bool = True,
+) -> list[Candidate]:
+    """Search until a stop rule applies; return every candidate.
+
+    ``content`` is the number of atoms of each element in the cell. Finished candidates are read from
+    the database under ``name``, the others are relaxed, ``n_jobs`` at a time, and written as they
+    come. ``solved`` ends the search after the generation in which it is true of a candidate. ``relaxer``
+    relaxes one candidate where the settings name a protocol of their own. Raises `SearchError` for impossible
+    settings and if the search was begun with other ones.
+    """
+    check_settings(settings)
+    if (settings.protocol == OPTIMISE) != (relaxer is None):
+        raise SearchError(f"protocol '{settings.protocol}': expected '{OPTIMISE}', or a relaxer for another")
+    if settings.oxidation_states is None:
+        settings = replace(settings, oxidation_states=guessed_states(content))
+    database.open_search(name, {"content": dict(content), **_recorded(settings)})
+    done: list[Candidate] = []
+    stored = {c.number: c for c in database.candidates(name)}
+    bar = tqdm(desc=name, unit=" structures", leave=False, disable=not show_progress)
+    save, why, learner = partial(database.add, name), "", Learner()
+    relax_all = partial(_relax_all, settings=settings, relaxer=relaxer, n_jobs=n_jobs)
+    for generation in range(settings.max_generations):
+        bar.set_postfix_str(f"making generation {generation}")
+        plans = plan_generation(
+            content,
+            done,
+            generation=generation,
+            settings=settings,
+            stored=stored,
+            learner=learner,
+            n_jobs=n_jobs,
+        )
+        for candidate in _finish(plans, stored, relax_all=relax_all, save=save):
+            done.append(candidate)
+            bar.update()
+            bar.set_postfix_str(f"generation {generation}, best {_best(done):.3f} eV/atom", refresh=False)
+            if _why_stop(done, -1, settings=settings, solved=solved):
+                break
+        why = _why_stop(done, generation, settings=settings, solved=solved)
+        if why:
+            break
+    bar.close()
+    database.note(name, why or f"{settings.max_generations} generations")
+    return done
+
+
+def _recorded(settings: SearchSettings) -> dict[str, object]:
+    """Return what the database records: what only a search that learns depends on is there for such ones."""
+    only_learned = ("learn", "offspring")
+    return {k: v for k, v in asdict(settings).items() if settings.learns or k not in only_learned}
+
+
+def plan_generation(
+    content: Mapping[str, int],
+    done: Sequence[Candidate],
+    *,
+    generation: int,
+    settings: SearchSettings,
+    stored: Mapping[int, Candidate],
+    learner: Learner,
+    n_jobs: int = 1,
+) -> list[Plan]:
+    """Return the candidates of a generation; those in ``stored`` are planned without being built."""
+    population = survivors(done, size=settings.population_size) if generation else []
+    weights = operator_weights(done, population, weights=settings.weights, adaptive=settings.adaptive)
+    if not population:
+        weights = {SEED: 1.0}
+    n_new = settings.children if generation else settings.first_generation
+    numbers = range(len(done), len(done) + n_new)
+    missing, learned, spent = [n for n in numbers if n not in stored], [], Preparation()
+    if missing and settings.learns and generation:
+        learned, spent = _learned_plans(
+            content, done, population, learner,
+            generation=generation, weights=weights, settings=settings, n_jobs=n_jobs,
+        )  # fmt: skip
+    rules = _rules(done, population, settings) if settings.give_up and generation else {}
+    plans: list[Plan] = []
+    for number in numbers:
+        if number in stored:
+            plan = stored_plan(stored[number])
+        elif number - len(done) < len(learned):
+            plan = replace(learned[number - len(done)], number=number)
+        else:
+            made = {"number": number, "generation": generation}
+            plan = _single_plan(
+                content, [*done, *plans], population, made, weights=weights, settings=settings
+            )
+        if number in missing[:1]:
+            plan = replace(plan, spent=_sum(plan.spent, spent))
+        plans.append(replace(plan, rule=rules.get(_kind(plan))))
+    return plans
+
+
+def _learned_plans(
+    content: Mapping[str, int],
+    done: Sequence[Candidate],
+    population: Sequence[Candidate],
+    learner: Learner,
+    *,
+    generation: int,
+    weights: Mapping[str, float],
+    settings: SearchSettings,
+    n_jobs: int,
+) -> tuple[list[Plan], Preparation]:
+    """Return the children that a potential learned from ``done`` chooses, and what the choice cost.
+
+    There are none if it has nothing to go by, and fewer than wanted where offspring repeat what is known.
+    """
+    start = time.process_time()
+    potential = learner.potential(done)
+    if potential is None:
+        return [], Preparation()
+    like = {"generation": generation, "weights": weights, "settings": settings, "n_jobs": n_jobs}
+    fitted = time.process_time() - start
+    offspring = make_offspring(content, population, potential, **like)
+    start = time.process_time()
+    pressure = settings.relaxation.pressure_gpa
+    plans = choose_children(offspring, done, potential, n=settings.children, pressure_gpa=pressure)
+    rest = Preparation(model_seconds=fitted + time.process_time() - start)
+    return plans, _sum(total_cost(offspring), rest)
+
+
+def _sum(one: Preparation, other: Preparation) -> Preparation:
+    return Preparation(**{k: v + getattr(other, k) for k, v in asdict(one).items()})
+
+
+def _single_plan(
+    content: Mapping[str, int],
+    earlier: Sequence[Candidate | Plan],
+    population: Sequence[Candidate],
+    made: Mapping[str, object],
+    *,
+    weights: Mapping[str, float],
+    settings: SearchSettings,
+) -> Plan:
+    """Return a child of an operator or a random crystal, as it comes or chosen by the pair model."""
+    rng = np.random.default_rng([settings.seed, made["number"]])
+    operator = str(rng.choice(list(weights), p=list(weights.values())))
+    known = [c for c in earlier if c.generation < made["generation"]]
+
+    def used(operator: str, parent: int) -> int:
+        """Return how often the operator was used on this parent alone."""
+        return sum(c.operator == operator and c.parents == (parent,) for c in known)
+
+    n_before = sum(c.operator == SEED for c in earlier)
+    return child_plan(population, operator, made, earlier=used, settings=settings, rng=rng) or fresh_plan(
+        content, population, made, n_before=n_before, settings=settings, rng=rng
+    )
+
+
+def _kind(one: Plan | Candidate) -> str:
+    return kind(one.operator, one.space_group, learned=one.learned)
+
+
+def _rules(
+    done: Sequence[Candidate], population: Sequence[Candidate], settings: SearchSettings
+) -> dict[str, GiveUpRule]:
+    same = {name: [c for c in done if _kind(c) == name] for name in KINDS}
+    most = {LEARNED: LEARNED_DROP_EV_ATOM}
+    return {
+        name: give_up_rule(
+            same[name], population, size=settings.population_size, most_ev_atom=most.get(name, np.inf)
+        )
+        for name in KINDS
+    }
+
+
+def _finish(
+    plans: Sequence[Plan],
+    stored: Mapping[int, Candidate],
+    *,
+    relax_all: Callable[[Sequence[Plan]], Iterator[Candidate]],
+    save: Callable[[Candidate], None],
+) -> Iterator[Candidate]:
+    """Yield the finished candidates of a generation in the order of their numbers, each saved first."""
+    fresh = relax_all([p for p in plans if p.number not in stored])
+    for plan in plans:
+        if plan.number in stored:
+            yield stored[plan.number]
+        else:
+            candidate = next(fresh)
+            save(candidate)
+            yield candidate
+
+
+def _relax_all(
+    plans: Sequence[Plan], *, settings: SearchSettings, relaxer: Relaxer | None, n_jobs: int
+) -> Iterator[Candidate]:
+    """Yield the relaxed plans in their order.
+
+    They are taken `TOGETHER` at a time, so that a search that ends at one of them wastes little.
+    """
+    tasks = [(plans[i : i + TOGETHER], settings, relaxer) for i in range(0, len(plans), TOGETHER)]
+    if n_jobs == 1 or len(tasks) < 2:
+        for task in tasks:
+            yield from _relaxed(*task)
+    else:
+        yield from _relaxed_in_parallel(tasks, n_jobs)
+
+
+def _relaxed_in_parallel(tasks: Sequence[tuple], n_jobs: int) -> Iterator[Candidate]:
+    """Yield the results in order; joblib's warning is kept back when a search ends before its last task."""
+    results = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(_relaxed)(*t) for t in tasks)
+    try:
+        for group in results:
+            yield from group
+    finally:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*tasks (have been|which were)", category=UserWarning)
+            results.close()
+
+
+def _relaxed(plans: Sequence[Plan], settings: SearchSettings, relaxer: Relaxer | None) -> list[Candidate]:
+    """Relax some plans together; runs in a worker process where there are several."""
+    calculator = make_calculator(settings.potential, settings.potential_options)
+    if relaxer is not None:
+        like = {"calculator": calculator, "pressure_gpa": settings.relaxation.pressure_gpa}
+        return [_candidate(p, relaxer(p.atoms, seed=p.number, **like), keep=False) for p in plans]
+    results = relax_together(
+        [p.atoms for p in plans],
+        calculator=calculator,
+        settings=settings.relaxation,
+        verdicts=[_verdict(p.rule) for p in plans],
+    )
+    return [_candidate(p, r, keep=settings.learns) for p, r in zip(plans, results, strict=True)]
+
+
+def _verdict(rule: GiveUpRule | None) -> Verdict | None:
+    if rule is None:
+        return None
+    return lambda steps, enthalpy, atoms: rule(steps, enthalpy, atoms) if steps else ""
+
+
+def _candidate(plan: Plan, result: Relaxation, *, keep: bool) -> Candidate:
+    """Return the relaxed plan; ``keep``: with the snapshots to learn from."""
+    return Candidate(
+        number=plan.number,
+        generation=plan.generation,
+        operator=plan.operator,
+        parents=plan.parents,
+        parent_enthalpy_ev_atom=plan.parent_enthalpy_ev_atom,
+        space_group=plan.space_group,
+        status=result.status,
+        reason=result.reason,
+        enthalpy_ev_atom=result.enthalpy_ev_atom,
+        energy_ev_atom=result.energy_ev_atom,
+        volume_angstrom3_atom=result.volume_angstrom3_atom,
+        n_evaluations=plan.spent.n_evaluations + result.n_evaluations,
+        seconds=plan.spent.seconds + result.seconds,
+        n_model_relaxations=plan.spent.n_model_relaxations,
+        model_seconds=plan.spent.model_seconds,
+        curve=result.curve,
+        atoms=result.atoms,
+        snapshots=result.snapshots if keep else (),
+        learned=plan.learned,
+    )
+
+
+def _best(done: Sequence[Candidate]) -> float:
+    best = survivors(done, size=1)
+    return best[0].enthalpy_ev_atom if best else float("nan")
+
+
+def _why_stop(
+    done: Sequence[Candidate],
+    generation: int,
+    *,
+    settings: SearchSettings,
+    solved: Callable[[Candidate], bool] | None,
+) -> str:
+    """Return the stop rule that applies after a generation, or an empty text.
+
+    Generation -1 stands for the time after any one candidate: only success and budget count.
+    """
+    newest = [c for c in done if c.generation == generation] if generation >= 0 else done[-1:]
+    if solved is not None and any(solved(c) for c in newest):
+        return "the reference was found"
+    if sum(c.n_evaluations for c in done) >= settings.max_evaluations:
+        return "the budget of energy evaluations is spent"
+    if generation >= 0 and _out_of_patience(done, generation, settings):
+        return f"no better enthalpy in {settings.patience} generations"
+    return ""
+
+
+def _out_of_patience(done: Sequence[Candidate], generation: int, settings: SearchSettings) -> bool:
+    before = [c for c in done if c.generation <= generation - settings.patience]
+    earlier, now = _best(before), _best(done)
+    return bool(before) and np.isfinite(earlier) and now > earlier - settings.tolerance_ev_atom
+
+
+def generation_of_patience(candidates: Sequence[Candidate], settings: SearchSettings) -> float:
+    """Return after which generation `SearchSettings.patience` would have ended a search, NaN if not yet."""
+    for generation in range(1 + max((c.generation for c in candidates), default=-1)):
+        done = [c for c in candidates if c.generation <= generation]
+        if _out_of_patience(done, generation, settings):
+            return float(generation)
+    return float("nan")

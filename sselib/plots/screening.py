@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from sselib.figures import PALETTE, SIGMA_LABEL
 from sselib.plots.models import CONTROL_LABELS, interval_points
@@ -83,22 +82,6 @@ def probability_against_distance(table: pd.DataFrame, *, distance: str) -> go.Fi
     figure.update_yaxes(title=_P_LABEL, range=[-0.02, 1.02])
     part = f" ({len(rows)} of {len(table)} drawn)" if len(rows) == MAX_POINTS < len(table) else ""
     return figure.update_layout(height=440, title=f"Probability and distance to the training data{part}")
-
-
-def cost_against_size(table: pd.DataFrame) -> go.Figure:
-    """Draw processor time and memory against the number of candidates scored, side by side.
-
-    ``table`` has the columns candidates, cpu_s (both summed up) and memory_mib.
-    """
-    figure = make_subplots(cols=2, horizontal_spacing=0.14)
-    for column, name in enumerate(("cpu_s", "memory_mib"), start=1):
-        line = {"color": PALETTE[column - 1]}
-        points = go.Scatter(x=table["candidates"], y=table[name], mode="lines+markers", line=line)
-        figure.add_trace(points, row=1, col=column)
-    figure.update_xaxes(title="candidates scored from their formula", rangemode="tozero")
-    figure.update_yaxes(title="processor time / s", rangemode="tozero", col=1)
-    figure.update_yaxes(title="memory of the process / MiB", rangemode="tozero", col=2)
-    return figure.update_layout(height=360, showlegend=False, title="Cost of the first pass against its size")
 
 
 def pareto_scatter(table: pd.DataFrame, *, x: str, y: str, log_x: bool = False) -> go.Figure:

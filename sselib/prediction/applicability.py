@@ -18,19 +18,21 @@ from sselib.materials.formula_input import read_formula
 
 QUANTILE = 0.95
 SAME_L1 = 1e-3  # compositions closer than this are one composition, written with other rounding
-_REQUIRED = (Entry.FORMULA, Entry.LOG10_SIGMA, Entry.CENSORED)
+_REQUIRED = (Entry.ID, Entry.FORMULA, Entry.LOG10_SIGMA, Entry.CENSORED)
 
 
 @dataclass(frozen=True)
 class TrainingSpace:
     """The distinct compositions a model was trained on.
 
-    ``fractions`` (n, 103) mole fractions, columns in the modified Pettifor order; ``labels`` (n,) a formula
-    each with what was measured; ``threshold_l1`` the largest distance that counts as in the domain.
+    ``fractions`` (n, 103) mole fractions, columns in the modified Pettifor order. ``table``, one row each:
+    id, formula, log10_sigma, censored of the first row of that composition, ``plain`` (the formula without
+    notation) and ``label`` (the formula with all that was measured). ``threshold_l1`` is the largest distance
+    that counts as in the domain.
     """
 
     fractions: np.ndarray
-    labels: tuple[str, ...]
+    table: pd.DataFrame
     threshold_l1: float
 
     @property
@@ -40,21 +42,23 @@ class TrainingSpace:
 
 
 def training_space(training: pd.DataFrame, *, quantile: float = QUANTILE) -> TrainingSpace:
-    """Return the space of a model's training table, which has formula, log10_sigma and censored.
+    """Return the space of a model's training table, which has id, formula, log10_sigma and censored.
 
     Raises `RunError` where a column is missing or fewer than two compositions are there.
     """
     missing = [column for column in _REQUIRED if column not in training]
     if missing:
         raise RunError(f"the model's training table lacks {', '.join(missing)}: run notebook 04 again")
-    fractions = element_fractions([read_formula(f).plain for f in training[Entry.FORMULA]]).to_numpy()
+    plain = [read_formula(f).plain for f in training[Entry.FORMULA]]
+    fractions = element_fractions(plain).to_numpy()
     same = l1_distances(fractions, fractions) < SAME_L1
     first = np.flatnonzero(same.argmax(axis=1) == np.arange(len(same)))
     if len(first) < 2:
         raise RunError(f"the model was trained on {len(first)} composition: expected at least two")
-    labels = tuple(_label(training[same[i]]) for i in first)
+    table = training[list(_REQUIRED)].assign(plain=plain).iloc[first].reset_index(drop=True)
+    table["label"] = [_label(training[same[i]]) for i in first]
     threshold = float(np.quantile(nearest_other(fractions[first]), quantile))
-    return TrainingSpace(fractions[first], labels, threshold)
+    return TrainingSpace(fractions[first], table, threshold)
 
 
 def nearest_other(fractions: np.ndarray) -> np.ndarray:
@@ -76,20 +80,26 @@ def _label(rows: pd.DataFrame) -> str:
 
 
 def judge(space: TrainingSpace, fractions: np.ndarray) -> pd.DataFrame:
-    """Return distance_l1, nearest, in_domain, unseen (elements, joined by a blank) and measured.
+    """Return where compositions lie beside the training compounds, one row each.
 
-    ``fractions`` (n, 103) as in `TrainingSpace`. ``measured`` is True where the composition itself is
-    among the training compounds, so that its prediction is a memory, not a test.
+    ``fractions`` (n, 103) as in `TrainingSpace`. Columns: d_composition (L1 to the nearest, 0 to 2);
+    nearest_id, nearest_formula, nearest_log10_sigma and ``nearest`` (the same in words); in_domain; unseen
+    (elements, joined by a blank); measured: True where the composition itself is among the training
+    compounds, so that its prediction is a memory, not a test.
     """
     seen = space.seen
     distances = l1_distances(fractions[:, seen], space.fractions[:, seen])
     at = distances.argmin(axis=1)
     distance = distances[np.arange(len(at)), at] + fractions[:, ~seen].sum(axis=1)
     unseen = [_names(row) for row in (fractions > 0) & ~seen]
+    nearest = space.table.iloc[at]
     return pd.DataFrame(
         {
-            "distance_l1": distance,
-            "nearest": [f"{space.labels[i]} (L1 {d:.3f})" for i, d in zip(at, distance, strict=True)],
+            "d_composition": distance,
+            "nearest_id": nearest[Entry.ID].to_numpy(),
+            "nearest_formula": nearest[Entry.FORMULA].to_numpy(),
+            "nearest_log10_sigma": nearest[Entry.LOG10_SIGMA].to_numpy(),
+            "nearest": [f"{label} (L1 {d:.3f})" for label, d in zip(nearest["label"], distance, strict=True)],
             "in_domain": (distance <= space.threshold_l1) & (np.array(unseen, dtype=object) == ""),
             "unseen": unseen,
             "measured": distance < SAME_L1,

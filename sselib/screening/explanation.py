@@ -10,8 +10,8 @@ import pandas as pd
 from sselib.columns import Entry
 from sselib.features.formula import formula_features
 from sselib.materials.composition import element_fractions, l1_distances
-from sselib.regression.conductivity_model import ConductivityModel
-from sselib.screening.scoring import Training
+from sselib.prediction.applicability import TrainingSpace
+from sselib.prediction.scorer import Scorer
 
 _SAME = 1e-6  # how far outside the training range counts as outside, relative to the range
 
@@ -33,8 +33,7 @@ class Explanation:
 
 def explain_candidates(
     rows: pd.DataFrame,
-    model: ConductivityModel,
-    training: Training,
+    scorer: Scorer,
     *,
     n_features: int = 8,
     n_nearest: int = 3,
@@ -44,12 +43,12 @@ def explain_candidates(
     if not formulas:
         return []
     features = formula_features(formulas)
-    known = formula_features(list(training.table[Entry.COMPOSITION]))
-    values = model.explain(formulas)
+    known = formula_features(list(scorer.space.table["plain"]))
+    values = scorer.by_formula.explain(formulas)
     found = []
     for k, row in enumerate(rows.to_dict("records")):
         contributions = _contributions(values.iloc[k], features.iloc[k], n_features)
-        nearest = nearest_training(row["formula"], training, n=n_nearest)
+        nearest = nearest_training(row["formula"], scorer.space, n=n_nearest)
         outside = outside_range(features.iloc[k], known)
         sentence = describe(row, contributions, nearest, outside)
         found.append(
@@ -70,15 +69,15 @@ def _contributions(values: pd.Series, features: pd.Series, n: int) -> pd.DataFra
     return pd.concat([table, other], ignore_index=True)
 
 
-def nearest_training(formula: str, training: Training, *, n: int = 3) -> pd.DataFrame:
-    """Return the ``n`` nearest training rows: id, formula, log10_sigma, censored, distance.
+def nearest_training(formula: str, space: TrainingSpace, *, n: int = 3) -> pd.DataFrame:
+    """Return the ``n`` nearest training compositions: id, formula, log10_sigma, censored, distance.
 
-    The distance is the L1 distance of mole fractions, 0 to 2. Rows of one composition follow each other.
+    The distance is the L1 distance of mole fractions, 0 to 2.
     """
-    distance = l1_distances(element_fractions([formula]).to_numpy(), training.fractions)[0]
+    distance = l1_distances(element_fractions([formula]).to_numpy(), space.fractions)[0]
     order = np.argsort(distance, kind="stable")[:n]
     columns = [Entry.ID, Entry.FORMULA, Entry.LOG10_SIGMA, Entry.CENSORED]
-    return training.table.iloc[order][columns].assign(distance=distance[order]).reset_index(drop=True)
+    return space.table.iloc[order][columns].assign(distance=distance[order]).reset_index(drop=True)
 
 
 def outside_range(features: pd.Series, known: pd.DataFrame) -> pd.DataFrame:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from pymatgen.core import Structure
 
-from sselib.errors import DataError
+from sselib.errors import DataError, SSEError
 
 if TYPE_CHECKING:  # torch is an extra: this module must import without it
     from sselib.features.megnet import MegnetModel
@@ -38,6 +38,11 @@ class PropertyModels:
     gaps: "Sequence[MegnetModel]" = ()
     singles: "Mapping[str, MegnetModel]" = field(default_factory=dict)
     why_missing: str = ""
+
+    @property
+    def names(self) -> list[str]:
+        """Which models there are; the registry pins their weights."""
+        return [*GAP_MODELS[: len(self.gaps)], *self.singles]
 
 
 def load_property_models(*, n_gap_models: int = 6) -> PropertyModels:
@@ -79,8 +84,6 @@ def material_properties(structures: Mapping[str, Structure], models: PropertyMod
 
 def _unsupported(structure: Structure) -> str:
     """Return why MEGNet cannot take a structure, empty if it can."""
-    from sselib.errors import SSEError
-
     if len(structure) > MAX_SITES:
         return f"{len(structure)} sites: expected at most {MAX_SITES}"
     try:

@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from sselib.columns import Entry
-from sselib.materials.composition import element_fractions, l1_distances
+from sselib.materials.composition import element_fractions
 from sselib.paths import project_root
+from sselib.prediction.scorer import Scorer
 from sselib.screening.filters import is_known
-from sselib.screening.scoring import ScreeningModels, Training
 from sselib.validation.metrics import resample_counts
 
 
@@ -28,23 +27,14 @@ def published_candidates() -> pd.DataFrame:
     return table.rename(columns={c: f"their_{c}" for c in theirs}).assign(log10_measured=measured)
 
 
-def predicted(candidates: pd.DataFrame, models: ScreeningModels, training: Training) -> pd.DataFrame:
-    """Return the candidates with what the models say from the formula alone.
+def predicted(candidates: pd.DataFrame, scorer: Scorer) -> pd.DataFrame:
+    """Return the candidates with what the models say from the formula alone (`Scorer.score`).
 
-    Adds log10_sigma, lower, upper (90 %), p_superionic, p_superionic_sd; nearest_formula,
-    nearest_log10_sigma, d_composition (L1); is_known (every element within 5 % of a training row).
+    Adds ``is_known`` too: every element within 5 % of a training composition.
     """
     formulas = candidates["formula"].tolist()
-    fractions = element_fractions(formulas).to_numpy()
-    distance = l1_distances(fractions, training.fractions)
-    rows = training.table.iloc[distance.argmin(axis=1)].reset_index(drop=True)
-    scores = models.superionic.predict_formulas(formulas)[["p_superionic", "p_superionic_sd"]]
-    return pd.concat([candidates, models.conductivity.predict(formulas), scores], axis=1).assign(
-        nearest_formula=rows[Entry.FORMULA],
-        nearest_log10_sigma=rows[Entry.LOG10_SIGMA],
-        d_composition=distance.min(axis=1),
-        is_known=is_known(fractions, training.fractions),
-    )
+    known = is_known(element_fractions(formulas).to_numpy(), scorer.space.fractions)
+    return pd.concat([candidates, scorer.score(formulas)], axis=1).assign(is_known=known)
 
 
 def measured_errors(found: pd.DataFrame, *, mean: float, n_bootstrap: int, seed: int) -> pd.DataFrame:

@@ -14,26 +14,26 @@ import pandas as pd
 from sselib.atomsets.superionic_model import fitted_like
 from sselib.columns import Entry
 from sselib.materials.composition import element_fractions, l1_distances
+from sselib.prediction.applicability import training_space
+from sselib.prediction.scorer import Scorer
 from sselib.regression.conductivity_model import train_conductivity_model
-from sselib.screening.scoring import ScreeningModels, Training
 
 
 @dataclass(frozen=True)
 class Retrained:
-    """Models trained without the relatives of candidates, and what is left of the training rows.
+    """Models trained without the relatives of candidates; ``n_removed`` (n,) is the number of each one's.
 
-    ``n_removed`` (n,) is the number of rows near each candidate; all of them are left out for all.
+    All relatives are left out for all candidates.
     """
 
-    models: ScreeningModels
-    training: Training
+    scorer: Scorer
     n_removed: np.ndarray
 
 
 def without_relatives(
-    formulas: Sequence[str], models: ScreeningModels, *, curated: pd.DataFrame, distance: float, seed: int
+    formulas: Sequence[str], scorer: Scorer, *, curated: pd.DataFrame, distance: float, seed: int
 ) -> Retrained:
-    """Return models of formulas like ``models``, trained without every material near a formula.
+    """Return models of formulas like those of ``scorer``, trained without every material near a formula.
 
     ``distance`` is the largest L1 distance of mole fractions (0 to 2) that counts as near; ``curated`` is
     the table of notebook 01. The calibration of the probabilities stays that of the saved model.
@@ -41,12 +41,13 @@ def without_relatives(
     fractions = element_fractions(list(formulas)).to_numpy()
     known = element_fractions(list(curated[Entry.COMPOSITION])).to_numpy()
     close = l1_distances(fractions, known) <= distance
-    left = ~close.any(axis=0)
-    rest = curated[left].reset_index(drop=True)
+    rest = curated[~close.any(axis=0)].reset_index(drop=True)
+    conductivity = train_conductivity_model(rest, seed=seed)
     again = replace(
-        models,
-        conductivity=train_conductivity_model(rest, seed=seed),
-        structure_conductivity=None,
-        superionic=fitted_like(models.superionic, rest),
+        scorer,
+        by_formula=conductivity,
+        by_structure=None,
+        superionic=fitted_like(scorer.superionic, rest),
+        space=training_space(conductivity.training),
     )
-    return Retrained(again, Training(rest, known[left]), close.sum(axis=1))
+    return Retrained(again, close.sum(axis=1))

@@ -1,4 +1,4 @@
-"""Screening: a stream of candidates is scored in chunks, each kept in a file, so that it can be resumed.
+"""Screening: a stream of candidates is scored in chunks, each kept under its hash, so that it can be resumed.
 
 Two passes. The first scores every candidate from its formula (milliseconds each). The second builds the
 structures of the best and scores those (a tenth of a second each), because most of the time of a screening
@@ -6,185 +6,69 @@ would otherwise go into materials that the first pass has already ranked low. So
 filters: McHaffie et al., Digital Discovery 4, 1518 (2025), doi 10.1039/d5dd00052a, section 2.4.
 """
 
-import hashlib
-import json
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import psutil
 from pymatgen.core import Structure
 
-from sselib.atomsets.superionic_model import SuperionicModel, load_superionic_model
-from sselib.columns import Entry, StructureTable
-from sselib.errors import RunError
+from sselib.columns import StructureTable
+from sselib.kept import kept_table
 from sselib.materials.composition import element_fractions, l1_distances
 from sselib.materials.element_data import practical_facts
 from sselib.materials.families import family_from_composition
 from sselib.materials.lithium_sites import lithium_filling
 from sselib.materials.oxidation import assign_oxidation_states
-from sselib.materials.structures import sha256_of_text, structure_from_json, structure_to_json
-from sselib.prediction.predict import robust
+from sselib.materials.structures import sha256_of_text, structure_to_json
+from sselib.prediction.scorer import SIGMA, Scorer
 from sselib.progress import progress
-from sselib.regression.conductivity_model import ConductivityModel, load_conductivity_model
-from sselib.runfolder import write_whole
 from sselib.screening.candidate_pool import PROPOSED
 from sselib.screening.candidates import Candidate
 from sselib.screening.filters import is_intermetallic, is_known, open_d_shell_ions
-from sselib.screening.material_properties import PropertyModels, load_property_models, material_properties
+from sselib.screening.material_properties import PropertyModels, material_properties
 from sselib.screening.pareto import Objective, score_by_objectives
 from sselib.screening.relaxation import relaxed
 from sselib.sources import materials_project
 
 _HULL = "energy_above_hull_ev_atom"
-COSTS = "formula_costs.json"
-_SIGMA = ("log10_sigma", "lower", "upper")
 _DESCRIPTION = ("id", "formula", "source", "parent", "change", "probability", _HULL, "problem")
-
-
-@dataclass(frozen=True)
-class ScreeningModels:
-    """What gives the scores: conductivity of a formula, probability of superionic, MEGNet properties.
-
-    ``structure_conductivity`` is None where the run has no conductivity model that reads structures.
-    """
-
-    conductivity: ConductivityModel
-    superionic: SuperionicModel
-    properties: PropertyModels
-    structure_conductivity: ConductivityModel | None = None
-
-    def describe(self) -> str:
-        """Return in words which models there are and on how much they were trained."""
-        rows = self.conductivity.training
-        from_structure = (
-            f"and `{self.structure_conductivity.name}` for structures"
-            if self.structure_conductivity
-            else "for structures too (this run has no model that reads them)"
-        )
-        return (
-            f"Conductivity: `{self.conductivity.name}`, {len(rows)} materials, {from_structure}. "
-            f"Superionic: a Gaussian process, {len(self.superionic.training)} materials. MEGNet: "
-            f"{self.properties.why_missing or f'{len(self.properties.gaps)} band-gap models'}."
-        )
-
-
-def load_models(run: Path, *, n_gap_models: int) -> ScreeningModels:
-    """Return the models of a run folder (notebooks 04 and 06) and the published MEGNet models.
-
-    Raises `RunError` where 04 or 06 left none.
-    """
-    try:
-        from_structure = load_conductivity_model(run, inputs="structure")
-    except RunError:
-        from_structure = None
-    return ScreeningModels(
-        load_conductivity_model(run),
-        load_superionic_model(run),
-        load_property_models(n_gap_models=n_gap_models),
-        from_structure,
-    )
-
-
-def structure_conductivities(
-    structures: Sequence[Structure], models: ScreeningModels, *, confidence: float = 0.9
-) -> pd.DataFrame:
-    """Return log10_sigma, lower, upper in log10(S/cm) and sigma_model for structures, one row each.
-
-    Missing where the run has no conductivity model that reads structures, or it cannot read this one.
-    """
-    model = models.structure_conductivity
-    if model is None or not structures:
-        return pd.DataFrame(np.nan, range(len(structures)), [*_SIGMA, "sigma_model"]).astype(
-            {"sigma_model": object}
-        )
-    formulas = [s.composition.element_composition.formula.replace(" ", "") for s in structures]
-
-    def predicted(rows: Sequence[int]) -> pd.DataFrame:
-        """Return the predictions of some of the candidates."""
-        given = [formulas[k] for k in rows], [structures[k] for k in rows]
-        return model.predict(given[0], structures=given[1], confidence=confidence)
-
-    found, _ = robust(predicted, range(len(formulas)), list(_SIGMA))
-    return found.assign(sigma_model=np.where(found["log10_sigma"].notna(), model.name, None))
-
-
-@dataclass(frozen=True)
-class Training:
-    """Compositions that the models were trained on, with what was measured.
-
-    ``table``: id, formula, composition, log10_sigma, censored; ``fractions`` (m, elements) in the same order.
-    """
-
-    table: pd.DataFrame
-    fractions: np.ndarray
-
-
-def training_of(models: ScreeningModels, curated: pd.DataFrame) -> Training:
-    """Return the rows of the curated table that either model was trained on."""
-    ids = {*models.conductivity.training[Entry.ID], *models.superionic.training[Entry.ID]}
-    rows = curated[curated[Entry.ID].isin(ids)].reset_index(drop=True)
-    columns = [Entry.ID, Entry.FORMULA, Entry.COMPOSITION, Entry.LOG10_SIGMA, Entry.CENSORED]
-    return Training(rows[columns], element_fractions(list(rows[Entry.COMPOSITION])).to_numpy())
+_SCORES = (*SIGMA, "sigma_model", "p_superionic", "p_superionic_sd")
+_NEAREST = ("nearest_id", "nearest_formula", "nearest_log10_sigma", "d_composition", "in_domain")
 
 
 def score_formulas(
     candidates: Iterable[Candidate],
-    models: ScreeningModels,
-    training: Training,
+    scorer: Scorer,
     *,
     parts: Path,
     chunk_size: int = 1000,
     novelty_tolerance: float = 0.05,
-    confidence: float = 0.9,
 ) -> pd.DataFrame:
     """Score every candidate from its formula and return the table, in the order of the candidates.
 
     Columns: id, formula, source, parent, change, probability, energy_above_hull_ev_atom (where a source
-    gives it), problem, has_structure; log10_sigma, lower, upper in log10(S/cm) with the interval of
-    ``confidence``, and sigma_model; p_superionic, p_superionic_sd (of the blend);
-    nearest_id, nearest_formula, nearest_log10_sigma and d_composition (L1, 0 to 2) of the nearest training
-    composition; is_known, is_intermetallic, imbalance_per_atom, open_d_shell_ions, family; the columns of
-    `sselib.materials.element_data.practical_facts`. Rows with a problem have no scores.
+    gives it), problem, has_structure; scores and nearest training compound (`Scorer.score`), is_known
+    (`sselib.screening.filters.is_known`), is_intermetallic, imbalance_per_atom, open_d_shell_ions, family;
+    those of `sselib.materials.element_data.practical_facts`. Rows with a problem have no scores.
 
-    Chunks are read from ``candidates`` as they are needed; each finished one is a file in ``parts`` under
-    a hash of its candidates and of the models, so an interrupted screening goes on where it stopped.
+    Chunks are read from ``candidates`` as they are needed; each finished one is kept in ``parts`` under a
+    hash of its candidates and of the saved models, so an interrupted screening goes on where it stopped.
     """
-    identity = [_identity(models), novelty_tolerance, confidence]
-    paths, costs, before = [], [], time.process_time()
+    tables = []
     for chunk in progress(_chunks(candidates, chunk_size), stage="scores by formula"):
-        path = parts / f"formula-{_digest(chunk, identity)}.parquet"
-        if not path.is_file():
-            table = _formula_scores(chunk, models, training, novelty_tolerance, confidence)
-            _write_cost(path, n=len(chunk), cpu_s=time.process_time() - before)
-            write_whole(path, lambda p, t=table: t.to_parquet(p, index=False))
-        paths.append(path)
-        costs.append(json.loads(path.with_suffix(".json").read_text(encoding="utf-8")))
-        before = time.process_time()
-    write_whole(parts / COSTS, lambda p: p.write_text(json.dumps(costs), encoding="utf-8"))
-    return _joined(paths)
-
-
-def _write_cost(part: Path, *, n: int, cpu_s: float) -> None:
-    """Write beside a part what it cost: processor time and the memory that the process holds after it."""
-    memory_mib = psutil.Process().memory_info().rss / 2**20
-    cost = {"candidates": n, "cpu_s": round(cpu_s, 3), "memory_mib": round(memory_mib, 1)}
-    write_whole(part.with_suffix(".json"), lambda p: p.write_text(json.dumps(cost), encoding="utf-8"))
-
-
-def formula_costs(parts: Path) -> pd.DataFrame:
-    """Return what the chunks of the last `score_formulas` cost when they were scored, in order.
-
-    Columns: candidates and cpu_s, both summed up to the end of the chunk (candidates made, scored and
-    written), and memory_mib, what the process held then.
-    """
-    costs = pd.DataFrame(json.loads((parts / COSTS).read_text(encoding="utf-8")))
-    return costs.assign(candidates=costs["candidates"].cumsum(), cpu_s=costs["cpu_s"].cumsum())
+        described = pd.DataFrame(
+            [[*(getattr(c, k) for k in _DESCRIPTION), c.structure is not None] for c in chunk],
+            columns=[*_DESCRIPTION, "has_structure"],
+        )
+        key = [scorer.sha256, novelty_tolerance, described]
+        tables.append(kept_table(parts, key, partial(_by_formula, described, scorer, novelty_tolerance)))
+    tables = [t for t in tables if t["problem"].eq("").any()] or tables  # one without scores lacks columns
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(_DESCRIPTION))
 
 
 def _chunks(items: Iterable[Candidate], size: int) -> Iterator[list[Candidate]]:
@@ -193,65 +77,16 @@ def _chunks(items: Iterable[Candidate], size: int) -> Iterator[list[Candidate]]:
         yield chunk
 
 
-def _identity(models: ScreeningModels) -> str:
-    """Return a text that changes with the models' names and training rows."""
-    rows = [models.conductivity.training, models.superionic.training]
-    digests = [hashlib.sha256(t.to_json().encode()).hexdigest() for t in rows]
-    sizes = [len(models.properties.gaps)]
-    names = [models.conductivity.name, getattr(models.structure_conductivity, "name", "")]
-    return json.dumps([*names, *digests, *sizes, Path(__file__).read_text(encoding="utf-8")])
-
-
-def _digest(chunk: Sequence[Candidate], identity: Sequence[object]) -> str:
-    described = [(c.id, c.formula, c.change, c.problem) for c in chunk]
-    return hashlib.sha256(json.dumps([described, list(identity)]).encode()).hexdigest()[:16]
-
-
-def _joined(paths: Sequence[Path]) -> pd.DataFrame:
-    """Return the parts as one table; empty text columns of a part do not change the types."""
-    tables = [pd.read_parquet(path) for path in paths]
-    tables = [t for t in tables if len(t)]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(_DESCRIPTION))
-
-
-def _formula_scores(
-    chunk: Sequence[Candidate],
-    models: ScreeningModels,
-    training: Training,
-    novelty_tolerance: float,
-    confidence: float,
-) -> pd.DataFrame:
-    described = pd.DataFrame(
-        [[getattr(c, k) for k in _DESCRIPTION] for c in chunk], columns=list(_DESCRIPTION)
-    )
-    described["has_structure"] = [c.structure is not None for c in chunk]
+def _by_formula(described: pd.DataFrame, scorer: Scorer, novelty_tolerance: float) -> pd.DataFrame:
     good = described.index[described["problem"] == ""]
     formulas = described.loc[good, "formula"].tolist()
     if not formulas:
         return described
-    conductivity = models.conductivity.predict(formulas, confidence=confidence)
-    superionic = models.superionic.predict_formulas(formulas)[["p_superionic", "p_superionic_sd", "note"]]
-    conductivity = conductivity[list(_SIGMA)].assign(sigma_model=models.conductivity.name)
-    scores = [conductivity, superionic, _novelty(formulas, training, novelty_tolerance), _chemistry(formulas)]
-    table = pd.concat([*scores, practical_facts(formulas)], axis=1).set_axis(good, axis=0)
-    return described.join(table)
-
-
-def _novelty(formulas: Sequence[str], training: Training, tolerance: float) -> pd.DataFrame:
-    """Return the nearest training composition of each formula and whether it is the same within 5 %."""
+    scores = scorer.score(formulas)[[*_SCORES, "note", *_NEAREST]]
     fractions = element_fractions(formulas).to_numpy()
-    distance = l1_distances(fractions, training.fractions)
-    nearest = distance.argmin(axis=1)
-    rows = training.table.iloc[nearest]
-    return pd.DataFrame(
-        {
-            "nearest_id": rows[Entry.ID].to_numpy(),
-            "nearest_formula": rows[Entry.FORMULA].to_numpy(),
-            "nearest_log10_sigma": rows[Entry.LOG10_SIGMA].to_numpy(),
-            "d_composition": distance[np.arange(len(nearest)), nearest],
-            "is_known": is_known(fractions, training.fractions, tolerance=tolerance),
-        }
-    )
+    scores["is_known"] = is_known(fractions, scorer.space.fractions, tolerance=novelty_tolerance)
+    table = pd.concat([scores, _chemistry(formulas), practical_facts(formulas)], axis=1)
+    return described.join(table.set_axis(good, axis=0))
 
 
 def _chemistry(formulas: Sequence[str]) -> pd.DataFrame:
@@ -323,77 +158,85 @@ def _taken(ranked: pd.DataFrame, *, n: int, at_most: Mapping[str, int], min_dist
 def score_structures(
     candidates: Iterable[Candidate],
     ids: Iterable[str],
-    models: ScreeningModels,
+    scorer: Scorer,
+    properties: PropertyModels,
     *,
     parts: Path,
     chunk_size: int = 25,
     relax_steps: int = 0,
-    confidence: float = 0.9,
 ) -> pd.DataFrame:
     """Build and score the structures of the candidates named ``ids``; return one row for each.
 
-    Columns: id; p_structure, p_structure_sd, d_training and structure_note (of the superionic model);
-    sigma_structure, its _lower, _upper and _model (`structure_conductivities`); those of
+    Columns: id; scores of the structure (`Scorer.score`) and structure_note; those of
     `sselib.screening.material_properties`; n_sites, lithium_filling (`sselib.materials.lithium_sites`),
     is_disordered, relaxation, structure_json. A structure that cannot be built has its reason in
     ``structure_note``. With ``relax_steps`` above 0 ordered structures are relaxed with CHGNet by up to that
-    many steps first. Chunks resume as in `score_formulas`.
+    many steps first. Chunks are kept as in `score_formulas`, under the structures as they were built.
     """
     wanted = set(ids)
     chosen = (c for c in candidates if c.id in wanted)
-    identity = [_identity(models), relax_steps, confidence]
-    paths = []
+    basis = [scorer.sha256, properties.names, properties.why_missing, relax_steps]
+    tables = []
     for chunk in progress(_chunks(chosen, chunk_size), stage="scores by structure"):
-        path = parts / f"structure-{_digest(chunk, identity)}.parquet"
-        if not path.is_file():
-            table = _structure_scores(chunk, models, relax_steps, confidence)
-            write_whole(path, lambda p, t=table: t.to_parquet(p, index=False))
-        paths.append(path)
-    tables = [pd.read_parquet(path) for path in paths] or [
-        _structure_scores([], models, relax_steps, confidence)
-    ]
-    return pd.concat(tables, ignore_index=True)
+        built, reasons = _built(chunk)
+        key = [*basis, [(c.id, c.formula) for c in chunk], built, reasons]
+        make = partial(_by_structure, chunk, built, reasons, scorer, properties, relax_steps)
+        tables.append(kept_table(parts, key, make))
+    return pd.concat(tables or [_by_structure([], {}, {}, scorer, properties, 0)], ignore_index=True)
 
 
-def _structure_scores(
-    chunk: Sequence[Candidate], models: ScreeningModels, relax_steps: int, confidence: float
-) -> pd.DataFrame:
-    built, notes, relaxation = {}, {}, {}
+def _built(chunk: Sequence[Candidate]) -> tuple[dict[str, Structure], dict[str, str]]:
+    """Return the structures by id, and the reasons of those that cannot be built."""
+    built, reasons = {}, {}
     for candidate in chunk:
         try:
-            crystal = candidate.structure()
-            built[candidate.id], relaxation[candidate.id] = relaxed(crystal, max_steps=relax_steps)
+            built[candidate.id] = candidate.structure()
         except Exception as error:  # whatever an odd structure raises is its reason
-            notes[candidate.id] = f"no structure: {' '.join(str(error).split())[:200]}"
-    scores = _superionic_scores(built, models.superionic).join(material_properties(built, models.properties))
-    sigma = structure_conductivities(list(built.values()), models, confidence=confidence)
-    scores = scores.join(sigma.rename(columns=_OF_STRUCTURE).set_axis(list(built), axis=0))
-    scores["n_sites"] = [float(len(s)) for s in built.values()]
-    scores["lithium_filling"] = [lithium_filling(s) for s in built.values()]
-    scores["is_disordered"] = pd.Series(
-        [not s.is_ordered for s in built.values()], scores.index, dtype="boolean"
+            reasons[candidate.id] = _no_structure(error)
+    return built, reasons
+
+
+def _no_structure(error: Exception) -> str:
+    return f"no structure: {' '.join(str(error).split())[:200]}"
+
+
+def _by_structure(
+    chunk: Sequence[Candidate],
+    built: Mapping[str, Structure],
+    reasons: Mapping[str, str],
+    scorer: Scorer,
+    properties: PropertyModels,
+    relax_steps: int,
+) -> pd.DataFrame:
+    crystals, said, notes = {}, {}, dict(reasons)
+    for key, structure in built.items():
+        try:
+            crystals[key], said[key] = relaxed(structure, max_steps=relax_steps)
+        except Exception as error:
+            notes[key] = _no_structure(error)
+    formulas = [c.formula for c in chunk if c.id in crystals]
+    found = scorer.score(formulas, list(crystals.values())).set_axis(list(crystals), axis=0)
+    table = found[[*_SCORES, "d_training", "note"]].rename(columns={"note": "structure_note"})
+    table = table.join(material_properties(crystals, properties)).assign(
+        n_sites=[float(len(s)) for s in crystals.values()],
+        lithium_filling=[lithium_filling(s) for s in crystals.values()],
+        is_disordered=pd.Series({k: not s.is_ordered for k, s in crystals.items()}, dtype="boolean"),
+        relaxation=pd.Series(said, dtype=object),
+        structure_json=pd.Series({k: structure_to_json(s) for k, s in crystals.items()}, dtype=object),
     )
-    scores["relaxation"] = pd.Series(relaxation, dtype=object)
-    scores["structure_json"] = pd.Series({k: structure_to_json(s) for k, s in built.items()}, dtype=object)
-    scores = scores.reindex([c.id for c in chunk])
-    scores["structure_note"] = scores["structure_note"].fillna(pd.Series(notes, dtype=object))
-    return scores.rename_axis("id").reset_index()
+    table = table.reindex([c.id for c in chunk])
+    table["structure_note"] = table["structure_note"].fillna(pd.Series(notes, dtype=object))
+    return table.rename_axis("id").reset_index()
 
 
-_OF_STRUCTURE = {
-    "log10_sigma": "sigma_structure",
-    "lower": "sigma_structure_lower",
-    "upper": "sigma_structure_upper",
-    "sigma_model": "sigma_structure_model",
+_FIRST_PASS = {  # names of the first pass's scores beside those of the second
+    "log10_sigma": "sigma_formula",
+    "lower": "sigma_formula_lower",
+    "upper": "sigma_formula_upper",
+    "sigma_model": "sigma_formula_model",
+    "p_superionic": "p_formula",
+    "p_superionic_sd": "p_formula_sd",
 }
-_OF_FORMULA = {"log10_sigma": "sigma_formula", "lower": "sigma_formula_lower", "upper": "sigma_formula_upper"}
-
-
-def _superionic_scores(structures: dict[str, Structure], model: SuperionicModel) -> pd.DataFrame:
-    found = model.predict_structures(list(structures.values())).set_axis(list(structures), axis=0)
-    found = found.drop(columns="threshold")
-    names = {"p_superionic": "p_structure", "p_superionic_sd": "p_structure_sd", "note": "structure_note"}
-    return found.rename(columns=names)
 
 
 def combine(by_formula: pd.DataFrame, by_structure: pd.DataFrame) -> pd.DataFrame:
@@ -402,20 +245,12 @@ def combine(by_formula: pd.DataFrame, by_structure: pd.DataFrame) -> pd.DataFram
     ``scored_from`` says which for p_superionic, ``sigma_model`` for log10_sigma, lower and upper;
     p_formula, p_formula_sd and sigma_formula with its ends keep the first pass.
     """
-    first = {"p_superionic": "p_formula", "p_superionic_sd": "p_formula_sd", **_OF_FORMULA}
     scores = by_structure.drop(columns="structure_json")
-    table = by_formula.rename(columns=first).merge(scores, on="id", how="left", validate="one_to_one")
-    has, has_sigma = table["p_structure"].notna(), table["sigma_structure"].notna()
-    sigma = {
-        name: table[_OF_STRUCTURE[name]].where(has_sigma, table[_OF_FORMULA.get(name, name)])
-        for name in _OF_STRUCTURE
-    }
-    return table.assign(
-        p_superionic=table["p_structure"].where(has, table["p_formula"]),
-        p_superionic_sd=table["p_structure_sd"].where(has, table["p_formula_sd"]),
-        **sigma,
-        scored_from=np.where(has, "structure", "formula"),
-    ).drop(columns=list(_OF_STRUCTURE.values()))
+    table = by_formula.rename(columns=_FIRST_PASS).merge(scores, on="id", how="left", validate="one_to_one")
+    table["scored_from"] = np.where(table["p_superionic"].notna(), "structure", "formula")
+    for name, first in _FIRST_PASS.items():
+        table[name] = table[name].where(table[name].notna(), table[first])
+    return table.drop(columns="sigma_formula_model")
 
 
 def with_hull_energies(table: pd.DataFrame, ids: Sequence[str]) -> pd.DataFrame:
@@ -444,8 +279,8 @@ def structure_table(by_structure: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({str(name): values for name, values in columns.items()})
 
 
-def composition_error(structure_json: str, formula: str) -> float:
+def composition_error(structure: Structure, formula: str) -> float:
     """Return the L1 distance of the mole fractions of a structure and of a formula, 0 to 2."""
-    found = structure_from_json(structure_json).composition.element_composition.formula
+    found = structure.composition.element_composition.formula
     first, second = element_fractions([found, formula]).to_numpy()
     return float(l1_distances(first[None], second[None]).item())

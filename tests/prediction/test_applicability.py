@@ -10,13 +10,13 @@ from sselib.prediction.applicability import judge, nearest_other, training_space
 
 TRAINING = pd.DataFrame(
     [
-        ("Li6PS5Cl", -2.5, False),
-        ("Li12P2S10Cl2", -3.5, True),
-        ("Li6PS5Br", -3.0, False),
-        ("Li3PS4", -4.0, False),
-        ("Li2S", -10.0, True),
+        ("a", "Li6PS5Cl", -2.5, False),
+        ("b", "Li12P2S10Cl2", -3.5, True),
+        ("c", "Li6PS5Br", -3.0, False),
+        ("d", "Li3PS4", -4.0, False),
+        ("e", "Li2S", -10.0, True),
     ],
-    columns=["formula", "log10_sigma", "censored"],
+    columns=["id", "formula", "log10_sigma", "censored"],
 )
 
 
@@ -36,7 +36,7 @@ def test_threshold_is_the_quantile_of_leave_one_out_distances_of_distinct_compos
 
 def test_a_training_composition_is_its_own_nearest_however_it_is_written() -> None:
     found = judged("Li6PS5Cl", "Cl3S15P3Li18")
-    assert found["distance_l1"].tolist() == pytest.approx([0, 0], abs=1e-9)
+    assert found["d_composition"].tolist() == pytest.approx([0, 0], abs=1e-9)
     assert found["in_domain"].all() and found["measured"].all()
     assert found["nearest"][0].startswith("Li6PS5Cl: log10 sigma -3.50 to -2.50, 2 entries, 1 of them upper")
 
@@ -44,7 +44,7 @@ def test_a_training_composition_is_its_own_nearest_however_it_is_written() -> No
 def test_distance_is_that_of_a_loop_and_names_the_value() -> None:
     found = judged("Li2S0.9Se0.1")
     expected = 2 * 0.1 / 3
-    assert found["distance_l1"][0] == pytest.approx(expected)
+    assert found["d_composition"][0] == pytest.approx(expected)
     assert found["nearest"][0] == f"Li2S: log10 sigma <= -10.00 (L1 {expected:.3f})"
     assert not found["measured"][0]
 

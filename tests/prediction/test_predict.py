@@ -16,10 +16,11 @@ from sselib.columns import Curated, Entry
 from sselib.errors import DataError, ParameterError, RunError, SSEError
 from sselib.materials.composition import canonical, chemical_system, element_fractions
 from sselib.materials.structure_input import CifLimits
-from sselib.prediction import inputs
+from sselib.prediction import inputs, scorer
 from sselib.prediction import predict as module
 from sselib.prediction.inputs import SeenInputs, n_cores
-from sselib.prediction.predict import COLUMNS, PredictRequest, robust
+from sselib.prediction.predict import COLUMNS, PredictRequest
+from sselib.prediction.scorer import robust
 from sselib.regression.conductivity_model import save_conductivity_model, train_conductivity_model
 from sselib.regression.models import ModelOptions
 
@@ -66,9 +67,9 @@ class Superionic:
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run folder whose models are stand-ins."""
-    monkeypatch.setattr(module, "load_conductivity_model", lambda run, inputs: Conductivity())
-    monkeypatch.setattr(module, "load_superionic_model", lambda run: Superionic())
-    monkeypatch.setattr(module, "n_cores", lambda: 2)  # threads take part wherever the tests run
+    monkeypatch.setattr(scorer, "load_conductivity_model", lambda run, inputs: Conductivity())
+    monkeypatch.setattr(scorer, "load_superionic_model", lambda run: Superionic())
+    monkeypatch.setattr(scorer, "n_cores", lambda: 2)  # threads take part wherever the tests run
     monkeypatch.setattr(inputs, "n_cores", lambda: 1)  # a second child would only take time to start
     (tmp_path / "RUN").mkdir()
     return tmp_path / "RUN"
@@ -175,14 +176,14 @@ def test_a_structure_that_its_model_cannot_read_is_scored_from_its_formula(run: 
             return super().predict(formulas, structures=structures, confidence=confidence)
 
     models = {"formula": Conductivity(), "structure": OfStructures()}
-    monkeypatch.setattr(module, "load_conductivity_model", lambda run, inputs: models[inputs])
+    monkeypatch.setattr(scorer, "load_conductivity_model", lambda run, inputs: models[inputs])
     folder = run.parent / "cifs"
     folder.mkdir()
     for name, a in (("a", 5), ("b", 6)):
         (folder / f"{name}.cif").write_text(p1_cif(a_angstrom=a))
     found = scored(folder, run)
     assert found["log10_sigma"].tolist() == ["0.5800", "0.5000"]
-    assert found["model"].tolist() == [f"{n} + superionic ensemble" for n in ("reads structures", "stand-in")]
+    assert found["model"].tolist() == [f"{n} + superionic model" for n in ("reads structures", "stand-in")]
     assert "no hop; the conductivity comes from the formula alone" in found["note"][1]
     assert "formula alone" not in found["note"][0]
 
@@ -288,7 +289,7 @@ def test_without_the_ensemble_its_columns_are_empty_and_that_is_said_once(run: P
     def none(run: Path) -> None:
         raise RunError("no ensemble here")
 
-    monkeypatch.setattr(module, "load_superionic_model", none)
+    monkeypatch.setattr(scorer, "load_superionic_model", none)
     said = []
     out = run.parent / "out.csv"
     module.predict(PredictRequest(table(run.parent, "LiF", "LiCl"), run, out), say=said.append)
@@ -355,17 +356,18 @@ def test_an_item_that_makes_a_model_fail_loses_only_its_own_row(bad: list[int]) 
             raise ValueError("bad item")
         return pd.DataFrame({"x": items, "note": ["odd" if i % 2 else "" for i in items]})
 
-    found, notes = robust(model, range(10), ["x"])
+    found = robust(model, range(10), ["x"])
     assert np.isnan(found["x"]).to_numpy().nonzero()[0].tolist() == bad
-    assert notes == [("not scored: bad item",) if i in bad else ("odd",) if i % 2 else () for i in range(10)]
+    said = ["not scored: bad item" if i in bad else "odd" if i % 2 else "" for i in range(10)]
+    assert found["note"].tolist() == said
     assert (found["x"].dropna() == [i for i in range(10) if i not in bad]).all()
 
 
 def test_a_model_that_returns_too_few_rows_is_no_silent_shift() -> None:
-    found, notes = robust(lambda items: pd.DataFrame({"x": [1.0]}), [1, 2], ["x"])
-    assert found["x"].tolist() == [1.0, 1.0] and notes == [(), ()]  # each item alone is one row
-    found, notes = robust(lambda items: pd.DataFrame({"x": []}), [1], ["x"])
-    assert found["x"].isna().all() and "0 rows for 1 inputs" in notes[0][0]
+    found = robust(lambda items: pd.DataFrame({"x": [1.0]}), [1, 2], ["x"])
+    assert found["x"].tolist() == [1.0, 1.0] and not found["note"].any()  # each item alone is one row
+    found = robust(lambda items: pd.DataFrame({"x": []}), [1], ["x"])
+    assert found["x"].isna().all() and "0 rows for 1 inputs" in found["note"][0]
 
 
 def test_cores_are_counted() -> None:

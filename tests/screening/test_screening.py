@@ -14,7 +14,10 @@ from sselib.columns import Curated
 from sselib.features.formula import formula_features
 from sselib.materials.structures import read_cif
 from sselib.plots import screening as plots
-from sselib.regression.conductivity_model import train_conductivity_model
+from sselib.prediction.applicability import training_space
+from sselib.prediction.scorer import FROM_FORMULA, Scorer, load_scorer
+from sselib.regression.conductivity_model import save_conductivity_model, train_conductivity_model
+from sselib.regression.models import ModelOptions
 from sselib.reporting.ranked_table import (
     RANKED_COLUMNS,
     cif_text,
@@ -45,7 +48,6 @@ from sselib.screening.material_properties import (
 from sselib.screening.pareto import Objective
 from sselib.screening.published_candidates import measured_errors, predicted, published_candidates
 from sselib.screening.relaxation import DISORDERED, relaxed
-from sselib.screening.scoring import ScreeningModels, Training
 
 
 def rock_salt(anion: str = "Cl", a: float = 5.13) -> Structure:
@@ -78,26 +80,24 @@ def curated() -> pd.DataFrame:
     )
 
 
+NO_MEGNET = PropertyModels(why_missing="not wanted")
+
+
 @pytest.fixture(scope="module")
-def models(curated: pd.DataFrame) -> ScreeningModels:
+def scorer(curated: pd.DataFrame) -> Scorer:
     labelled = curated[curated["superionic"].notna()]
     superionic = fit_superionic_model(labelled.assign(duplicate_group=labelled["composition"])).model
     conductivity = train_conductivity_model(curated, seed=0)
-    return ScreeningModels(conductivity, superionic, PropertyModels(why_missing="not wanted"))
+    return Scorer(conductivity, None, superionic, training_space(conductivity.training), sha256="one")
 
 
 @pytest.fixture(scope="module")
-def training(models: ScreeningModels, curated: pd.DataFrame) -> Training:
-    return scoring.training_of(models, curated)
-
-
-@pytest.fixture(scope="module")
-def tables(models, training, tmp_path_factory) -> tuple[pd.DataFrame, pd.DataFrame]:
+def tables(scorer, tmp_path_factory) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the tables of both passes."""
     parts = tmp_path_factory.mktemp("parts")
-    by_formula = scoring.score_formulas(CANDIDATES, models, training, parts=parts, chunk_size=4)
+    by_formula = scoring.score_formulas(CANDIDATES, scorer, parts=parts, chunk_size=4)
     ids = ["x:1", "x:4", "x:5"]
-    return by_formula, scoring.score_structures(CANDIDATES, ids, models, parts=parts, chunk_size=2)
+    return by_formula, scoring.score_structures(CANDIDATES, ids, scorer, NO_MEGNET, parts=parts, chunk_size=2)
 
 
 def test_every_candidate_has_one_row_in_order_and_bad_ones_say_why(tables):
@@ -112,32 +112,53 @@ def test_every_candidate_has_one_row_in_order_and_bad_ones_say_why(tables):
     assert (by_formula["lower"] <= by_formula["log10_sigma"])[~bad].all()
 
 
-def test_chunks_make_no_difference_and_finished_ones_are_not_scored_again(models, training, tables, tmp_path):
-    whole = scoring.score_formulas(CANDIDATES, models, training, parts=tmp_path, chunk_size=100)
+def test_chunks_make_no_difference_and_finished_ones_are_not_scored_again(scorer, tables, tmp_path):
+    whole = scoring.score_formulas(CANDIDATES, scorer, parts=tmp_path, chunk_size=100)
     pd.testing.assert_frame_equal(whole, tables[0])
-    broken_models = replace(models, conductivity=replace(models.conductivity, estimator=None))
-    again = scoring.score_formulas(CANDIDATES, broken_models, training, parts=tmp_path, chunk_size=100)
-    pd.testing.assert_frame_equal(again, whole)  # with a model that cannot predict: read, not computed
+    again = scoring.score_formulas(CANDIDATES, replace(scorer, by_formula=None), parts=tmp_path)
+    pd.testing.assert_frame_equal(again, whole)  # without a model: read, not computed
 
 
-def test_parts_of_other_settings_are_not_taken_up(models, training, tmp_path):
-    scoring.score_formulas(CANDIDATES, models, training, parts=tmp_path)
-    narrow = scoring.score_formulas(CANDIDATES, models, training, parts=tmp_path, confidence=0.5)
-    wide = scoring.score_formulas(CANDIDATES, models, training, parts=tmp_path)
-    assert len(list(Path(tmp_path).glob("*.parquet"))) == 2
-    assert (narrow["upper"] - narrow["lower"]).mean() < (wide["upper"] - wide["lower"]).mean()
+def test_scores_of_other_models_or_settings_or_structures_are_not_taken_up(scorer, tmp_path):
+    first = scoring.score_formulas(CANDIDATES, scorer, parts=tmp_path)
+    other = replace(scorer, by_formula=Constant(scorer.by_formula.training), sha256="two")
+    again = scoring.score_formulas(CANDIDATES, other, parts=tmp_path)
+    assert again["log10_sigma"].dropna().eq(-5).all() and not first["log10_sigma"].eq(-5).any()
+    scoring.score_formulas(CANDIDATES, scorer, parts=tmp_path, novelty_tolerance=1.0)
+    assert len(list(tmp_path.rglob("*.parquet"))) == 3
+    larger = replace(CANDIDATES[0], structure=lambda: rock_salt(a=6.0))
+    volumes = [
+        scoring.score_structures([c], [c.id], scorer, NO_MEGNET, parts=tmp_path)["density_g_cm3"][0]
+        for c in (CANDIDATES[0], larger)
+    ]
+    assert volumes[0] > volumes[1]
 
 
-def test_costs_are_those_of_the_scoring_and_stay_when_chunks_are_resumed(models, training, tmp_path):
-    scoring.score_formulas(CANDIDATES, models, training, parts=tmp_path, chunk_size=2)
-    costs = scoring.formula_costs(tmp_path)
-    assert costs["candidates"].tolist() == [2, 4, 6] and costs["memory_mib"].gt(10).all()
-    assert costs["cpu_s"].is_monotonic_increasing and costs["cpu_s"].iloc[0] > 0
-    scoring.score_formulas(CANDIDATES, models, training, parts=tmp_path, chunk_size=2)
-    pd.testing.assert_frame_equal(scoring.formula_costs(tmp_path), costs)
+def test_the_saved_models_decide_which_scores_are_kept(curated, tmp_path):
+    """Two fits on the same rows, of the same kind and size, are two sets of scores."""
+    shas = []
+    for seed in (0, 1):
+        model = train_conductivity_model(curated, options=ModelOptions(n_trees=3), seed=seed)
+        save_conductivity_model(model, folder=tmp_path / "04_gbr_shap" / "models")
+        shas.append(load_scorer(tmp_path, say=lambda text: None).sha256)
+    assert shas[0] != shas[1] == load_scorer(tmp_path, say=lambda text: None).sha256
+    assert shas[1] != load_scorer(tmp_path, confidence=0.5, say=lambda text: None).sha256
 
 
-def test_a_stream_is_read_chunk_by_chunk(models, training, tmp_path):
+class Constant:
+    """Stand-in for another fit: it says -5 of everything."""
+
+    name = "constant"
+
+    def __init__(self, training: pd.DataFrame) -> None:
+        self.training = training
+
+    def predict(self, formulas, *, structures, confidence):
+        y = np.full(len(formulas), -5.0)
+        return pd.DataFrame({"log10_sigma": y, "lower": y - confidence, "upper": y + confidence})
+
+
+def test_a_stream_is_read_chunk_by_chunk(scorer, tmp_path):
     taken = []
 
     def stream():
@@ -148,8 +169,8 @@ def test_a_stream_is_read_chunk_by_chunk(models, training, tmp_path):
             yield candidate
 
     with pytest.raises(KeyboardInterrupt):
-        scoring.score_formulas(stream(), models, training, parts=tmp_path, chunk_size=4)
-    assert len(list(Path(tmp_path).glob("*.parquet"))) == 2  # both chunks that were complete are kept
+        scoring.score_formulas(stream(), scorer, parts=tmp_path, chunk_size=4)
+    assert len(list(Path(tmp_path).rglob("*.parquet"))) == 2  # both chunks that were complete are kept
 
 
 def test_a_training_compound_is_known_and_its_own_nearest(tables, curated):
@@ -164,7 +185,7 @@ def test_structures_are_scored_and_failures_kept_with_their_reason(tables):
     assert by_structure.index.tolist() == ["x:1", "x:4", "x:5"]
     assert "no room for lithium" in by_structure.loc["x:5", "structure_note"]
     assert by_structure["structure_json"].isna().tolist() == [False, False, True]
-    assert by_structure["p_structure"].notna().tolist() == [True, True, False]
+    assert by_structure["p_superionic"].notna().tolist() == [True, True, False]
     assert by_structure.loc["x:1", "density_g_cm3"] == pytest.approx(2.086, abs=0.01)
     assert by_structure["band_gap_ev"].isna().all()
     assert by_structure["d_training"].isna().tolist() == [False, False, True]
@@ -196,28 +217,25 @@ class FromStructure:
         return pd.DataFrame({"log10_sigma": y, "lower": y - confidence, "upper": y + confidence})
 
 
-def test_a_model_that_reads_structures_is_used_where_it_can_read_them(models, tables, tmp_path):
-    with_structure = replace(models, structure_conductivity=FromStructure())
-    found = scoring.score_structures(CANDIDATES, ["x:1", "x:4", "x:5"], with_structure, parts=tmp_path)
+def test_a_model_that_reads_structures_is_used_where_it_can_read_them(scorer, tables, tmp_path):
+    reads = replace(scorer, by_structure=FromStructure(), sha256="three")
+    found = scoring.score_structures(CANDIDATES, ["x:1", "x:4", "x:5"], reads, NO_MEGNET, parts=tmp_path)
     both = scoring.combine(tables[0], found).set_index("id")
-    one, other = both.loc["x:1"], both.loc["x:2"]
-    assert one["sigma_model"] == "stand-in/structure" and other["sigma_model"] == models.conductivity.name
+    one, other, bromide = both.loc["x:1"], both.loc["x:2"], both.loc["x:4"]
+    assert one["sigma_model"] == "stand-in/structure" and other["sigma_model"] == scorer.by_formula.name
     assert one["upper"] - one["lower"] == pytest.approx(1.8) and one["log10_sigma"] != one["sigma_formula"]
     assert other["log10_sigma"] == other["sigma_formula"]
-    assert both.loc["x:5", "sigma_model"] == models.conductivity.name  # its structure could not be built
-    structures = [rock_salt(), rock_salt().replace_species({"Cl": "Br"}, in_place=False)]
-    direct = scoring.structure_conductivities(structures, with_structure)
-    assert direct["log10_sigma"].notna().tolist() == [True, False]
-    assert direct["sigma_model"].dropna().tolist() == ["stand-in/structure"]
-    assert scoring.structure_conductivities(structures, models).isna().all(axis=None)
-    assert "stand-in/structure" in with_structure.describe() and "no model that reads" in models.describe()
+    assert both.loc["x:5", "sigma_model"] == scorer.by_formula.name  # its structure could not be built
+    assert bromide["sigma_model"] == scorer.by_formula.name and "bromine" in bromide["structure_note"]
+    assert bromide["log10_sigma"] == pytest.approx(bromide["sigma_formula"])
+    assert FROM_FORMULA in bromide["structure_note"] and bromide["scored_from"] == "structure"
 
 
 def test_structure_table_fits_its_schema_and_the_formulas(tables):
     table = validate(scoring.structure_table(tables[1]), STRUCTURES, what="structures")
     assert table["structure_id"].tolist() == ["x:1", "x:4"]
-    assert scoring.composition_error(table["structure_json"][0], "Li2Cl2") == pytest.approx(0)
-    assert scoring.composition_error(table["structure_json"][0], "LiBr") == pytest.approx(1)
+    assert scoring.composition_error(rock_salt(), "Li2Cl2") == pytest.approx(0)
+    assert scoring.composition_error(rock_salt(), "LiBr") == pytest.approx(1)
 
 
 def test_the_best_by_formula_share_a_host_no_more_than_asked(tables):
@@ -251,8 +269,8 @@ def test_proposals_next_to_a_better_one_are_its_variants_and_own_candidates_are_
     assert scoring.best_by_formula(rows, goals, n=10, at_most={}).variant_of == {}
 
 
-def test_nothing_chosen_gives_empty_tables_that_combine(models, tables, tmp_path):
-    none = scoring.score_structures(CANDIDATES, [], models, parts=tmp_path)
+def test_nothing_chosen_gives_empty_tables_that_combine(scorer, tables, tmp_path):
+    none = scoring.score_structures(CANDIDATES, [], scorer, NO_MEGNET, parts=tmp_path)
     assert len(none) == 0 and (scoring.combine(tables[0], none)["scored_from"] == "formula").all()
 
 
@@ -289,31 +307,31 @@ def test_chgnet_relaxes_a_compressed_salt_and_leaves_disorder_alone():
     assert relaxed(tight, max_steps=0)[0] is tight
 
 
-def test_contributions_add_up_to_the_prediction(models, training, tables):
+def test_contributions_add_up_to_the_prediction(scorer, tables):
     rows = scoring.combine(*tables).query("problem == ''").head(2)
-    for row, found in zip(rows.to_dict("records"), explain_candidates(rows, models.conductivity, training)):
+    for row, found in zip(rows.to_dict("records"), explain_candidates(rows, scorer)):
         assert found.base + found.contributions["shap"].sum() == pytest.approx(row["log10_sigma"], abs=1e-6)
         assert found.contributions["feature"].iloc[-1] == "other"
         assert row["formula"] in found.sentence and found.nearest["formula"].iloc[0] in found.sentence
 
 
-def test_nearest_training_rows_come_in_order_of_distance(training):
-    found = nearest_training("Li6PS5Cl", training, n=5)
+def test_nearest_training_rows_come_in_order_of_distance(scorer):
+    found = nearest_training("Li6PS5Cl", scorer.space, n=5)
     assert found["distance"].is_monotonic_increasing and found["distance"].iloc[0] == pytest.approx(
         0, abs=1e-5
     )
 
 
-def test_outside_range_names_the_new_element_only(training):
+def test_outside_range_names_the_new_element_only():
     known = formula_features(["Li3YCl6", "Li6PS5Cl", "LiCl"])
     new = outside_range(formula_features(["Li6AsS5Cl"]).iloc[0], known)
     assert "mole_fraction_As" in set(new["feature"]) and "mole_fraction_S" not in set(new["feature"])
     assert outside_range(known.iloc[0], known).empty
 
 
-def test_a_bound_is_called_a_bound(models, training, tables):
+def test_a_bound_is_called_a_bound(scorer, tables):
     row = scoring.combine(*tables).iloc[0].to_dict()
-    near = nearest_training("LiCl", training).assign(censored=True)
+    near = nearest_training("LiCl", scorer.space).assign(censored=True)
     parts = pd.DataFrame(
         {"feature": ["mole_fraction_Li", "other"], "value": [0.5, np.nan], "shap": [-1.0, 0.0]}
     )
@@ -353,13 +371,13 @@ def test_features_are_named_in_words_with_their_unit(feature, value, as_words, a
     assert reason(feature, value) == (as_reason or as_words)
 
 
-def test_published_candidates_are_those_of_table_2(models, training):
+def test_published_candidates_are_those_of_table_2(scorer):
     table = published_candidates()
     assert len(table) == 20 and table["log10_measured"].count() == 6
     measured = table.set_index("formula")["log10_measured"]
     assert 10 ** (measured["Li9B19S33"] + 3) == pytest.approx(0.41)
     assert table["their_p_superionic"].is_monotonic_decreasing
-    found = predicted(table, models, training)
+    found = predicted(table, scorer)
     assert found["log10_sigma"].notna().all() and found["d_composition"].between(0, 2).all()
 
 
@@ -398,7 +416,7 @@ def test_cifs_keep_occupancies():
     assert again.composition.as_dict() == pytest.approx(crystal.composition.as_dict())
 
 
-def test_figures_hold_every_row(tables, models, training):
+def test_figures_hold_every_row(tables, scorer):
     both = scoring.combine(*tables).query("problem == ''")
     drawn = both.assign(kind=both["scored_from"])
     bars = plots.probability_histogram(drawn)
@@ -407,6 +425,6 @@ def test_figures_hold_every_row(tables, models, training):
     kept = drawn.assign(pareto_front=1, rank=1, score=0.5)
     front = plots.pareto_scatter(kept, x="element_cost_usd_kg", y="log10_sigma", log_x=True)
     assert [len(t.x) for t in front.data] == [0, len(kept)]
-    (found,) = explain_candidates(both.head(1), models.conductivity, training)
+    (found,) = explain_candidates(both.head(1), scorer)
     bars = plots.waterfall(found)
     assert bars.data[0].base == found.base and len(bars.data[0].x) == len(found.contributions) + 1

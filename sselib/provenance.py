@@ -1,6 +1,7 @@
 """What a run was made with: versions, commit, machine, hashes. Nothing here names a host or a folder."""
 
 import hashlib
+import json
 import os
 import platform
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from sselib.errors import DataError
 from sselib.paths import project_root
 
 PACKAGES: tuple[str, ...] = (
@@ -79,6 +81,21 @@ def file_sha256(path: Path) -> str:
     """Return the sha256 of a file's content."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def as_recorded(run: Path, path: Path) -> Path:
+    """Return ``path``, a file of the run folder ``run``, if it is as `sse run` left it.
+
+    A notebook executed by hand records nothing, and its files pass. Raises `DataError` for a file that was
+    changed since, so that no model is used that the run did not train.
+    """
+    record = run / "run.json"
+    notebooks = json.loads(record.read_text(encoding="utf-8"))["notebooks"] if record.is_file() else {}
+    file = path.relative_to(run).as_posix()
+    known = notebooks.get(file.split("/")[0], {}).get("outputs", {}).get(file)
+    if known is not None and known != file_sha256(path):
+        raise DataError(f"{path} is not the file that the run recorded: run its notebook again")
+    return path
 
 
 def code_sha256() -> str:

@@ -29,6 +29,7 @@ from sselib.features.formula import formula_features
 from sselib.features.structure import STRUCTURE_COLUMNS, structure_features
 from sselib.materials.composition import element_fractions, l1_distances, parse_formula
 from sselib.progress import progress
+from sselib.provenance import as_recorded
 from sselib.regression.gaussian_process import CompositionGP
 from sselib.runfolder import to_json, write_whole
 from sselib.threads import in_threads
@@ -318,7 +319,8 @@ def _column_names() -> list[str]:
 def load_superionic_model(run: Path) -> SuperionicModel:
     """Return the model that notebook 06 saved in the run folder ``run``.
 
-    Raises `RunError` where the run has none or one of another format.
+    Raises `RunError` where the run has none or one of another format, `DataError` where a file of it was
+    changed since.
     """
     folder = Path(run) / NOTEBOOK / FOLDER
     path = folder / "model.json"
@@ -327,6 +329,8 @@ def load_superionic_model(run: Path) -> SuperionicModel:
             f"the run folder {run} has no superionic model ({NOTEBOOK}/{FOLDER}/model.json): run notebook "
             f"06 first (sse run 06 --out {run})"
         )
+    for file in folder.iterdir():
+        as_recorded(Path(run), file)
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
         if (description.get("format"), description.get("columns")) != (_FORMAT, _column_names()):
@@ -334,7 +338,7 @@ def load_superionic_model(run: Path) -> SuperionicModel:
         calibrations = {k: Calibration(**c) for k, c in description["calibrations"].items()}
         routes = {k: Route(_load_process(folder / f"{k}.npz"), c) for k, c in calibrations.items()}
         return SuperionicModel(pd.read_parquet(folder / "training.parquet"), **routes)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # a damaged archive raises what zip, zlib, JSON and NumPy raise
         raise RunError(
             f"the superionic model in {folder} cannot be read ({error}): run notebook 06 anew"
         ) from error

@@ -4,14 +4,15 @@ One reads formulas alone, one the structure too. Notebook 04 trains and saves th
 `load_conductivity_model` gives them back in a second.
 """
 
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pandas as pd
 import sklearn
+import skops.io
 from pymatgen.core import Structure
 
 from sselib.columns import Curated, Entry
@@ -19,6 +20,7 @@ from sselib.errors import DataError, FormulaError, ParameterError, RunError
 from sselib.features.formula import FORMULA_COLUMNS, formula_features
 from sselib.features.structure import STRUCTURE_COLUMNS, structure_features
 from sselib.materials.composition import parse_formula
+from sselib.provenance import as_recorded
 from sselib.regression.models import DEFAULT_OPTIONS, ModelOptions
 from sselib.regression.routed import RoutedModel
 from sselib.runfolder import write_whole
@@ -29,6 +31,17 @@ NOTEBOOK = "04_gbr_shap"
 TRAINING_COLUMNS = [Entry.ID, Entry.FORMULA, Entry.LOG10_SIGMA, Entry.CENSORED, Curated.FAMILY]
 _COLUMNS = ["log10_sigma", "lower", "upper"]
 _CHUNK = 4000  # formulas featurised at a time
+# What a saved model may consist of beside what skops trusts by itself; anything else is refused.
+_TRUSTED = [
+    "builtins.frozenset",
+    "numpy.dtype",
+    "scipy.sparse._csr.csr_array",
+    "sklearn.tree._tree.Tree",
+    "sselib.regression.conformal.Calibration",
+    "sselib.regression.gaussian_process.CompositionGP",
+    "sselib.regression.median_forest.MedianForest",
+    "sselib.regression.routed.RoutedModel",
+]
 _BACKGROUND = 8  # training materials that stand for "this feature is not known" in `explain`
 
 
@@ -174,34 +187,68 @@ def _trained(
 
 
 def save_conductivity_model(model: ConductivityModel, *, folder: Path) -> Path:
-    """Write ``<folder>/conductivity_<inputs>.joblib`` with the version of scikit-learn that made it."""
-    path = folder / f"conductivity_{model.inputs}.joblib"
-    saved = {"sklearn": sklearn.__version__, "model": model}
-    return write_whole(path, lambda p: joblib.dump(saved, p, compress=3))
+    """Write ``<folder>/conductivity_<inputs>.skops`` and ``.parquet``, its training rows.
+
+    Both hold data: loading them runs no code of whoever wrote them. The fallback is a file of its own.
+    """
+    path = folder / f"conductivity_{model.inputs}.skops"
+    write_whole(path.with_suffix(".parquet"), lambda p: model.training.to_parquet(p, index=False))
+    saved = {
+        "sklearn": _version_of_sklearn(),
+        "name": model.name,
+        "estimator": model.estimator,
+        "background": model.background,
+    }
+    return write_whole(path, lambda p: skops.io.dump(saved, p, compression=zipfile.ZIP_DEFLATED))
+
+
+def _version_of_sklearn() -> str:
+    """Return major and minor version: forests keep their meaning from patch to patch."""
+    return ".".join(sklearn.__version__.split(".")[:2])
 
 
 def load_conductivity_model(run: Path, *, inputs: str = "formula") -> ConductivityModel:
     """Return the model that notebook 04 saved in a run folder.
 
     ``inputs`` is what it reads: "formula" alone, or the "structure" too. Raises `ParameterError` for
-    another word, `RunError` where the run has no such model, and `DataError` where another version of
-    scikit-learn wrote it.
+    another word, `RunError` where the run has no such model, and `DataError` where the file is damaged, was
+    changed since the run, or was written by another version of scikit-learn.
     """
     if inputs not in INPUTS:
         raise ParameterError(f"inputs {inputs!r} is unknown: expected one of {', '.join(INPUTS)}")
-    path = Path(run) / NOTEBOOK / "models" / f"conductivity_{inputs}.joblib"
+    path = Path(run) / NOTEBOOK / "models" / f"conductivity_{inputs}.skops"
     if not path.is_file():
         raise RunError(
             f"the run {run} has no {NOTEBOOK}/models/{path.name}, the conductivity model that reads "
             f"the {inputs}: run notebook 04 first (sse run 01 03 04 --out {run})"
         )
-    saved = joblib.load(path)
-    if saved["sklearn"] != sklearn.__version__:
+    saved, training = _read(
+        as_recorded(Path(run), path), as_recorded(Path(run), path.with_suffix(".parquet"))
+    )
+    if saved["sklearn"] != _version_of_sklearn():
         raise DataError(
             f"{path} was written with scikit-learn {saved['sklearn']}, and {sklearn.__version__} is "
             f"installed: train it anew (sse run 04 --out {run})"
         )
-    return _current(saved["model"], path)
+    return _current(
+        ConductivityModel(
+            name=saved["name"],
+            inputs=inputs,
+            training=training,
+            estimator=saved["estimator"],
+            background=saved["background"],
+            fallback=load_conductivity_model(run) if inputs == "structure" else None,
+        ),
+        path,
+    )
+
+
+def _read(path: Path, training: Path) -> tuple[dict[str, object], pd.DataFrame]:
+    try:
+        return skops.io.load(path, trusted=_TRUSTED), pd.read_parquet(training)
+    except Exception as error:  # a damaged archive raises what zip, JSON, NumPy and skops raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise DataError(f"the model {path} cannot be read ({reason}): run notebook 04 anew") from error
 
 
 def _current(model: ConductivityModel, path: Path) -> ConductivityModel:

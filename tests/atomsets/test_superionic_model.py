@@ -79,7 +79,7 @@ def test_formulas_keep_their_order_and_bad_ones_their_reason(model: SuperionicMo
     found = model.predict_formulas([known[3], "what?", known[0], "", "LiOs4"])
     assert list(found.columns) == list(COLUMNS)
     assert found["p_superionic"].isna().tolist() == [False, True, False, True, False]
-    assert "what?" in found["note"][1] and "empty" in found["note"][3] and "Os" in found["note"][4]
+    assert "what?" in found["note"][1] and "missing" in found["note"][3] and "Os" in found["note"][4]
     assert found["d_training"][[0, 2]].tolist() == pytest.approx([0, 0], abs=1e-9)
     assert found["d_training"][4] > 0.5 and found["p_superionic"][0] > 0.9 > 0.1 > found["p_superionic"][2]
 

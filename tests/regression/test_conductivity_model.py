@@ -1,12 +1,18 @@
 """The saved model of conductivity: what it promises about rows, units and intervals."""
 
+import functools
+import json
+import os
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import skops.io
 from pymatgen.core import Lattice, Structure
 
 from sselib.columns import Curated, Entry
@@ -147,7 +153,8 @@ def test_the_structure_moves_the_prediction_and_the_size_of_its_cell_does_not(
 def test_the_model_that_reads_structures_is_saved_beside_the_other(
     with_structures: ConductivityModel, tmp_path: Path
 ) -> None:
-    save_conductivity_model(with_structures, folder=tmp_path / "04_gbr_shap" / "models")
+    for found in (with_structures.fallback, with_structures):
+        save_conductivity_model(found, folder=tmp_path / "04_gbr_shap" / "models")
     again = load_conductivity_model(tmp_path, inputs="structure")
     for structures in ([rock_salt()], [None]):
         pd.testing.assert_frame_equal(
@@ -170,4 +177,47 @@ def test_a_model_with_intervals_of_an_earlier_version_is_refused(
     del older.estimator.calibration_.__dict__["hidden_errors"]  # as a file of that version has it
     save_conductivity_model(older, folder=tmp_path / "04_gbr_shap" / "models")
     with pytest.raises(DataError, match="earlier version"):
+        load_conductivity_model(tmp_path)
+
+
+class _Planted:
+    """Runs a command when it is unpickled."""
+
+    def __reduce__(self) -> tuple:
+        return os.system, ("touch planted",)
+
+
+def _pickled(path: Path) -> None:
+    joblib.dump(_Planted(), path)
+
+
+def _of_another_type(path: Path) -> None:
+    skops.io.dump({"sklearn": "1.0", "estimator": functools.partial(os.system, "touch planted")}, path)
+
+
+def _cut_off(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def _emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [_pickled, _of_another_type, _cut_off, _emptied])
+def test_a_planted_or_damaged_file_is_refused_and_runs_nothing(
+    model: ConductivityModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], None]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = save_conductivity_model(model, folder=tmp_path / "04_gbr_shap" / "models")
+    damage(path)
+    with pytest.raises(DataError, match=r"conductivity_formula\.skops cannot be read"):
+        load_conductivity_model(tmp_path)
+    assert not (tmp_path / "planted").exists()
+
+
+def test_a_model_that_the_run_did_not_record_is_refused(model: ConductivityModel, tmp_path: Path) -> None:
+    save_conductivity_model(model, folder=tmp_path / "04_gbr_shap" / "models")
+    outputs = {"04_gbr_shap/models/conductivity_formula.skops": "ab" * 32}
+    (tmp_path / "run.json").write_text(json.dumps({"notebooks": {"04_gbr_shap": {"outputs": outputs}}}))
+    with pytest.raises(DataError, match="not the file that the run recorded"):
         load_conductivity_model(tmp_path)

@@ -7,8 +7,8 @@ child that reads one file after the other; a child that is late is ended and rep
 import hashlib
 import multiprocessing
 import os
-import re
 import signal
+import stat
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,13 +22,10 @@ from types import TracebackType
 
 from pymatgen.core import Structure
 
-from sselib.errors import DataError, FormulaError
-from sselib.materials.composition import element_fractions, l1_distances
-from sselib.materials.formula_input import read_formula
-from sselib.materials.structures import COMPOSITION_TOLERANCE_L1, read_cif
+from sselib.errors import DataError
+from sselib.materials.cif import CifContent, inspect_cif
 
 _START_S = 120.0  # seconds that a child may take to import what it needs
-_STATED = re.compile(rb"^_chemical_formula_sum[ \t]+(.+)$", re.MULTILINE)
 _AHEAD = 32  # files that are read ahead of the one in use, for each worker
 
 
@@ -45,14 +42,16 @@ class CifLimits:
 class CifReading:
     """One file: its structure, or the ``problem`` that kept it from being read.
 
-    ``key`` is the same for files with the same content, and empty where the file was not read; ``doubt`` says
-    that the sites disagree with the formula that the file states.
+    ``key`` is the same for files with the same content, and empty where the file was not read; ``notes`` say
+    how it was read, ``doubt`` that its sites disagree with what else it states.
     """
 
     structure: Structure | None
     problem: str = ""
     key: bytes = b""
+    notes: tuple[str, ...] = ()
     doubt: str = ""
+    text: str = ""
 
 
 def list_cifs(folder: Path) -> list[Path]:
@@ -63,7 +62,7 @@ def list_cifs(folder: Path) -> list[Path]:
     found = []
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        names = [name for name in [*files, *folders] if name.lower().endswith(".cif")]
+        names = [name for name in [*files, *folders] if name.lower().endswith((".cif", ".mcif"))]
         found += [Path(parent, name) for name in names if not name.startswith(".")]
     if not found:
         raise DataError(f"no file named *.cif in the folder {folder} or below: expected at least one")
@@ -73,7 +72,10 @@ def list_cifs(folder: Path) -> list[Path]:
 def read_bytes(path: Path, limits: CifLimits) -> bytes:
     """Return the content of a file; raises `DataError` where it is too large or cannot be opened."""
     try:
-        size = path.stat().st_size
+        found = path.stat()
+        size = found.st_size
+        if stat.S_ISCHR(found.st_mode) or stat.S_ISBLK(found.st_mode):
+            raise DataError(f"CIF {path.name} is a device, not a file")
         if size > limits.max_bytes:
             raise DataError(
                 f"CIF {path.name} has {size / 1e6:.1f} MB: at most {limits.max_bytes / 1e6:g} MB are read "
@@ -89,43 +91,29 @@ def content_key(content: bytes) -> bytes:
     return hashlib.blake2b(content, digest_size=8).digest()
 
 
-def read_structure(content: bytes, *, name: str, limits: CifLimits) -> Structure:
-    """Read the content of one CIF, without a limit on time; raises `DataError` with the reason."""
+def cif_text(content: bytes, *, name: str) -> str:
+    """Return the text of a CIF, bytes that are no UTF-8 replaced; raises `DataError` for an empty file."""
     if not content.strip():
         raise DataError(f"CIF {name} is empty: expected one structure")
     text = content.decode("utf-8-sig", errors="replace").replace("\x00", "")
-    structure = read_cif(text.replace("\r\n", "\n").replace("\r", "\n"), name=name)
-    if len(structure) > limits.max_sites:
-        raise DataError(f"CIF {name} has {len(structure)} sites: at most {limits.max_sites} are used")
-    return structure
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def stated_formula_doubt(content: bytes, structure: Structure) -> str:
-    """Return a note where the formula stated in a CIF differs from its sites, as in a file cut off.
-
-    Empty where they agree within `COMPOSITION_TOLERANCE_L1`, or where no readable formula is stated.
-    """
-    stated = _STATED.search(content)
-    if stated is None:
-        return ""
-    text = stated[1].decode("utf-8", errors="replace").strip().strip("'\"").strip()
-    found = structure.composition.element_composition.formula.replace(" ", "")
-    try:
-        fractions = element_fractions([read_formula(text).plain, found]).to_numpy()
-    except FormulaError:
-        return ""
-    if l1_distances(fractions[:1], fractions[1:]).item() <= COMPOSITION_TOLERANCE_L1:
-        return ""
-    return f"the file states the formula {text}, its sites hold {found}: is it complete?"
+def read_content(text: str, *, name: str, limits: CifLimits) -> CifContent:
+    """Read the text of one CIF, without a limit on time; raises `DataError` with the reason."""
+    content = inspect_cif(text, name=name)
+    if len(content.structure) > limits.max_sites:
+        raise DataError(f"CIF {name} has {len(content.structure)} sites: at most {limits.max_sites} are used")
+    return content
 
 
 def _reading(path: Path, limits: CifLimits) -> CifReading:
     key = b""
     try:
         content = read_bytes(path, limits)
-        key = content_key(content)
-        structure = read_structure(content, name=path.name, limits=limits)
-        return CifReading(structure, key=key, doubt=stated_formula_doubt(content, structure))
+        key, text = content_key(content), cif_text(content, name=path.name)
+        found = read_content(text, name=path.name, limits=limits)
+        return CifReading(found.structure, key=key, notes=found.notes, doubt=found.doubt, text=text)
     except (DataError, MemoryError, RecursionError) as error:
         return CifReading(None, str(error) or f"CIF {path.name} needs too much memory", key)
 

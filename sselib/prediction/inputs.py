@@ -22,12 +22,11 @@ from sselib.materials.structure_input import (
     list_cifs,
     read_bytes,
 )
-from sselib.materials.structures import CLOSE_SITES_ANGSTROM, FINDINGS, quality_findings
+from sselib.materials.structures import FINDINGS, quality_findings
 from sselib.sources.spreadsheet_input import as_text_table, is_spreadsheet
 from sselib.sources.table_input import FormulaRow, TableFormat, count_rows, read_table, sniff_table, spool
 
 STANDARD_INPUT = Path("-")
-_OVERLAP = 0.05  # occupancies of two sites at one place may add up to this much above 1
 
 
 @dataclass(frozen=True)
@@ -119,22 +118,11 @@ def _structure_candidate(name: str, reading: CifReading) -> Candidate:
         return Candidate(name, "", problem=reading.problem, key=key)
     amounts = structure.composition.element_composition.get_el_amt_dict()
     formula = Composition({el: round(x, 4) for el, x in amounts.items()}).reduced_formula
-    return Candidate(
-        name, formula, formula, notes=(reading.doubt, *_doubts(structure)), structure=structure, key=key
-    )
-
-
-def _doubts(structure: Structure) -> tuple[str, ...]:
-    """Return what is suspicious about the sites: too full, or two at one place that are both filled."""
-    findings = quality_findings(structure)
-    notes = [FINDINGS["occupancy_above_1"]] if "occupancy_above_1" in findings else []
-    if "sites_closer_than_0.6_angstrom" in findings:
-        filled = np.array([site.species.num_atoms for site in structure])
-        first, second, _, distance = structure.get_neighbor_list(CLOSE_SITES_ANGSTROM)
-        both = filled[first] + filled[second] > 1 + _OVERLAP
-        if both.any():
-            notes.append(f"sites {distance[both].min():.2f} Angstrom apart are both filled")
-    return tuple(notes)
+    if reading.doubt:
+        return Candidate(name, formula, notes=reading.notes, problem=f"not scored: {reading.doubt}", key=key)
+    overfull = "occupancy_above_1" in quality_findings(structure)
+    notes = (*reading.notes, *([FINDINGS["occupancy_above_1"]] if overfull else []))
+    return Candidate(name, formula, formula, notes=notes, structure=structure, key=key)
 
 
 def open_inputs(
@@ -154,7 +142,7 @@ def open_inputs(
     path = spool(sys.stdin.buffer, scratch) if source == STANDARD_INPUT else source
     if path.is_dir():
         return _open_folder(path, limits, say)
-    if path.suffix.lower() == ".cif":
+    if path.suffix.lower() in (".cif", ".mcif"):
         return StructureInputs([path], path.parent, limits, _file_basis(path))
     basis = _file_basis(path)
     if is_spreadsheet(path):

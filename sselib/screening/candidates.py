@@ -17,10 +17,10 @@ from pymatgen.core import Element, Structure
 from sselib.columns import Entry, StructureTable
 from sselib.errors import DataError, FormulaError
 from sselib.materials.composition import parse_formula
-from sselib.materials.structures import read_cif, structure_from_json
+from sselib.materials.structure_input import CifLimits, CifReaders, CifReading
+from sselib.materials.structures import structure_from_json
 from sselib.sources import materials_project
 
-_MAX_CIF_BYTES = 5_000_000
 _GENERATED = Path("02_structure_generation") / "generated.parquet"
 _HULL = "energy_above_hull_ev_atom"
 
@@ -77,20 +77,16 @@ def from_cifs(folder: Path, *, source: str = "cif") -> Iterator[Candidate]:
     paths = sorted(p for p in folder.glob("*") if p.suffix.lower() == ".cif") if folder.is_dir() else []
     if not paths:
         raise DataError(f"{folder} holds no CIF: expected a folder with files named <id>.cif")
-    for path in paths:
-        yield _from_cif(path, source)
+    with CifReaders(limits=CifLimits()) as readers:
+        for path, reading in zip(paths, readers.read(paths), strict=True):
+            yield _from_cif(f"{source}:{path.stem}", reading, source)
 
 
-def _from_cif(path: Path, source: str) -> Candidate:
-    name = f"{source}:{path.stem}"
-    try:
-        if path.stat().st_size > _MAX_CIF_BYTES:
-            raise DataError(f"the file has {path.stat().st_size / 1e6:.0f} MB: expected at most 5 MB")
-        crystal = read_cif(path.read_text(encoding="utf-8", errors="replace"), name=path.name)
-        formula = formula_of(crystal)
-    except (DataError, OSError) as error:
-        return Candidate(name, "", source, problem=f"{' '.join(str(error).split())[:200]}")
-    return checked(Candidate(name, formula, source, structure=lambda: crystal))
+def _from_cif(name: str, reading: CifReading, source: str) -> Candidate:
+    crystal, problem = reading.structure, reading.problem or reading.doubt
+    if crystal is None or problem:
+        return Candidate(name, "", source, problem=f"{' '.join(problem.split())[:200]}")
+    return checked(Candidate(name, formula_of(crystal), source, structure=lambda: crystal))
 
 
 def from_curated(

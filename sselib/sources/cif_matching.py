@@ -13,7 +13,7 @@ from pymatgen.symmetry.groups import SpaceGroup, sg_symbol_from_int_number
 from sselib.columns import Entry
 from sselib.errors import DataError, FormulaError
 from sselib.materials.composition import element_fractions, l1_distances, parse_formula
-from sselib.materials.structures import read_cif
+from sselib.materials.structure_input import CifReading
 
 NAME_TOLERANCE_L1 = 0.002  # a formula in the file name means this very composition
 CONTENT_TOLERANCE_L1 = 0.02  # refined occupancies differ a little from the nominal formula
@@ -39,14 +39,17 @@ def list_cifs(folder: str) -> list[Path]:
     path = Path(folder).expanduser()
     if not path.is_dir():
         raise DataError(f"no folder of CIFs at '{folder}': expected a folder with files named <id>.cif")
-    return [file for file in sorted(path.iterdir()) if file.suffix.lower() == ".cif"]
+    return [file for file in sorted(path.iterdir()) if file.suffix.lower() in (".cif", ".mcif")]
 
 
-def read(path: Path) -> Cif:
-    """Read one CIF. Raises `DataError` if it cannot be used."""
-    text = path.read_text(encoding="utf-8", errors="replace")
-    structure = read_cif(text, name=path.name)
-    return Cif(path=path, text=text, structure=structure, space_group=space_group(text, structure))
+def usable(path: Path, reading: CifReading) -> Cif:
+    """Return a CIF that was read. Raises `DataError` if it was not, or disagrees with what it states."""
+    if reading.structure is None:
+        raise DataError(reading.problem)
+    if reading.doubt:
+        raise DataError(f"CIF {path.name} is not used: {reading.doubt}")
+    group = space_group(reading.text, reading.structure)
+    return Cif(path=path, text=reading.text, structure=reading.structure, space_group=group)
 
 
 def space_group(text: str, structure: Structure) -> tuple[str, int]:

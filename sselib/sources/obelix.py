@@ -13,9 +13,10 @@ import pandas as pd
 from sselib import registry
 from sselib.columns import Entry
 from sselib.errors import DataError, SSEError
+from sselib.materials.cif import read_cif
 from sselib.materials.composition import canonical, element_fractions, l1_distances, parse_formula
 from sselib.materials.conductivity import parse_conductivity
-from sselib.materials.structures import read_cif, structure_record
+from sselib.materials.structures import structure_record
 from sselib.schemas import ENTRIES, REJECTS, STRUCTURES, validate
 from sselib.sources import liion
 from sselib.sources.table import (

@@ -15,6 +15,7 @@ from pymatgen.symmetry.groups import SpaceGroup, sg_symbol_from_int_number
 from sselib.columns import Entry
 from sselib.errors import DataError, ParameterError, SchemaError, SSEError, nearest
 from sselib.materials.composition import canonical, parse_formula
+from sselib.materials.structure_input import CifLimits, CifReaders
 from sselib.materials.structures import structure_record
 from sselib.registry import sha256_of
 from sselib.schemas import ENTRIES, REJECTS, STRUCTURES, validate
@@ -311,12 +312,14 @@ def _join_cifs(cifs: list[Path], *, rows: pd.DataFrame, records: list[dict], nam
     owners = cif_matching.by_name(cifs, records=records, cif_column=column)
     named = {key for keys in owners.values() for key in keys}
     read, reasons, usable = {}, {}, {str(record[Entry.SOURCE_ID]) for record in records}
-    for path in cifs:
-        try:
-            _require_row(path.stem, usable=usable, given=set(rows["id"]))
-            read[path] = cif_matching.read(path)
-        except SSEError as error:
-            reasons[path] = str(error)
+    given = set(rows["id"])
+    with CifReaders(limits=CifLimits()) as readers:
+        for path, reading in zip(cifs, readers.read(cifs), strict=True):
+            try:
+                _require_row(path.stem, usable=usable, given=given)
+                read[path] = cif_matching.usable(path, reading)
+            except SSEError as error:
+                reasons[path] = str(error)
     chosen, refused = cif_matching.decide(
         [cif for path, cif in read.items() if path not in owners],
         records=[record for record in records if record[Entry.SOURCE_ID] not in named],

@@ -274,7 +274,7 @@ def test_part_of_obelix(mirror) -> None:
     """Every tenth structure of OBELiX: finite and inside physical bounds."""
     import zipfile
 
-    from sselib.materials.structures import read_cif
+    from sselib.materials.cif import read_cif
 
     with zipfile.ZipFile(mirror / "obelix" / "all_cifs.zip") as archive:
         names = sorted(n for n in archive.namelist() if n.endswith(".cif"))[::10]

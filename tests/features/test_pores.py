@@ -14,7 +14,7 @@ from sselib.errors import ParameterError
 from sselib.features.pores import PoreSettings, framework, pore_features
 from sselib.features.void_grid import accessible_fraction, occupiable_fraction, void_grid
 from sselib.features.zeopp import ZeoppError, channel_dimensionality, radius_angstrom, run_zeopp
-from sselib.materials.structures import read_cif
+from sselib.materials.cif import read_cif
 
 SIMPLE_CUBIC = np.array([[0.01, 0.02, 0.03]])
 FCC = np.array([[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])

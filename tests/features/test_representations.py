@@ -124,7 +124,7 @@ def test_unusable_input_is_named() -> None:
 def test_obelix_keeps_its_atoms(mirror) -> None:
     import zipfile
 
-    from sselib.materials.structures import read_cif
+    from sselib.materials.cif import read_cif
 
     with zipfile.ZipFile(mirror / "obelix" / "all_cifs.zip") as archive:
         names = sorted(n for n in archive.namelist() if n.endswith(".cif"))[::4]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pymatgen.core import Composition, Element, Species
 
 from sselib.errors import DataError, FormulaError
+from sselib.materials.cif import read_cif
 from sselib.materials.oxidation import (
     BALANCE_TOLERANCE,
     COMMON,
@@ -22,7 +23,6 @@ from sselib.materials.oxidation import (
     rule_counts,
     site_roles,
 )
-from sselib.materials.structures import read_cif
 
 KNOWN = {
     "Li3P": {"P": -3},

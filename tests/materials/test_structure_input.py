@@ -15,10 +15,10 @@ from sselib.materials.structure_input import (
     CifLimits,
     CifReaders,
     CifReading,
+    cif_text,
     list_cifs,
     read_bytes,
-    read_structure,
-    stated_formula_doubt,
+    read_content,
 )
 
 P1 = p1_cif()
@@ -52,7 +52,7 @@ def test_each_broken_file_has_its_reason_and_the_others_are_read(tmp_path: Path)
         cut=P1[:150],
         blocks=P1 + P1.replace("LiCl", "again"),
         large=P1 + "#" * 100_000,
-        many_sites=P1 + "".join(f"Li{k} Li {k / 60} 0.1 0.2\n" for k in range(1, 60)),
+        many_sites=p1_cif(a_angstrom=40) + "".join(f"Li{k} Li {k / 60} 0.1 0.2\n" for k in range(1, 60)),
     )
     (tmp_path / "folder.cif").mkdir()
     (tmp_path / "broken_link.cif").symlink_to(tmp_path / "nowhere")
@@ -143,7 +143,7 @@ def test_files_with_the_same_content_have_the_same_key(tmp_path: Path) -> None:
 def test_any_bytes_give_a_structure_or_the_one_error(noise: bytes, at: int, cut: bool) -> None:
     content = P1.encode()[:at] + noise + (b"" if cut else P1.encode()[at:])
     try:
-        structure = read_structure(content, name="x.cif", limits=LIMITS)
+        structure = read_content(cif_text(content, name="x.cif"), name="x.cif", limits=LIMITS).structure
     except DataError as error:
         assert "x.cif" in str(error)
         return
@@ -169,7 +169,5 @@ def test_a_child_that_cannot_start_is_one_clear_error(
 )
 def test_sites_that_disagree_with_the_stated_formula_are_doubted(stated: str, doubt: str) -> None:
     """A file cut off between two atoms can be read; only the formula that it states tells."""
-    content = f"{p1_cif()}_chemical_formula_sum   {stated}\n".encode()
-    structure = read_structure(content, name="x.cif", limits=LIMITS)
-    assert doubt in stated_formula_doubt(content, structure)
-    assert bool(doubt) == bool(stated_formula_doubt(content, structure))
+    found = read_content(f"{P1}_chemical_formula_sum   {stated}\n", name="x.cif", limits=LIMITS).doubt
+    assert doubt in found and bool(doubt) == bool(found)

@@ -12,7 +12,7 @@ from pymatgen.core import Lattice, Structure
 from sselib.atomsets.superionic_model import fit_superionic_model
 from sselib.columns import Curated
 from sselib.features.formula import formula_features
-from sselib.materials.structures import read_cif
+from sselib.materials.cif import read_cif
 from sselib.plots import screening as plots
 from sselib.prediction.applicability import training_space
 from sselib.prediction.scorer import FROM_FORMULA, Scorer, load_scorer

@@ -209,8 +209,9 @@ def test_one_unreadable_file_among_many_costs_its_own_row(run: Path, n: int) -> 
 @pytest.mark.parametrize(
     ("occupancy", "second", "note"),
     [
-        (1.5, 0.5, "add up to more than 1; they were scaled to 1"),
-        (1.0, 0.002, "sites 0.01 Angstrom apart are both filled"),
+        (1.02, 0.5, "add up to more than 1; they were scaled to 1"),
+        (1.5, 0.5, "not scored: the occupancies of a site add up to 1.50"),
+        (1.0, 0.002, "not scored: sites 0.01 Angstrom apart are both filled"),
         (0.5, 0.002, ""),
         (1.0, 0.5, ""),
     ],
@@ -221,7 +222,7 @@ def test_impossible_sites_of_a_cif_are_noted(run: Path, occupancy: float, second
     path = run.parent / "odd.cif"
     path.write_text("\n".join([*lines[:-2], "_atom_site_occupancy", *sites]) + "\n")
     found = scored(path, run)
-    assert found["log10_sigma"][0] != "" and note in found["note"][0]
+    assert (found["log10_sigma"][0] == "") == ("not scored" in note) and note in found["note"][0]
     assert note or not ("apart" in found["note"][0] or "scaled" in found["note"][0])
 
 

@@ -56,7 +56,7 @@ _FORMATTER = HtmlFormatter(cssclass="highlight", style="default")
 
 
 @dataclass(frozen=True)
-class Entry:
+class ShownNotebook:
     """One notebook of the run as the pages show it."""
 
     name: str
@@ -76,7 +76,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Cell:
+class ShownCell:
     """One cell as the page shows it."""
 
     kind: str
@@ -187,7 +187,7 @@ def _names(root: Path, record: RunRecord) -> list[str]:
     return sorted(executed | set(record.notebooks))
 
 
-def _entry(root: Path, name: str, record: RunRecord) -> Entry:
+def _entry(root: Path, name: str, record: RunRecord) -> ShownNotebook:
     known = record.notebooks.get(name, {})
     node = _executed(root / name)
     notebook = Notebook(path=root / name / EXECUTED, name=name, node=node or nbformat.v4.new_notebook())
@@ -195,7 +195,7 @@ def _entry(root: Path, name: str, record: RunRecord) -> Entry:
     if status == RUNNING and not is_locked(root):
         status = INTERRUPTED
     seconds = known.get("duration_s")
-    return Entry(
+    return ShownNotebook(
         name=name,
         title=known.get("title") or notebook.title,
         question=_plain(notebook.question),
@@ -294,7 +294,7 @@ def _data_banner(root: Path) -> dict[str, object]:
     return {"embedded": mode.get("mode") == "embedded", "message": message, "files": mode.get("sources", [])}
 
 
-def _index(root: Path, record: RunRecord, entries: list[Entry], shared: dict[str, object]) -> str:
+def _index(root: Path, record: RunRecord, entries: list[ShownNotebook], shared: dict[str, object]) -> str:
     metrics = read_metrics(root, [e.name for e in entries if e.status == DONE])
     if len(metrics):
         write_whole(root / "report" / "metrics.csv", lambda p: metrics.to_csv(p, index=False))
@@ -330,7 +330,7 @@ def _published(rows: list) -> list[dict[str, object]]:
     return [p for p in published_numbers() if any(p in row.published for row in rows)]
 
 
-def _page(entry: Entry, record: RunRecord, shared: dict[str, object]) -> str:
+def _page(entry: ShownNotebook, record: RunRecord, shared: dict[str, object]) -> str:
     budget = _Budget(_BUDGET_BYTES)
     failed_cell = (entry.failure or {}).get("cell")
     cells = _cells(entry.node, budget, failed_cell) if entry.node else []
@@ -369,19 +369,19 @@ class _Budget:
         return fits
 
 
-def _cells(node: NotebookNode, budget: _Budget, failed_cell: int | None) -> list[Cell]:
-    cells: list[Cell] = []
+def _cells(node: NotebookNode, budget: _Budget, failed_cell: int | None) -> list[ShownCell]:
+    cells: list[ShownCell] = []
     pending, failed_before = set(pending_cells(node)), False
     for number, cell in source_cells(node):
         if "papermill-error-cell-tag" in tags(cell) or not cell.source.strip():
             continue
         if cell.cell_type != "code":
-            cells.append(Cell("markdown", _prose(cell.source)))
+            cells.append(ShownCell("markdown", _prose(cell.source)))
             continue
         failed = number == failed_cell or any(o.output_type == "error" for o in cell.outputs)
         outputs = tuple(_output(o, budget) for o in cell.outputs)
         cells.append(
-            Cell(
+            ShownCell(
                 "code",
                 Markup(highlight(cell.source, PythonLexer(), _FORMATTER)),
                 number,

@@ -50,7 +50,7 @@ def _outdated(figure: Path) -> bool:
 
 
 def _in_own_process(figures: list[Path], *, browser: str, timeout_s: float) -> str:
-    """Run `main` in a child process; return why it failed, or an empty text."""
+    """Run `draw` in a child process; return why it failed, or an empty text."""
     command = [sys.executable, "-m", "sselib.running.pngs", *map(str, figures)]
     environment = os.environ | {"BROWSER_PATH": browser}
     child = subprocess.Popen(
@@ -73,7 +73,7 @@ def _in_own_process(figures: list[Path], *, browser: str, timeout_s: float) -> s
     return (errors.strip().splitlines() or ["it ended without a word"])[-1][:200] if child.returncode else ""
 
 
-def main(paths: list[str]) -> None:
+def draw(paths: list[str]) -> None:
     """Draw each figure aside and rename it into place; one browser for all of them."""
     import kaleido
 
@@ -96,4 +96,4 @@ def _job(figure: dict, path: Path) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    draw(sys.argv[1:])

@@ -1,6 +1,6 @@
-"""Figures of notebook 05: error by prompt case, and predicted against measured values, model by case."""
+"""Figures and tables of notebook 05: error by prompt case, paired differences, predicted against measured."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -9,25 +9,31 @@ from plotly.subplots import make_subplots
 from sselib.figures import PALETTE
 from sselib.plots.models import LOG_UNITS, PROTOCOL_LABELS, interval_points
 from sselib.plots.parity import Marks, parity_panels
+from sselib.regression.evaluation import family_errors
+from sselib.text import NGRAMS, TREES, TextData, load_words, text_models
+from sselib.validation.metrics import with_interval
 
 CASE_LABELS: dict[str, str] = {
-    "case1_formula": "1: formula",
-    "case2_symmetry": "2: + symmetry",
-    "case3_disorder": "3: + disorder",
-    "case4_both": "4: + both",
+    "case1_formula": "formula",
+    "case2_symmetry": "formula, symmetry",
+    "case3_disorder": "formula, disorder",
+    "case4_both": "formula, symmetry, disorder",
 }
 _MEASURED, _BOUNDS = "held-out rows", "upper bounds"
 _PANELS_A_LINE = 4
 _MARKS = (Marks(_MEASURED, size=5), Marks(_BOUNDS, PALETTE[3], "triangle-left-open", size=5))
 
 
-def ablation(records: pd.DataFrame, *, models: Sequence[str], protocols: Sequence[str]) -> go.Figure:
+def error_by_case(
+    records: pd.DataFrame, *, models: Sequence[str], protocols: Sequence[str], labels: Mapping[str, str]
+) -> go.Figure:
     """Draw mae_bound with its interval against the prompt case, one panel per protocol.
 
-    ``records`` are metric records of one data set; ``1nn`` and the mean are drawn as lines across.
+    ``records`` are metric records of one data set, ``labels`` the words for models; ``1nn`` and the mean are
+    drawn as lines across.
     """
     rows = records[records["metric"] == "mae_bound"]
-    titles = [PROTOCOL_LABELS.get(p, p).replace("<br>", " ") for p in protocols]
+    titles = [_protocol(p) for p in protocols]
     figure = make_subplots(
         1, len(protocols), subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.04
     )
@@ -39,7 +45,7 @@ def ablation(records: pd.DataFrame, *, models: Sequence[str], protocols: Sequenc
             part = part.reindex([c for c in cases if c in part.index])
             offset = (k - (len(models) - 1) / 2) * 0.7 / len(models)
             x = [cases.index(c) + offset for c in part.index]
-            trace = interval_points(part, x, model=model, label=model, k=k)
+            trace = interval_points(part, x, model=model, label=labels.get(model, model), k=k)
             trace.update(showlegend=column == 1, legendgroup=model)
             figure.add_trace(trace, row=1, col=column)
         for control, dash in (("1nn", "dot"), ("mean", "dash")):
@@ -48,13 +54,15 @@ def ablation(records: pd.DataFrame, *, models: Sequence[str], protocols: Sequenc
                 figure.add_hline(
                     value.iloc[0],
                     line={"dash": dash, "color": "#777", "width": 1},
-                    annotation_text=control,
+                    annotation_text=labels[control],
                     annotation_position="bottom right",
                     row=1,
                     col=column,
                 )
     figure.update_xaxes(
-        tickvals=list(range(len(cases))), ticktext=list(CASE_LABELS.values()), range=[-0.6, len(cases) - 0.4]
+        tickvals=list(range(len(cases))),
+        ticktext=["formula", "+ symmetry", "+ disorder", "+ both"],
+        range=[-0.6, len(cases) - 0.4],
     )
     figure.update_yaxes(rangemode="tozero")
     figure.update_yaxes(title=f"mean absolute error, {LOG_UNITS}", col=1)
@@ -78,3 +86,77 @@ def parity_grid(predictions: pd.DataFrame, *, models: Sequence[str], cases: Sequ
 def _title(model: str, case: str, rows: pd.DataFrame) -> str:
     error = (rows["y_pred"] - rows["y_true"]).abs().mean()
     return f"{model}<br><sup>{CASE_LABELS[case]}; MAE {error:.2f}, n = {len(rows)}</sup>"
+
+
+def best_text_model(scores: pd.DataFrame, *, dataset: str, protocol: str, case: str = "") -> pd.Series:
+    """Return the record with the lowest mae_bound of a text model, in one prompt case or in any."""
+    rows = scores[(scores["dataset"] == dataset) & (scores["protocol"] == protocol)]
+    rows = rows[(rows["metric"] == "mae_bound") & rows["model"].isin(text_models(rows))]
+    return rows.loc[(rows[rows["features"] == case] if case else rows)["value"].idxmin()]
+
+
+def differences(scores: pd.DataFrame, *, dataset: str) -> pd.DataFrame:
+    """Return the paired differences: protocol, model, features, other, other_features, text, better.
+
+    ``text`` is "value [low, high]" in log10 units, negative where the model is better than the other;
+    ``better`` says whether the interval leaves out zero on that side.
+    """
+    start = "delta_mae_bound_vs_"
+    rows = scores[(scores["dataset"] == dataset) & scores["metric"].str.startswith(start)]
+    other = rows["metric"].str.removeprefix(start).str.partition("/")
+    ends = rows[["value", "ci_low", "ci_high"]].itertuples(index=False)
+    return rows[["protocol", "model", "features"]].assign(
+        other=other[0],
+        other_features=other[2],
+        text=[with_interval(*e) for e in ends],
+        better=rows["ci_high"] < 0,
+    )
+
+
+def answer_lines(
+    scores: pd.DataFrame, *, dataset: str, protocols: Sequence[str], labels: Mapping[str, str]
+) -> list[str]:
+    """Return the answer of notebook 05, three sentences with their numbers.
+
+    The best text model under each protocol; which simple methods it beats from all information; what symmetry
+    and disorder change. ``labels`` are the words for models.
+    """
+    deltas = differences(scores, dataset=dataset).set_index(["protocol", "model", "features", "other"])[
+        "text"
+    ]
+    errors, beaten, gains = [], [], []
+    for protocol in protocols:
+        best = best_text_model(scores, dataset=dataset, protocol=protocol)
+        name = f"{labels.get(best['model'], best['model'])}, {CASE_LABELS[best['features']]}"
+        errors.append(f"{best['value']:.2f} {_protocol(protocol)} ({name})")
+        model = best_text_model(scores, dataset=dataset, protocol=protocol, case="case4_both")["model"]
+        rivals = [(labels[r], (protocol, model, "case4_both", r)) for r in ("1nn", NGRAMS, TREES)]
+        beaten += [f"{words} {deltas[key]} {_protocol(protocol)}" for words, key in rivals]
+        tags = [(c, (protocol, model, c, model)) for c in ("case2_symmetry", "case3_disorder")]
+        gains += [
+            f"{CASE_LABELS[c].split(', ')[1]} {deltas[key]} {_protocol(protocol)}"
+            for c, key in tags
+            if key in deltas.index
+        ]
+    return [
+        f"Best text model, mean absolute error in log units: {'; '.join(errors)}.",
+        "With all information in the text, its error less that of simple methods on the same rows (negative: "
+        f"the text model is better): {'; '.join(beaten)}.",
+        f"What a tag changes in the error from the formula alone: {'; '.join(gains)}.",
+    ]
+
+
+def _protocol(name: str) -> str:
+    return PROTOCOL_LABELS.get(name, name).replace("<br>", " ")
+
+
+def beside_kim(predictions: pd.DataFrame, data: TextData) -> pd.DataFrame:
+    """Return the error of held-out rows by Kim et al.'s categories beside that of their language model.
+
+    ``predictions`` are those of one model in the case and under the protocol that are theirs: formula and
+    symmetry, random splits. Columns: category, n, mae_bound, kim_mae (log10 units; their own 499 rows).
+    """
+    errors = family_errors(predictions, data.table)
+    found = errors[errors["kind"] == "kim"].rename(columns={"family": "category"})
+    kim = pd.Series(load_words().kim_table_8, name="kim_mae")
+    return found[["category", "n", "mae_bound"]].join(kim, on="category").reset_index(drop=True)

@@ -15,17 +15,11 @@ from sselib.materials.conductivity import LOG10_SIGMA_MAX, LOG10_SIGMA_MIN
 _MINUS = str.maketrans(dict.fromkeys("−–‐‑‒﹣－", "-"))
 _PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)")
 _SCIENTIFIC = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+.*|.*\b10\s*\^\s*[({]?-?\d.*|.*\bS\s*/?\s*cm.*")
-REASONS: dict[str, str] = {
-    "empty": "no text before the end",
-    "conductivity": "a conductivity or a unit instead of its logarithm",
-    "no number": "no number at all",
-    "more than a number": "text beside the number",
-    "out of range": f"not between {LOG10_SIGMA_MIN:g} and {LOG10_SIGMA_MAX:g}",
-}
+REASONS: tuple[str, ...] = ("empty", "conductivity", "no number", "more than a number", "out of range")
 
 
 @dataclass(frozen=True)
-class Answer:
+class WrittenAnswer:
     """``value`` in log10(S/cm), NaN where ``reason`` (a key of `REASONS`) is not empty."""
 
     text: str
@@ -33,26 +27,21 @@ class Answer:
     reason: str
 
 
-def parse_answer(text: str) -> Answer:
+def parse_answer(text: str) -> WrittenAnswer:
     """Read a model's answer; every kind of minus sign is accepted, blanks around the number too."""
-    first = text.strip().split("\n")[0].strip().translate(_MINUS)
-    reason, value = _judge(first)
-    return Answer(text=text, value=value, reason=reason)
+    line = text.strip().split("\n")[0].strip().translate(_MINUS)
+    reason = _why_refused(line)
+    return WrittenAnswer(text, float("nan") if reason else float(line), reason)
 
 
-def _judge(line: str) -> tuple[str, float]:
-    nothing = float("nan")
+def _why_refused(line: str) -> str:
     if not line:
-        return "empty", nothing
+        return "empty"
     if _SCIENTIFIC.fullmatch(line):
-        return "conductivity", nothing
-    if not re.search(r"\d", line):
-        return "no number", nothing
+        return "conductivity"
     if not _PLAIN.fullmatch(line):
-        return "more than a number", nothing
-    value = float(line)
-    inside = LOG10_SIGMA_MIN <= value <= LOG10_SIGMA_MAX
-    return ("", value) if inside else ("out of range", nothing)
+        return "more than a number" if re.search(r"\d", line) else "no number"
+    return "" if LOG10_SIGMA_MIN <= float(line) <= LOG10_SIGMA_MAX else "out of range"
 
 
 def format_answer(value: float, *, decimals: int) -> str:

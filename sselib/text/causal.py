@@ -10,8 +10,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import is_bitsandbytes_available
 
 from sselib.errors import DataError, ParameterError
-from sselib.text.answers import Answer, parse_answer
-from sselib.text.hub import loading_options, unreachable
+from sselib.provenance import content_sha256
+from sselib.text.answers import WrittenAnswer, parse_answer
+from sselib.text.hub import loading_options, missing_model
 from sselib.text.miniature import MiniatureSize, miniature_model, pretraining_chats, train_tokenizer
 from sselib.text.prompts import PromptSet
 from sselib.text.training import (
@@ -19,8 +20,7 @@ from sselib.text.training import (
     chat_text,
     encode_example,
     require_fits,
-    train,
-    trainable_parameters,
+    train_causal,
 )
 
 MINIATURE = "miniature-"  # miniature-llama, miniature-mistral, miniature-qwen3: no download
@@ -31,7 +31,6 @@ OFFLINE_DEFAULT = f"{MINIATURE}llama"
 class CausalModel:
     """A model with its tokenizer; ``context`` is the longest text in tokens."""
 
-    name: str
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     context: int
@@ -41,8 +40,8 @@ class CausalModel:
 class Sampling:
     """How answers are drawn. Defaults: Kim et al., Table 2 (inference).
 
-    ``n_samples`` answers a row; each that does not parse is drawn again up to ``retries`` times.
-    ``greedy`` takes the likeliest token every time: one answer, nothing to draw again.
+    ``n_samples`` answers a row; each that does not parse is drawn again up to ``retries`` times. With
+    ``n_samples`` 0 the likeliest token is taken every time: one answer, nothing to draw again.
     """
 
     max_new_tokens: int = 12
@@ -50,31 +49,30 @@ class Sampling:
     top_k: int = 10
     n_samples: int = 5
     retries: int = 2
-    greedy: bool = False
     batch_size: int = 64
 
 
-def load_causal(name: str, *, four_bit: bool = False, precision: str = "auto") -> CausalModel:
+def load_causal(name: str, *, four_bit: bool = False) -> CausalModel:
     """Return a causal model by its Hugging Face name or local folder, on the GPU if there is one.
 
-    ``precision``: "bf16", "float32", or "auto" for bf16 on a GPU that has it, else float32. ``four_bit``
-    needs bitsandbytes and a GPU. Raises `DataError` with three ways out where the model cannot be had, and
-    `ParameterError` for ``four_bit`` without GPU or another precision.
+    It computes in bf16 on a GPU that has it, else in float32. ``four_bit`` needs bitsandbytes and a GPU.
+    Raises `DataError` with three ways out where the model cannot be had, and `ParameterError` for
+    ``four_bit`` without GPU.
     """
     gpu = torch.cuda.is_available()
     if four_bit and not (gpu and is_bitsandbytes_available()):
         raise ParameterError(
             "four_bit needs an NVIDIA GPU and the package bitsandbytes: set four_bit to false, or run there"
         )
-    options = {"dtype": _dtype(precision, gpu=gpu), **loading_options(name)}
-    options |= _quantised(options["dtype"]) if four_bit else {}
+    dtype = torch.bfloat16 if gpu and torch.cuda.is_bf16_supported() else torch.float32
+    options = {"dtype": dtype, **loading_options(name), **(_quantised(dtype) if four_bit else {})}
     tokenizer = load_tokenizer(name)
     try:
         model = AutoModelForCausalLM.from_pretrained(name, **options)
     except (OSError, ValueError, KeyError) as error:
-        raise DataError(unreachable(name, error, default=OFFLINE_DEFAULT)) from error
+        raise DataError(missing_model(name, error, default=OFFLINE_DEFAULT)) from error
     model = model if four_bit or not gpu else model.to("cuda")
-    return CausalModel(name, model, tokenizer, int(model.config.max_position_embeddings))
+    return CausalModel(model, tokenizer, int(model.config.max_position_embeddings))
 
 
 def load_tokenizer(name: str, *, shown: str = "") -> PreTrainedTokenizerBase:
@@ -82,17 +80,9 @@ def load_tokenizer(name: str, *, shown: str = "") -> PreTrainedTokenizerBase:
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, **loading_options(name))
     except (OSError, ValueError, KeyError) as error:
-        raise DataError(unreachable(shown or name, error, default=OFFLINE_DEFAULT)) from error
+        raise DataError(missing_model(shown or name, error, default=OFFLINE_DEFAULT)) from error
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     return tokenizer
-
-
-def _dtype(precision: str, *, gpu: bool) -> torch.dtype:
-    known = {"bf16": torch.bfloat16, "float32": torch.float32}
-    known["auto"] = torch.bfloat16 if gpu and torch.cuda.is_bf16_supported() else torch.float32
-    if precision not in known:
-        raise ParameterError(f"precision {precision!r} is unknown: expected one of {', '.join(known)}")
-    return known[precision]
 
 
 def _quantised(dtype: torch.dtype) -> dict[str, object]:
@@ -109,7 +99,7 @@ def _quantised(dtype: torch.dtype) -> dict[str, object]:
 
 
 def pretrained_miniature(
-    architecture: str,
+    name: str,
     formulas: Sequence[str],
     *,
     prompts: PromptSet,
@@ -118,46 +108,41 @@ def pretrained_miniature(
     epochs: float,
     seed: int,
     folder: Path,
-) -> CausalModel:
-    """Return a miniature that was trained on text made from formulas, kept in ``folder`` for the next call.
+) -> Path:
+    """Pretrain a miniature on text made from formulas; return where it lies in ``folder``, kept under a hash.
 
     ``users`` are the prompts to come, without answers: the tokenizer sees them, the model does not.
     """
-    if not (folder / "config.json").is_file():
+    place = folder / f"{name}-{content_sha256((name, formulas, users, prompts, size, epochs, seed))[:8]}"
+    if not (place / "config.json").is_file():
         chats = pretraining_chats(formulas, system=prompts.system)
         tokenizer = train_tokenizer([*(" ".join(c) for c in chats), *users])
-        model = miniature_model(architecture, tokenizer, size=size, seed=seed)
+        model = miniature_model(name.removeprefix(MINIATURE), tokenizer, size=size, seed=seed)
         examples = [
             encode_example(tokenizer, system=s, user=u, answer=a, context=size.context) for s, u, a in chats
         ]
         settings = LoraSettings(epochs=epochs, batch_size=16, accumulation=1, learning_rate=3e-3, seed=seed)
-        train(model, examples, settings=settings, pad_id=tokenizer.pad_token_id)
-        tokenizer.save_pretrained(str(folder))
-        model.save_pretrained(str(folder))
-    loaded = load_causal(str(folder))
-    return CausalModel(f"{MINIATURE}{architecture}", loaded.model, loaded.tokenizer, loaded.context)
-
-
-def parameters(model: torch.nn.Module) -> tuple[int, int]:
-    """Return the number of all and of the trained parameters."""
-    return sum(p.numel() for p in model.parameters()), trainable_parameters(model)
+        train_causal(model, examples, settings=settings, tokenizer=tokenizer)
+        tokenizer.save_pretrained(str(place))
+        model.save_pretrained(str(place))
+    return place
 
 
 def write_answers(
     causal: CausalModel, users: Sequence[str], *, system: str, sampling: Sampling, seed: int
-) -> list[list[Answer]]:
+) -> list[list[WrittenAnswer]]:
     """Return the answers of the model for every text, unparsed ones included, in order.
 
-    Per text: ``n_samples`` answers (one if greedy), and after them the answers drawn again for those that
+    Per text: ``n_samples`` answers (one if that is 0), and after them the answers drawn again for those that
     did not parse. Raises `DataError` for a text longer than the context.
     """
     prompts = [chat_text(causal.tokenizer, system=system, user=u) for u in users]
     tokens = [causal.tokenizer(p, add_special_tokens=False)["input_ids"] for p in prompts]
     for ids, user in zip(tokens, users, strict=True):
         require_fits(len(ids) + sampling.max_new_tokens, context=causal.context, text=user)
-    found: list[list[Answer]] = [[] for _ in users]
-    wanted = [k for k in range(len(users)) for _ in range(1 if sampling.greedy else sampling.n_samples)]
-    for attempt in range(1 if sampling.greedy else 1 + sampling.retries):
+    found: list[list[WrittenAnswer]] = [[] for _ in users]
+    wanted = [k for k in range(len(users)) for _ in range(sampling.n_samples or 1)]
+    for attempt in range(1 + sampling.retries if sampling.n_samples else 1):
         answers = _generate(
             causal, [tokens[k] for k in wanted], sampling=sampling, seed=seed + 1000 * attempt
         )
@@ -170,7 +155,7 @@ def write_answers(
 @torch.no_grad()
 def _generate(
     causal: CausalModel, tokens: Sequence[Sequence[int]], *, sampling: Sampling, seed: int
-) -> list[Answer]:
+) -> list[WrittenAnswer]:
     """Return one answer per prompt; prompts of like length go together, padded on the left."""
     causal.model.eval()
     order = np.argsort([len(t) for t in tokens], kind="stable")
@@ -181,23 +166,18 @@ def _generate(
         torch.manual_seed(seed)
         for start in range(0, len(order), sampling.batch_size):
             rows = order[start : start + sampling.batch_size]
-            ids, mask = _left_padded([tokens[k] for k in rows], pad_id=causal.tokenizer.pad_token_id)
+            prompts = {"input_ids": [tokens[k] for k in rows]}
+            padded = causal.tokenizer.pad(prompts, padding_side="left", return_tensors="pt")
             out = causal.model.generate(
-                input_ids=ids.to(causal.model.device),
-                attention_mask=mask.to(causal.model.device),
+                **padded.to(causal.model.device),
                 max_new_tokens=sampling.max_new_tokens,
                 pad_token_id=causal.tokenizer.pad_token_id,
                 eos_token_id=causal.tokenizer.eos_token_id,
-                **({"do_sample": False} if sampling.greedy else draw),
+                **(draw if sampling.n_samples else {"do_sample": False}),
             )
-            new = causal.tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True)
+            new = causal.tokenizer.batch_decode(
+                out[:, padded["input_ids"].shape[1] :], skip_special_tokens=True
+            )
             for k, text in zip(rows, new, strict=True):
                 texts[k] = text
     return [parse_answer(text) for text in texts]
-
-
-def _left_padded(rows: Sequence[Sequence[int]], *, pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
-    longest = max(len(r) for r in rows)
-    ids = torch.tensor([[*[pad_id] * (longest - len(r)), *r] for r in rows])
-    mask = torch.tensor([[*[0] * (longest - len(r)), *[1] * len(r)] for r in rows])
-    return ids, mask

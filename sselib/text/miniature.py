@@ -124,7 +124,7 @@ def pretraining_chats(formulas: Sequence[str], *, system: str) -> list[Chat]:
     """Return chats about formulas that hold no conductivity: elements, family, amounts.
 
     ``system`` is the task of the later fine-tuning; it is put before a different question here, so that its
-    words are known to the model. Formulas in another notation (hydrates) are left out. The number asked for
+    words are known to the model. Formulas that cannot be read are left out. The number asked for
     is log10 of lithium's mole fraction, with three decimals and mostly negative: the form of a later answer
     is learnt, not its value.
     """

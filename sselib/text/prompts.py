@@ -14,7 +14,7 @@ import yaml
 from pymatgen.core import Element
 
 from sselib.columns import Curated, Entry, StructureTable
-from sselib.errors import DataError, ParameterError, nearest
+from sselib.errors import ParameterError, nearest
 from sselib.features.symmetry import space_group_of
 from sselib.materials.composition import parse_formula
 from sselib.materials.structures import structure_from_json
@@ -22,7 +22,6 @@ from sselib.paths import project_root
 
 UNKNOWN = "unknown"
 CASES: tuple[str, ...] = ("case1_formula", "case2_symmetry", "case3_disorder", "case4_both")
-FIELDS: tuple[str, ...] = ("formula", "amounts", "symmetry", "disorder")
 
 
 @dataclass(frozen=True)
@@ -42,59 +41,29 @@ class PromptSet:
 
     def render(self, fields: Mapping[str, str], *, case: str) -> str:
         """Return the user's text for one material. Raises `ParameterError` for an unknown case."""
-        if case not in self.cases:
-            raise ParameterError(
-                f"prompt case {case!r} is unknown: expected one of {', '.join(self.cases)}."
-                f"{nearest(case, list(self.cases))}"
-            )
+        require_cases([case])
         return self.cases[case].format(**fields)
 
 
-def chosen_cases(cases: Mapping[str, Sequence[str]], kind: str) -> list[str]:
-    """Return the prompt cases that a parameter names for a kind of model, ``encoder`` or ``causal``.
-
-    Raises `ParameterError` for another kind among its keys, and for a case that does not exist.
-    """
-    kinds = ("encoder", "causal")
-    for key in cases:
-        if key not in kinds:
-            raise ParameterError(
-                f"cases of {key!r}: expected {' or '.join(kinds)}.{nearest(key, list(kinds))}"
-            )
-    for case in cases.get(kind, ()):
+def require_cases(cases: Sequence[str]) -> None:
+    """Raise `ParameterError` for a prompt case that does not exist."""
+    for case in cases:
         if case not in CASES:
-            hint = nearest(case, list(CASES))
             raise ParameterError(
-                f"prompt case {case!r} is unknown: expected one of {', '.join(CASES)}.{hint}"
+                f"prompt case {case!r} is unknown: expected one of {', '.join(CASES)}."
+                f"{nearest(case, list(CASES))}"
             )
-    return list(cases.get(kind, ()))
-
-
-@lru_cache(maxsize=1)
-def _document() -> Mapping[str, object]:
-    path = project_root() / "data" / "prompts.yaml"
-    if not path.is_file():
-        raise DataError(f"no prompts at {path}: the suite's folder lacks data/prompts.yaml")
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def load_prompts(name: str) -> PromptSet:
     """Return the prompts named ``tagged`` (Kim et al.) or ``spelled`` (for encoders)."""
-    document = _document()
+    document = yaml.safe_load((project_root() / "data" / "prompts.yaml").read_text(encoding="utf-8"))
     known = document["prompts"]
     if name not in known:
         raise ParameterError(
             f"prompts {name!r} are unknown: expected one of {', '.join(known)}.{nearest(name, list(known))}"
         )
-    entry = known[name]
-    return PromptSet(
-        name=name,
-        version=int(document["version"]),
-        source=entry["source"],
-        system=entry["system"].strip(),
-        cases=dict(entry["cases"]),
-        decimals=int(entry["decimals"]),
-    )
+    return PromptSet(name=name, version=int(document["version"]), **known[name])
 
 
 def spelled_amounts(formula: str) -> str:
@@ -113,26 +82,14 @@ def prompt_fields(table: pd.DataFrame, structures: pd.DataFrame) -> pd.DataFrame
     dropped.
     """
     disorder = table[Curated.DISORDER_CLASS].astype(object)
-    fields = described_fields(
-        table[Entry.COMPOSITION],
-        groups=space_groups(table, structures),
-        disorder=disorder.where(disorder.notna(), UNKNOWN).to_numpy(),
-    )
-    written = table[Entry.FORMULA].str.replace(r"[\"'\s]", "", regex=True).to_numpy()
-    return fields.assign(formula=written).set_axis(pd.Index(table[Entry.ID], name=Entry.ID))
-
-
-def described_fields(
-    formulas: Sequence[str], *, groups: Sequence[int], disorder: Sequence[str]
-) -> pd.DataFrame:
-    """Return formula, amounts, symmetry and disorder as texts; ``groups`` are numbers, 0 if unknown."""
     return pd.DataFrame(
         {
-            "formula": list(formulas),
-            "amounts": [spelled_amounts(f) for f in formulas],
-            "symmetry": [space_group_symbol(int(n)) for n in groups],
-            "disorder": list(disorder),
-        }
+            "formula": table[Entry.FORMULA].str.replace(r"[\"'\s]", "", regex=True).to_numpy(),
+            "amounts": [spelled_amounts(f) for f in table[Entry.COMPOSITION]],
+            "symmetry": [space_group_symbol(n) for n in space_groups(table, structures)],
+            "disorder": disorder.where(disorder.notna(), UNKNOWN).to_numpy(),
+        },
+        index=pd.Index(table[Entry.ID], name=Entry.ID),
     )
 
 

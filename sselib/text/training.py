@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -10,8 +9,8 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model, prepare_model_for_kbit_training
-from torch.utils.data import Dataset
 from transformers import (
+    DataCollatorForSeq2Seq,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PrinterCallback,
@@ -24,42 +23,20 @@ from transformers.utils import is_bitsandbytes_available
 from sselib.errors import DataError, ParameterError
 from sselib.runfolder import write_whole
 from sselib.text.prompts import PromptSet
+from sselib.text.words import load_words
 
 IGNORED = -100  # label of a token that does not count in the loss
-KIM_TARGET_MODULES: tuple[str, ...] = (
-    "q_proj",
-    "k_proj",
-    "v_proj",
-    "o_proj",
-    "gate_proj",
-    "up_proj",
-    "down_proj",
-)
-CARD = """---
-base_model: {base}
-library_name: peft
----
-# LoRA adapter: log10 of the ionic conductivity from a text
-
-Base model: `{base}`. Prompts: `{prompts}` version {version}, case `{case}` ({source}).
-Trained on {n} rows of {dataset}; protocol {protocol}, repeat {repeat}, fold {fold}: only the
-rows of that split's test set are unknown to it.
-
-It answers with log10(S/cm) at room temperature, one number on one line.
-
-Settings: {settings}
-
-Not for use beyond the study of this method: its error by protocol, its controls and the share of copied
-training labels stand in metrics.json of the run that wrote it.
-"""
+Example = dict[str, list[int]]  # input_ids and labels, one entry a token
+_ATTENTION, _GATED_UNIT = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj", "down_proj")
+KIM_TARGET_MODULES: tuple[str, ...] = (*_ATTENTION, *_GATED_UNIT)
 
 
 @dataclass(frozen=True)
 class LoraSettings:
     """How an adapter is trained. Defaults: Kim et al., Table 2 (batch and accumulation: section II).
 
-    ``rank`` is not in their table; 16 is the default of the library that they name. ``optimizer`` "auto" is
-    8-bit Adam on a GPU with bitsandbytes, else AdamW.
+    ``rank`` is not in their table; 16 is the default of the library that they name. The optimiser is 8-bit
+    Adam on a GPU with bitsandbytes, else AdamW.
     """
 
     rank: int = 16
@@ -72,28 +49,8 @@ class LoraSettings:
     epochs: float = 15
     batch_size: int = 4
     accumulation: int = 2
-    optimizer: str = "auto"
     gradient_checkpointing: bool = False
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class Example:
-    """Token numbers of one text and their labels, `IGNORED` where the loss does not count."""
-
-    input_ids: tuple[int, ...]
-    labels: tuple[int, ...]
-
-
-class _Examples(Dataset):
-    def __init__(self, examples: Sequence[Example]) -> None:
-        self.examples = examples
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def __getitem__(self, k: int) -> Example:
-        return self.examples[k]
 
 
 def chat_text(tokenizer: PreTrainedTokenizerBase, *, system: str, user: str) -> str:
@@ -129,7 +86,7 @@ def encode_example(
     prompt = tokenizer(chat_text(tokenizer, system=system, user=user), add_special_tokens=False)["input_ids"]
     reply = tokenizer(answer, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
     require_fits(len(prompt) + len(reply), context=context, text=user)
-    return Example(tuple(prompt + reply), tuple([IGNORED] * len(prompt) + reply))
+    return {"input_ids": prompt + reply, "labels": [IGNORED] * len(prompt) + reply}
 
 
 def require_fits(tokens: int, *, context: int, text: str) -> None:
@@ -139,21 +96,6 @@ def require_fits(tokens: int, *, context: int, text: str) -> None:
             f"a prompt of {tokens} tokens is longer than the model's context of {context} tokens: "
             f"{text[:120]!r}. Shorten the formula, or take a model with a longer context"
         )
-
-
-def collate(examples: Sequence[Example], *, pad_id: int) -> dict[str, torch.Tensor]:
-    """Return a batch padded on the right: input_ids, attention_mask and labels, shape (n, tokens)."""
-    longest = max(len(e.input_ids) for e in examples)
-
-    def padded(rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:
-        """Return the rows as one tensor, shape (n_rows, longest), filled up with ``value``."""
-        return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows])
-
-    return {
-        "input_ids": padded([e.input_ids for e in examples], pad_id),
-        "attention_mask": padded([[1] * len(e.input_ids) for e in examples], 0),
-        "labels": padded([e.labels for e in examples], IGNORED),
-    }
 
 
 def add_lora(model: PreTrainedModel, settings: LoraSettings) -> PeftModel:
@@ -168,18 +110,14 @@ def add_lora(model: PreTrainedModel, settings: LoraSettings) -> PeftModel:
             "expected a Llama, Mistral or Qwen type model, or other names in LoraSettings.target_modules"
         )
     if getattr(model, "is_quantized", False):
-        model = prepare_model_for_kbit_training(
-            model, use_gradient_checkpointing=settings.gradient_checkpointing
-        )
-    config = LoraConfig(
-        task_type=TaskType.CAUSAL_LM,
-        r=settings.rank,
-        lora_alpha=settings.alpha,
-        lora_dropout=settings.dropout,
-        target_modules=list(settings.target_modules),
-    )
+        checkpointing = settings.gradient_checkpointing
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=checkpointing)
+    adapters = {"r": settings.rank, "lora_alpha": settings.alpha, "lora_dropout": settings.dropout}
+    modules = list(settings.target_modules)
     with _seeded(settings.seed):
-        return get_peft_model(model, config)
+        return get_peft_model(
+            model, LoraConfig(task_type=TaskType.CAUSAL_LM, target_modules=modules, **adapters)
+        )
 
 
 @contextlib.contextmanager
@@ -195,28 +133,12 @@ def trainable_parameters(model: torch.nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-def optimizer_name(settings: LoraSettings) -> str:
-    """Return the optimiser's name in transformers; "auto" is 8-bit Adam where bitsandbytes and a GPU are.
-
-    Raises `ParameterError` for an 8-bit optimiser named where they are not.
-    """
-    eight_bit = torch.cuda.is_available() and is_bitsandbytes_available()
-    if settings.optimizer == "auto":
-        return "adamw_bnb_8bit" if eight_bit else "adamw_torch"
-    if re.search("8bit|bnb", settings.optimizer) and not eight_bit:
-        raise ParameterError(
-            f"the optimiser {settings.optimizer!r} needs an NVIDIA GPU and the package bitsandbytes: set "
-            "optimizer to auto (8-bit Adam where it can be had, else AdamW) or to adamw_torch"
-        )
-    return settings.optimizer
-
-
-def train(
+def train_causal(
     model: torch.nn.Module,
     examples: Sequence[Example],
     *,
     settings: LoraSettings,
-    pad_id: int,
+    tokenizer: PreTrainedTokenizerBase,
     checkpoints: Path | None = None,
 ) -> float:
     """Train what requires a gradient, and return the mean loss of all steps (nats per token).
@@ -224,44 +146,24 @@ def train(
     With a folder ``checkpoints`` the state is saved after every epoch, and a call after a kill goes on
     from the last whole epoch; without one nothing is kept.
     """
-    if checkpoints is None:
-        with tempfile.TemporaryDirectory() as folder:  # transformers makes one even if it saves nothing
-            return _train_in(Path(folder), model, examples, settings=settings, pad_id=pad_id, save=False)
-    return _train_in(checkpoints, model, examples, settings=settings, pad_id=pad_id, save=True)
+    with contextlib.ExitStack() as stack:
+        # transformers makes a folder even if it saves nothing
+        folder = checkpoints or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        trainer = Trainer(
+            model=model,
+            args=_arguments(folder, settings, save=checkpoints is not None),
+            train_dataset=examples,
+            data_collator=DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=IGNORED),
+        )
+        trainer.remove_callback(PrinterCallback)  # notebooks keep no training log
+        last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+        stack.enter_context(_seeded(settings.seed))
+        return float(trainer.train(resume_from_checkpoint=last).training_loss)
 
 
-def _train_in(
-    folder: Path,
-    model: torch.nn.Module,
-    examples: Sequence[Example],
-    *,
-    settings: LoraSettings,
-    pad_id: int,
-    save: bool,
-) -> float:
-    """Train with checkpoints in ``folder``, from the last one that is there."""
-    trainer = Trainer(
-        model=model,
-        args=_arguments(folder, settings, save=save, bf16=in_bf16(model)),
-        train_dataset=_Examples(examples),
-        data_collator=lambda batch: collate(batch, pad_id=pad_id),
-    )
-    trainer.remove_callback(PrinterCallback)  # notebooks keep no training log
-    last = get_last_checkpoint(str(folder)) if save and folder.is_dir() else None
-    with _seeded(settings.seed):
-        result = trainer.train(resume_from_checkpoint=last)
-    return float(result.training_loss)
-
-
-def in_bf16(model: torch.nn.Module) -> bool:
-    """Return whether a model computes in bf16: its weights are, or it is quantised on a GPU that has it."""
-    gpu = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    quantised = getattr(model, "is_quantized", False) and gpu
-    return bool(quantised or any(p.dtype == torch.bfloat16 for p in model.parameters()))
-
-
-def _arguments(folder: Path, settings: LoraSettings, *, save: bool, bf16: bool) -> TrainingArguments:
+def _arguments(folder: Path, settings: LoraSettings, *, save: bool) -> TrainingArguments:
     gpu = torch.cuda.is_available()
+    eight_bit = gpu and is_bitsandbytes_available()
     known = {f.name for f in fields(TrainingArguments)}
     checkpointing = next(n for n in ("activation_checkpointing", "gradient_checkpointing") if n in known)
     return TrainingArguments(
@@ -272,9 +174,9 @@ def _arguments(folder: Path, settings: LoraSettings, *, save: bool, bf16: bool) 
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
         lr_scheduler_type=settings.scheduler,
-        optim=optimizer_name(settings),
+        optim="adamw_bnb_8bit" if eight_bit else "adamw_torch",
         **{checkpointing: settings.gradient_checkpointing},  # renamed within version 5
-        bf16=bf16,
+        bf16=gpu and torch.cuda.is_bf16_supported(),
         use_cpu=not gpu,
         save_strategy="epoch" if save else "no",
         save_total_limit=1,
@@ -288,23 +190,11 @@ def _arguments(folder: Path, settings: LoraSettings, *, save: bool, bf16: bool) 
 
 
 def save_adapter(
-    model: PeftModel,
-    folder: Path,
-    *,
-    base: str,
-    prompts: PromptSet,
-    settings: LoraSettings,
-    about: Mapping[str, object],
+    model: PeftModel, folder: Path, *, prompts: PromptSet, settings: LoraSettings, about: Mapping[str, object]
 ) -> Path:
-    """Write the adapter with a model card. ``about``: case, n, dataset, protocol, repeat, fold."""
+    """Write the adapter with its card. ``about``: base, case, n, dataset, protocol, repeat, fold."""
     model.save_pretrained(str(folder))
-    text = CARD.format(
-        base=base,
-        prompts=prompts.name,
-        version=prompts.version,
-        source=prompts.source,
-        settings=json.dumps(asdict(settings)),
-        **about,
-    )
+    of_prompts = {"prompts": prompts.name, "version": prompts.version, "source": prompts.source}
+    text = load_words().adapter_card.format(**of_prompts, **about, settings=json.dumps(asdict(settings)))
     write_whole(folder / "README.md", lambda p: p.write_text(text, encoding="utf-8"))
     return folder

@@ -1,4 +1,4 @@
-"""Text models: encoders, miniature causal models, LoRA, answers, memory, runs that resume."""
+"""Text models: encoders, miniature causal models, LoRA, answers, runs that resume."""
 
 import time
 
@@ -10,14 +10,11 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
 
-from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen3Config  # noqa: E402
-
 from sselib.errors import DataError, ParameterError  # noqa: E402
-from sselib.text import causal, encoder, hub, memory, miniature, models, paper_times, training  # noqa: E402
+from sselib.text import causal, encoder, hub, miniature, models, training  # noqa: E402
 from sselib.text.answers import parse_answer  # noqa: E402
-from sselib.text.evaluation import evaluate_texts, share_records  # noqa: E402
+from sselib.text.evaluation import PREDICTION, evaluate_texts, share_records, split_costs, with_writers  # noqa: E402
 from sselib.text.prompts import load_prompts  # noqa: E402
-from sselib.text.settings import quiet_libraries  # noqa: E402
 from sselib.validation.splits import Split  # noqa: E402
 
 TAGGED = load_prompts("tagged")
@@ -27,7 +24,7 @@ FORMULAS = ["Li3YCl6", "Li6PS5Cl", "Li7La3Zr2O12", "LiCl"]
 
 @pytest.fixture(scope="module", autouse=True)
 def _quiet():
-    quiet_libraries(threads=1)
+    hub.quiet_libraries(threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +60,11 @@ def test_every_formula_survives_the_tokenizer(tokenizer, text):
 
 def test_only_the_answer_counts_in_the_loss(tokenizer):
     example = _examples(tokenizer, 1)[0]
-    kept = [t for t, label in zip(example.input_ids, example.labels) if label != training.IGNORED]
+    kept = [t for t, label in zip(example["input_ids"], example["labels"]) if label != training.IGNORED]
     assert tokenizer.decode(kept) == "-0.250<|end|>"
-    assert "system" in tokenizer.decode(example.input_ids) and len(example.labels) == len(example.input_ids)
+    assert "system" in tokenizer.decode(example["input_ids"]) and len(example["labels"]) == len(
+        example["input_ids"]
+    )
 
 
 def test_a_template_without_system_role_gets_the_task_with_the_question(tokenizer):
@@ -109,46 +108,12 @@ def test_a_hub_name_that_cannot_be_had_fails_soon_with_three_ways_out(load, offl
 
 def test_a_hub_is_asked_only_for_names_that_are_no_folder(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(hub, "hub_answers", lambda address: asked.append(address) or True)
+    monkeypatch.setattr(hub.registry, "unreachable", lambda hosts: asked.append(hosts) or [])
     monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", False)
     assert hub.loading_options(str(tmp_path)) == {"local_files_only": True} and not asked
     assert hub.loading_options("owner/name") == {"local_files_only": False} and len(asked) == 1
     monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
     assert hub.loading_options("owner/name") == {"local_files_only": True} and len(asked) == 1
-
-
-@pytest.mark.parametrize("name", ["adamw_bnb_8bit", "paged_adamw_8bit"])
-def test_an_8_bit_optimiser_without_gpu_is_an_error(name, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ParameterError, match=r"bitsandbytes.*adamw_torch"):
-        training.optimizer_name(training.LoraSettings(optimizer=name))
-    assert training.optimizer_name(training.LoraSettings()) == "adamw_torch"
-
-
-def test_an_unknown_precision_is_named(tmp_path):
-    with pytest.raises(ParameterError, match="'fp16' is unknown: expected one of bf16, float32, auto"):
-        causal.load_causal(str(tmp_path), precision="fp16")
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="what a CPU does")
-def test_bf16_trains_and_writes_on_a_cpu_too(tokenizer, tmp_path):
-    miniature.miniature_model("llama", tokenizer, size=SMALL, seed=0).save_pretrained(str(tmp_path))
-    tokenizer.save_pretrained(str(tmp_path))
-    loaded = causal.load_causal(str(tmp_path), precision="bf16")
-    assert {p.dtype for p in loaded.model.parameters()} == {torch.bfloat16}
-    model = training.add_lora(loaded.model, training.LoraSettings(rank=4))
-    assert training.in_bf16(model)
-    settings = training.LoraSettings(epochs=8, learning_rate=2e-2, rank=4)
-    first, last = (
-        training.train(model, _examples(tokenizer), settings=settings, pad_id=tokenizer.pad_token_id)
-        for _ in range(2)
-    )
-    assert last < first
-    learnt = causal.CausalModel("test", model, tokenizer, 256)
-    (answers,) = causal.write_answers(
-        learnt, ["formula: LiCl"], system="Task.", sampling=causal.Sampling(n_samples=2, retries=0), seed=0
-    )
-    assert len(answers) == 2
 
 
 def test_four_bit_without_gpu_is_an_error(monkeypatch):
@@ -163,7 +128,7 @@ def test_an_unknown_miniature_is_named(tokenizer):
 
 
 def test_pretraining_text_holds_no_conductivity():
-    chats = miniature.pretraining_chats([*FORMULAS, "Li3(Mo8S8O8)*(H2O)18"], system="Task.")
+    chats = miniature.pretraining_chats([*FORMULAS, "Li3(Mo8S8O8"], system="Task.")
     assert len(chats) == 3 * len(FORMULAS)
     assert ("List the elements.", "formula: Li3YCl6", "Cl Li Y") in chats
     assert chats[2][2] == "-0.523"  # log10(0.3)
@@ -177,7 +142,7 @@ def test_lora_trains_only_the_adapters_of_kims_modules(tokenizer, name):
     trained = {n.split(".lora_")[0].split(".")[-1] for n, p in tuned.named_parameters() if p.requires_grad}
     assert trained == set(training.KIM_TARGET_MODULES)
     settings = training.LoraSettings(epochs=2, learning_rate=1e-2, rank=4)
-    training.train(tuned, _examples(tokenizer), settings=settings, pad_id=tokenizer.pad_token_id)
+    training.train_causal(tuned, _examples(tokenizer), settings=settings, tokenizer=tokenizer)
     after = tuned.unload().state_dict()
     assert all(torch.equal(after[k], v) for k, v in frozen.items())
 
@@ -218,16 +183,16 @@ def test_training_goes_on_after_a_kill_where_it_stopped(tokenizer, tmp_path):
     def fresh():
         return training.add_lora(miniature.miniature_model("llama", tokenizer, size=SMALL, seed=0), settings)
 
-    options = {"settings": settings, "pad_id": tokenizer.pad_token_id}
+    options = {"settings": settings, "tokenizer": tokenizer}
     whole = fresh()
-    training.train(whole, _examples(tokenizer), **options)
+    training.train_causal(whole, _examples(tokenizer), **options)
     killed = _Interrupted(_examples(tokenizer))
     killed.left = 9  # in the second of three epochs of six rows
     with pytest.raises(KeyboardInterrupt):
-        training.train(fresh(), killed, checkpoints=tmp_path / "c", **options)
+        training.train_causal(fresh(), killed, checkpoints=tmp_path / "c", **options)
     resumed, again = fresh(), _Interrupted(_examples(tokenizer))
     again.left = 12  # two epochs: a start from nothing would need three
-    training.train(resumed, again, checkpoints=tmp_path / "c", **options)
+    training.train_causal(resumed, again, checkpoints=tmp_path / "c", **options)
     assert torch.allclose(_adapters(whole), _adapters(resumed), atol=1e-5)
 
 
@@ -239,7 +204,7 @@ def test_gradient_checkpointing_changes_memory_and_not_the_adapters(tokenizer):
         )
         model = training.add_lora(miniature.miniature_model("llama", tokenizer, size=SMALL, seed=0), settings)
         start = _adapters(model)
-        training.train(model, _examples(tokenizer), settings=settings, pad_id=tokenizer.pad_token_id)
+        training.train_causal(model, _examples(tokenizer), settings=settings, tokenizer=tokenizer)
         assert not torch.equal(_adapters(model), start)
         found.append(_adapters(model))
     assert torch.allclose(*found, atol=1e-5)
@@ -250,16 +215,16 @@ def test_a_miniature_learns_a_number_and_writes_it(tokenizer):
     user = "formula: Li3YCl6"
     example = training.encode_example(tokenizer, system="Task.", user=user, answer="-3.250", context=256)
     settings = training.LoraSettings(epochs=40, batch_size=2, accumulation=1, learning_rate=1e-2)
-    training.train(model, [example] * 2, settings=settings, pad_id=tokenizer.pad_token_id)
-    learnt = causal.CausalModel("test", model, tokenizer, 256)
-    greedy = causal.Sampling(greedy=True)
+    training.train_causal(model, [example] * 2, settings=settings, tokenizer=tokenizer)
+    learnt = causal.CausalModel(model, tokenizer, 256)
+    greedy = causal.Sampling(n_samples=0)
     answers = causal.write_answers(learnt, [user, user], system="Task.", sampling=greedy, seed=0)
     assert [[a.value for a in row] for row in answers] == [[-3.25], [-3.25]]
 
 
 def test_answers_that_do_not_parse_are_drawn_again_and_all_are_kept(tokenizer):
     untrained = causal.CausalModel(
-        "test", miniature.miniature_model("llama", tokenizer, size=SMALL, seed=0), tokenizer, 256
+        miniature.miniature_model("llama", tokenizer, size=SMALL, seed=0), tokenizer, 256
     )
     sampling = causal.Sampling(n_samples=2, retries=1, temperature=5.0, top_k=50)
     rows = causal.write_answers(untrained, ["formula: LiCl"] * 3, system="Task.", sampling=sampling, seed=0)
@@ -275,44 +240,7 @@ def test_a_row_without_an_answer_gets_the_fallback_and_is_counted():
     assert found.y_pred.tolist() == [-4.0, -6.5]
     assert found.answered.tolist() == [True, False]
     assert (found.n_answers.tolist(), found.n_unparsed.tolist()) == ([3, 2], [0, 2])
-    assert found.reasons == {"more than a number": 1, "empty": 1}
     assert found.lower[0] < -4 < found.upper[0]
-
-
-@pytest.mark.parametrize(
-    ("shape", "config", "published"),
-    [
-        (memory.PUBLISHED_SHAPES[0], LlamaConfig, 8.03e9),
-        (memory.PUBLISHED_SHAPES[1], MistralConfig, 7.25e9),
-        (memory.PUBLISHED_SHAPES[2], Qwen3Config, 8.19e9),
-    ],
-)
-def test_parameters_of_the_published_models(shape, config, published):
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(
-            config(
-                vocab_size=shape.vocabulary,
-                hidden_size=shape.hidden,
-                intermediate_size=shape.intermediate,
-                num_hidden_layers=shape.layers,
-                num_attention_heads=shape.heads,
-                num_key_value_heads=shape.kv_heads,
-                head_dim=shape.head_dim,
-            )
-        )
-    counted = sum(p.numel() for p in model.parameters())
-    assert counted == sum(memory.count_parameters(shape))
-    assert counted == pytest.approx(published, rel=2e-3)
-
-
-def test_memory_fits_24_gb_in_4_bit_and_small_scale_agrees():
-    table = memory.table(rank=16, batch=4, tokens=256, limit_gib=22.4)
-    assert table.loc[table["weights"] == "4 bit", "fits_22.4_gib"].all()
-    assert (table.loc[table["weights"] == "bf16", "total_gib"] > 14).all()
-    small = memory.check_small_scale(rank=16, seed=0)
-    assert (small["parameters"] == small["counted"]).all()
-    assert (small["adapters"] == small["counted_adapters"]).all()
-    assert np.allclose(small["estimated_mib"], small["measured_mib"], rtol=0.2)
 
 
 def test_an_embedding_does_not_depend_on_its_neighbours(minilm):
@@ -328,26 +256,24 @@ def test_a_text_too_long_for_the_encoder_is_an_error(minilm):
         encoder.frozen_states(minilm, ["lithium " * 600], below=6)
 
 
-def test_fresh_adapters_change_nothing_and_training_lowers_the_loss(minilm):
+def test_fresh_adapters_change_nothing_and_training_tells_the_labels_apart(minilm):
     texts = [f"formula: {k} {e}" for k in range(5, 45, 5) for e in ("oxygen", "sulfur")]
     y = np.array([-8.0 if "oxygen" in t else -3.0 for t in texts])
     frozen = encoder.embeddings(encoder.frozen_states(minilm, texts, below=6))
     states = encoder.frozen_states(minilm, texts, below=4)
-    start, short, long = (
-        encoder.tune(minilm, states, y, settings=encoder.TuneSettings(layers=2, epochs=n, learning_rate=lr))
-        for n, lr in ((1, 0.0), (1, 1e-3), (5, 1e-3))
-    )
-    assert np.allclose(start.embeddings(states), frozen, atol=1e-3)
-    assert long.loss < short.loss
-    assert 0 < long.trainable < 300_000
+    settings = [encoder.TuneSettings(layers=2, epochs=n, learning_rate=lr) for n, lr in ((1, 0.0), (5, 1e-3))]
+    start, trained = (encoder.tune_encoder(minilm, states, y, settings=s) for s in settings)
+    assert np.allclose(encoder.tuned_embeddings(start, states), frozen, atol=1e-3)
+    assert np.abs(trained(states).detach().numpy() - (y - y.mean()) / y.std()).mean() < 0.5
+    assert 0 < training.trainable_parameters(trained) < 300_000
     assert sum(p.requires_grad for p in minilm.model.parameters()) == len(list(minilm.model.parameters()))
 
 
 def test_an_encoder_without_layers_to_tune_is_an_error(minilm):
     with pytest.raises(ParameterError, match="1 to 6 layers"):
-        encoder.tune(
+        encoder.tune_encoder(
             minilm,
-            encoder.States((torch.zeros(3, 384),) * 4),
+            [torch.zeros(3, 384)] * 4,
             np.zeros(4),
             settings=encoder.TuneSettings(layers=7),
         )
@@ -377,27 +303,47 @@ def _splits(n=12):
 
 def test_runs_are_kept_and_resumed(tmp_path, monkeypatch):
     data, splits = _data(), _splits()
-    chosen = [(models.Tabular("1nn"), ["composition"]), (models.Ngrams(TAGGED), ["case1_formula"])]
+    chosen = [
+        (models.Control("1nn", TAGGED), ["composition"]),
+        (models.Control(models.NGRAMS, TAGGED), ["case1_formula"]),
+    ]
     first = evaluate_texts(chosen, data, splits=splits, parts=tmp_path)
-    assert len(first.predictions) == 24 and first.predictions["y_pred"].notna().all()
-    next(tmp_path.glob("*control_ngrams*-0-2-*")).unlink()  # as if it had been killed before the last split
+    assert len(first) == 24 and first["y_pred"].notna().all()
+    next(tmp_path.rglob("*.parquet")).unlink()  # as if it had been killed before that split
     fitted = []
-    original = models.Ngrams.fit_predict
+    original = models.Control.fit_predict
     monkeypatch.setattr(
-        models.Ngrams, "fit_predict", lambda s, d, p, **k: fitted.append(p) or original(s, d, p, **k)
+        models.Control, "fit_predict", lambda s, d, p, **k: fitted.append(p) or original(s, d, p, **k)
     )
     again = evaluate_texts(chosen, data, splits=splits, parts=tmp_path)
-    assert [s.fold for s in fitted] == [2]
-    pd.testing.assert_frame_equal(again.predictions, first.predictions)
-    renamed = first.relabelled("other", splits={"kfold5": splits["kfold5"][:1]})
-    assert set(renamed.predictions["dataset"]) == {"other"} and len(renamed.predictions) == 8
+    assert len(fitted) == 1
+    pd.testing.assert_frame_equal(again[PREDICTION], first[PREDICTION])
+
+
+def test_models_that_ran_on_the_first_splits_stand_beside_the_others_there(tmp_path):
+    data, splits = _data(), _splits()
+    rows = evaluate_texts(
+        [(models.Control("1nn", TAGGED), ["composition"])], data, splits=splits, parts=tmp_path
+    )
+    writer = [(models.Control("median", TAGGED), ["none"])]
+    few = {"kfold5": splits["kfold5"][:1]}
+    found = with_writers(rows, writer, data, splits=few, parts=tmp_path)
+    assert found.groupby(["dataset", "model"]).size().to_dict() == {
+        ("own", "1nn"): 12,
+        ("own_first_splits", "1nn"): 4,
+        ("own_first_splits", "median"): 4,
+    }
+    whole = with_writers(rows, writer, data, splits=splits, parts=tmp_path)
+    assert set(whole["dataset"]) == {"own"} and len(whole) == 24
+    assert with_writers(rows, [], data, splits=few, parts=tmp_path) is rows
+    assert len(split_costs(found)) == 3 + 2
 
 
 def test_the_look_up_copies_labels_and_the_share_has_an_interval(tmp_path):
-    answers = evaluate_texts(
-        [(models.Tabular("1nn"), ["composition"])], _data(), splits=_splits(), parts=tmp_path
-    ).answers
-    (record,) = share_records(answers, seed=0)
+    rows = evaluate_texts(
+        [(models.Control("1nn", TAGGED), ["composition"])], _data(), splits=_splits(), parts=tmp_path
+    )
+    (record,) = share_records(rows, seed=0)
     assert (record["metric"], record["n"]) == ("share_copied", 12)
     assert 0 < record["ci_low"] < record["value"] <= record["ci_high"] <= 1
 
@@ -416,36 +362,7 @@ def test_a_miniature_runs_from_pretraining_to_an_adapter_with_its_card(tmp_path)
     )
     splits = {"kfold5": _splits()["kfold5"][:1]}
     found = evaluate_texts([(model, ["case4_both"])], _data(), splits=splits, parts=tmp_path / "parts")
-    assert found.predictions["y_pred"].between(-30, 1).all() and (found.answers["n_answers"] == 2).all()
+    assert found["y_pred"].between(-30, 1).all() and (found["n_answers"] == 2).all()
     card = next((tmp_path / "adapters").rglob("README.md")).read_text()
     assert "miniature-qwen3" in card and "case4_both" in card and "kfold5" in card
     assert next((tmp_path / "adapters").rglob("adapter_model.safetensors")).stat().st_size > 1000
-
-
-def test_times_of_an_unfinished_run_count_what_is_done_and_show_no_partial_error():
-    rows = pd.DataFrame(
-        [
-            {"model": m, "features": "case4_both", "protocol": p, "repeat": r, "fold": 0}
-            | {"y_true": -4.0, "y_pred": -5.0, "cpu_seconds": 2.0}
-            for m, p, n in (
-                ("minilm_taught", "random_stratified", 2),
-                ("minilm_taught", "group_chemsys", 1),
-                ("miniature-llama", "random_stratified", 1),
-            )
-            for r in range(n)
-            for _ in range(3)
-        ]
-    )
-    table = paper_times.times(rows, {"random_stratified": 2, "group_chemsys": 5}).set_index("model")
-    assert table.loc["minilm_taught", ["done", "planned", "cpu_s"]].tolist() == [3, 7, 6.0]
-    assert table.loc["minilm_taught", "MAE random"] == 1.0
-    assert np.isnan(table.loc["minilm_taught", "MAE by chemical system"])
-    assert table.loc["miniature-llama", ["done", "planned"]].tolist() == [1, 2]
-    text = paper_times.as_markdown(table.reset_index())
-    assert "| minilm_taught | case4_both | 3 / 7 | 6 | 1.00 | - |" in text
-    assert "4 of 9 fits" in text
-
-
-def test_times_of_a_run_without_fits_are_an_error(tmp_path):
-    with pytest.raises(DataError, match="no finished fit"):
-        paper_times.finished_splits(tmp_path)

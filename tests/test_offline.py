@@ -29,7 +29,8 @@ SHORTER = (
     "05.repeats=1",
     "05.encoder_epochs=1",
     "05.pretrain_epochs=1",
-    "06.models=[xgb/composition, gp_sigma/environment_all_rows, logistic/sendek, atomsets/v1, blend/chosen]",
+    "06.models=[gradient boosting on composition, AtomSets on MEGNet V1, "
+    "Gaussian process on formula and structure]",
     "06.protocols=[kfold5, group_family]",
     "06.n_bootstrap=100",
     "07.n_structures=5",

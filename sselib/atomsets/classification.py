@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from sselib.columns import SELECTION_CONTROL
+from sselib.columns import CONTROLS
 from sselib.columns import ClassPrediction as C
 from sselib.errors import DataError
 from sselib.validation.metrics import require_same_rows, resample_counts
@@ -91,9 +91,8 @@ _FUNCTIONS = {"auc_pr": auc_pr, "mcc": mcc, "brier": brier}
 def classification_records(
     predictions: pd.DataFrame,
     *,
-    controls: Sequence[str],
     groups: Mapping[str, pd.Series] | None = None,
-    pairs: Sequence[tuple[str, str]] = (),
+    baseline: tuple[str, str] | None = None,
     n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> list[dict]:
@@ -104,7 +103,7 @@ def classification_records(
     value is the mean over repeats, the interval spans their pooled resamples. ``loco`` also has
     ``<metric>_std``, the standard deviation over clusters. ``delta_auc_pr_vs_<other>`` and
     ``delta_mcc_vs_<other>`` are paired differences, positive where the model is better, against every control
-    and for each pair of "model/features". Raises `DataError` if models predict different rows or a
+    and against a ``baseline`` (model, features). Raises `DataError` if models predict different rows or a
     probability is missing.
     """
     _check(predictions)
@@ -121,7 +120,7 @@ def classification_records(
             found += [key | _record(m, [v[m] for v in values], n=n) for m in METRICS]
             if protocol in CLUSTERED:
                 found += [key | r | {"n": n} for r in _spread(parts)]
-        found += _differences(samples, controls=controls, pairs=pairs, n=n)
+        found += _differences(samples, baseline=baseline, n=n)
         records += [{"dataset": dataset, "protocol": protocol, **r, "unit": "1", "seed": seed} for r in found]
     return [r for r in records if np.isfinite(r["value"])]
 
@@ -211,16 +210,14 @@ def _spread(parts: Sequence[pd.DataFrame]) -> list[dict]:
 def _differences(
     samples: Mapping[tuple[str, str], list[dict[str, np.ndarray]]],
     *,
-    controls: Sequence[str],
-    pairs: Sequence[tuple[str, str]],
+    baseline: tuple[str, str] | None,
     n: int,
 ) -> list[dict]:
     """Return paired differences of auc_pr and mcc from the same resamples."""
-    of_control = {key[0]: key for key in samples if key[0] in controls}
-    found = [
-        (key, other, name) for key in samples if key[0] not in controls for name, other in of_control.items()
-    ]
-    found += [(tuple(a.split("/", 1)), tuple(b.split("/", 1)), b) for a, b in pairs]
+    others = {key[0]: key for key in samples if key[0] in CONTROLS}
+    others |= {"baseline": baseline} if baseline in samples else {}
+    own = [key for key in samples if key[0] not in CONTROLS]
+    found = [(a, b, label) for a in own for label, b in others.items() if a != b]
     return [
         {"model": a[0], "features": a[1]}
         | _record(
@@ -230,54 +227,49 @@ def _differences(
         )
         for metric in ("auc_pr", "mcc")
         for a, b, label in found
-        if a in samples and b in samples
     ]
 
 
-def best_of_random(labels: np.ndarray, *, n_tries: int, seed: int) -> tuple[float, float]:
-    """Return the best AUC-PR and the best MCC among ``n_tries`` uniformly random scores of the rows.
+def best_of_random(labels: np.ndarray, clusters: np.ndarray, *, n_tries: int, seed: int) -> pd.DataFrame:
+    """Return, per cluster, the best AUC-PR and MCC among ``n_tries`` uniformly random scores of its rows.
 
-    What a choice of one out of many models on the test set itself gives without any knowledge.
+    What a choice of one out of many models on the test set itself gives without any knowledge. Columns:
+    cluster, n, auc_pr, mcc; clusters of one class are left out.
     """
-    y, ones = np.asarray(labels, float), np.ones((len(labels), 1))
-    tries = np.random.default_rng(seed).uniform(size=(n_tries, len(y)))
-    return (
-        max(float(auc_pr(y, p, ones)[0]) for p in tries),
-        max(float(mcc(y, p, ones)[0]) for p in tries),
-    )
+    rows = []
+    for k, c in enumerate(mixed_clusters(labels, clusters)):
+        y = np.asarray(labels, float)[clusters == c]
+        tries, ones = np.random.default_rng(seed + k).uniform(size=(n_tries, len(y))), np.ones((len(y), 1))
+        rows.append((c, len(y), *(max(float(f(y, p, ones)[0]) for p in tries) for f in (auc_pr, mcc))))
+    return pd.DataFrame(rows, columns=["cluster", "n", "auc_pr", "mcc"])
+
+
+def mixed_clusters(labels: np.ndarray, clusters: np.ndarray) -> list[int]:
+    """Return the clusters (-1 is none) that hold both classes."""
+    labels = np.asarray(labels)
+    return [c for c in sorted(set(clusters.tolist()) - {-1}) if len(set(labels[clusters == c])) == 2]
 
 
 def paper_records(
-    chosen: pd.DataFrame,
-    control: pd.DataFrame,
+    tables: Mapping[tuple[str, str], pd.DataFrame],
     *,
     dataset: str,
-    model: tuple[str, str],
-    folds: pd.DataFrame | None = None,
+    protocol: str = "loco_paper",
     n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> list[dict]:
-    """Return records of ``loco_paper``: means over clusters of scores that were chosen on the clusters.
+    """Return records of means over clusters; the interval resamples clusters.
 
-    ``chosen`` and ``control`` have one row per cluster with auc_pr and mcc, in the same order; ``chosen``
-    has cluster and n too. ``folds`` are `fold_scores` of the usual controls on the same clusters: they leave
-    nothing to choose, so they are the same as under ``loco``. The interval resamples clusters. No rows give
-    no record.
+    ``tables``, by model and features, have one row per cluster with n, auc_pr and mcc.
     """
-    if chosen.empty:
-        return []
-    weights = resample_counts(len(chosen), n_bootstrap=n_bootstrap, seed=seed)
-    common = {"dataset": dataset, "protocol": "loco_paper", "unit": "1", "seed": seed}
     records = []
-    tables = [(model, chosen), ((SELECTION_CONTROL, "none"), control)]
-    if folds is not None:
-        scored = folds[folds[C.FOLD].isin(chosen["cluster"])].groupby([C.MODEL, C.FEATURES], sort=False)
-        tables += [(key, part) for key, part in scored]
-    for (name, features), table in tables:
+    for (model, features), table in tables.items():
+        weights = resample_counts(len(table), n_bootstrap=n_bootstrap, seed=seed)
         for metric in ("auc_pr", "mcc"):
             values = table[metric].to_numpy() @ weights / weights.sum(axis=0)
-            found = _record(metric, [values], n=int(chosen["n"].sum()))
-            records.append({**common, "model": name, "features": features, **found})
+            key = {"dataset": dataset, "model": model, "features": features, "protocol": protocol}
+            found = _record(metric, [values], n=int(table["n"].sum()))
+            records.append({**key, **found, "unit": "1", "seed": seed})
     return records
 
 
@@ -309,15 +301,3 @@ def by_third_of_spread(held_out: pd.DataFrame) -> pd.DataFrame:
             rows.append((route, name, len(p), float(sd.mean()), float(((p - y) ** 2).mean()), wrong))
     columns = ["route", "third_of_sd", "n", "mean_sd", "brier", "share_wrong_at_0.5"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def spread_sentence(thirds: pd.DataFrame) -> str:
-    """Return in words whether a larger standard deviation goes with a larger error."""
-    wide = thirds.pivot_table(index="route", columns="third_of_sd", values="brier", sort=False)
-    lines = [
-        f"- `{route}`: the squared error is {row['highest']:.2f} in the third with the largest standard "
-        f"deviation and {row['lowest']:.2f} in that with the smallest: the standard deviation "
-        + ("warns." if row["highest"] > row["lowest"] else "does not warn.")
-        for route, row in wide.iterrows()
-    ]
-    return "\n".join(lines)

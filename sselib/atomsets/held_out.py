@@ -1,183 +1,205 @@
 """Probabilities of held-out rows under every protocol, kept in files so that an interrupted run goes on.
 
 Nothing is chosen on rows that are predicted: settings of single models are fixed
-(`sselib.atomsets.classifiers`), and `blend/chosen` picks its members and its threshold on inner folds of its
-training rows (`sselib.atomsets.chosen_blend`).
+(`sselib.atomsets.classifiers`), and the threshold of the model that the suite uses is chosen on inner folds
+of the training rows. The inner folds repeat the outer protocol: what is judged on unseen clusters is chosen
+on held-out clusters.
 """
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import xgboost
 from scipy.special import expit
+from sklearn.model_selection import GroupKFold, KFold
 
-from sselib.atomsets.chosen_blend import choose_and_predict
-from sselib.atomsets.classification import logit
+from sselib.atomsets.classification import CLUSTERED, best_threshold, logit
 from sselib.atomsets.classifiers import (
-    ALL_ROWS,
-    BLEND,
-    BLENDED,
-    CENTRED,
-    CHOSEN,
+    ATOMSETS,
     CONTROL_CASES,
+    FRESH,
+    PROCESS,
+    Classifier,
     ClassifierSettings,
     Inputs,
-    atomsets_probabilities,
     make_classifier,
     probability_of,
     split_probability,
 )
 from sselib.columns import ClassPrediction as C
 from sselib.columns import Entry
+from sselib.kept import kept_arrays
 from sselib.materials.composition import element_fractions
 from sselib.progress import progress
-from sselib.runfolder import to_json, write_whole
 from sselib.threads import in_processes, in_threads
-from sselib.validation.splits import Split
+from sselib.validation.splits import Split, row_groups
+
+N_INNER = 4
+_RANDOM = ("kfold5", FRESH)  # protocols whose inner folds are random
+
+
+@dataclass(frozen=True)
+class HeldOutClasses:
+    """``predictions`` with the columns of `ClassPrediction`; ``thresholds``: protocol, repeat, fold, limit.
+
+    One row of ``thresholds`` for each split, with the limit that its inner folds chose. The probabilities of
+    that model are shifted, so that it lies at 0.5.
+    """
+
+    predictions: pd.DataFrame
+    thresholds: pd.DataFrame
 
 
 def class_predictions(
     inputs: Inputs,
     splits: Sequence[Split],
     *,
-    models: Sequence[str],
+    models: Sequence[Classifier],
     dataset: str,
     settings: ClassifierSettings,
     parts: Path | None = None,
-) -> pd.DataFrame:
-    """Return one row per prediction with the columns of `ClassPrediction`, the controls included.
+) -> HeldOutClasses:
+    """Return the probabilities of the test rows of all splits by every model and the controls.
 
     Fits run ``n_jobs`` at a time, in one thread each. With a folder ``parts`` each finished model is
     kept under a hash of data, splits and settings, so that an interrupted run goes on where it stopped.
     """
-    wanted = [m for m in models if m not in (BLEND, CHOSEN, CENTRED)]
-    if BLEND in models:
-        wanted = list(dict.fromkeys([*wanted, *BLENDED]))
-    found = {}
-    for name in progress([*wanted, *CONTROL_CASES], stage="classifiers", total=None):
-        path = parts / f"{_fingerprint(name, inputs, splits, settings)}.npz" if parts else None
-        found[name] = _kept(path, lambda name=name: _probabilities(name, inputs, splits, settings))
-    if BLEND in models:
-        found[BLEND] = [(a + b) / 2 for a, b in zip(*(found[m] for m in BLENDED), strict=True)]
-    if CHOSEN in models or CENTRED in models:
-        path = parts / f"{_fingerprint(CHOSEN, inputs, splits, settings)}.npz" if parts else None
-        found[CHOSEN] = _kept(path, lambda: _chosen(inputs, splits, settings, path, found))
-        found[CENTRED] = [centred(p) for p in found[CHOSEN]]
-    shown = [m for m in found if m in models or m in CONTROL_CASES]
-    frames = [_frame(inputs, s, p, m) for m in shown for s, p in zip(splits, found[m], strict=True)]
-    return pd.concat(frames, ignore_index=True).assign(**{C.DATASET: dataset})[[str(c) for c in C]]
-
-
-def centred(probabilities: np.ndarray) -> np.ndarray:
-    """Return probabilities whose logits have mean 0: superionic is what lies above the mean of its batch.
-
-    In a family that no model has seen, ranks hold better than the level of the probabilities. The level is
-    therefore taken from the batch to be judged itself, all rows of a test set at once; no label is used, but
-    a single row cannot be judged in this way, and a batch without a superionic row is called wrong.
-    """
-    logits = logit(probabilities, edge=1e-6)
-    return expit(logits - logits.mean())
-
-
-def _kept(path: Path | None, compute: Callable[[], list[np.ndarray]]) -> list[np.ndarray]:
-    """Return the probabilities per split from the file if it is there, else compute and keep them."""
-    if path and path.is_file():
-        with np.load(path) as stored:
-            return [stored[name] for name in stored.files]
-    found = compute()
-    if path:
-        write_whole(path, lambda p: np.savez(p, *found))
-    return found
-
-
-def _fingerprint(name: str, inputs: Inputs, splits: Sequence[Split], settings: ClassifierSettings) -> str:
-    """Return a file name that changes with anything that can change the probabilities."""
-    known = {**asdict(settings), "n_jobs": 0, "name": name, "xgboost": xgboost.__version__}
-    digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode())
-    package = Path(__file__).parents[1]
-    modules = ["regression/gaussian_process.py", "atomsets/classifiers.py"]
-    own = settings.blended if name == CHOSEN else (name,)
-    if any(n.startswith("atomsets") for n in own):
-        modules += ["atomsets/network.py", "atomsets/training.py"]
-    modules += ["atomsets/chosen_blend.py"] if name == CHOSEN else []
-    for path in [package / module for module in modules]:
-        digest.update(path.read_bytes())
-    digest.update("\n".join(inputs.table[Entry.ID]).encode())
-    arrays = [a for n in own for a in _seen_by(n, inputs)]
-    for array in (*arrays, inputs.y, *(a for s in splits for a in (s.train, s.test))):
-        digest.update(np.ascontiguousarray(array).tobytes() + b"|")
-    return f"{name.replace('/', '-')}-{digest.hexdigest()[:12]}"
-
-
-def _seen_by(name: str, inputs: Inputs) -> list[np.ndarray]:
-    """Return every array that the model reads."""
-    model, _, features = name.partition("/")
-    if model == "atomsets":
-        return [a for s in inputs.sets[features] for a in (s.features, s.multiplicity)]
-    own = [inputs.matrices[features]]
-    if features.endswith(ALL_ROWS) and inputs.unpaired is not None:
-        own += [inputs.unpaired.matrices[features], inputs.unpaired.y]
-    return own
-
-
-def _chosen(
-    inputs: Inputs,
-    splits: Sequence[Split],
-    settings: ClassifierSettings,
-    path: Path | None,
-    known: Mapping[str, Sequence[np.ndarray]],
-) -> list[np.ndarray]:
-    """Return the probabilities of `blend/chosen`; what it chose is kept beside them.
-
-    ``known`` holds the probabilities of single models that are there already, by name and split.
-    """
-    found = choose_and_predict(inputs, splits, settings, known=known)
-    rows = [
-        {"protocol": s.protocol, "repeat": s.repeat, "fold": s.fold, **asdict(choice)}
-        for s, (_, choice) in zip(splits, found, strict=True)
-    ]
-    if path:
-        write_whole(path.with_suffix(".json"), lambda p: p.write_text(to_json(rows), encoding="utf-8"))
-    return [p for p, _ in found]
-
-
-def chosen_members(
-    inputs: Inputs, splits: Sequence[Split], *, settings: ClassifierSettings, parts: Path
-) -> pd.DataFrame:
-    """Return what `blend/chosen` chose in a `class_predictions` with the same arguments, one row per split.
-
-    Columns: protocol, repeat, fold, members (names joined by " + "), threshold, and auc_pr and mcc on the
-    inner folds.
-    """
-    path = parts / f"{_fingerprint(CHOSEN, inputs, splits, settings)}.json"
-    rows = json.loads(path.read_text(encoding="utf-8"))
-    return pd.DataFrame([{**row, "members": " + ".join(row["members"])} for row in rows])
+    found, chosen = {}, []
+    for case in progress([*models, *CONTROL_CASES], stage="classifiers", total=None):
+        single = replace(case, model=PROCESS, threshold=False) if case.threshold else case
+        if single.name not in found:
+            found[single.name] = _probabilities(single, inputs, splits, settings, parts)
+        if case.threshold:
+            chosen = _thresholds(single, inputs, splits, settings, parts)
+            pairs = zip(found[single.name], chosen, strict=True)
+            found[case.name] = [expit(logit(p) - logit(t)) for p, t in pairs]
+    cases = [*models, *CONTROL_CASES]
+    frames = [_frame(inputs, s, p, c) for c in cases for s, p in zip(splits, found[c.name], strict=True)]
+    table = pd.concat(frames, ignore_index=True).assign(**{C.DATASET: dataset})[[str(c) for c in C]]
+    rows = [(s.protocol, s.repeat, s.fold, t) for s, t in zip(splits, chosen, strict=False)]
+    return HeldOutClasses(table, pd.DataFrame(rows, columns=["protocol", "repeat", "fold", "limit"]))
 
 
 def _probabilities(
-    name: str, inputs: Inputs, splits: Sequence[Split], settings: ClassifierSettings
+    case: Classifier,
+    inputs: Inputs,
+    splits: Sequence[Split],
+    settings: ClassifierSettings,
+    parts: Path | None,
 ) -> list[np.ndarray]:
-    """Return the probabilities of the test rows of each split."""
-    model, _, features = name.partition("/")
-    if model == "atomsets":
-        return _network_probabilities(features, inputs, splits, settings)
-    jobs = [(name, inputs, split, settings) for split in splits]
-    return in_threads(split_probability, jobs, n_jobs=settings.n_jobs)
+    """Return the probabilities of the test rows of each split, from the files if they are there."""
+
+    def compute() -> dict[str, np.ndarray]:
+        """Fit every split; networks in processes, since their many small steps hold up threads."""
+        if case.model == ATOMSETS:
+            only = replace(inputs, matrices={}, unpaired=None)
+            work = partial(_one_by_one, case, only, settings)
+            done = in_processes(work, splits, n_jobs=settings.n_jobs)
+        else:
+            jobs = [(case, inputs, split, settings) for split in splits]
+            done = in_threads(split_probability, jobs, n_jobs=settings.n_jobs)
+        return {str(k): p for k, p in enumerate(done)}
+
+    key = [case, _seen_by(case, inputs), list(splits), replace(settings, n_jobs=0)]
+    kept = kept_arrays(parts, key, compute)
+    return [kept[str(k)] for k in range(len(splits))]
 
 
-def _network_probabilities(
-    features: str, inputs: Inputs, splits: Sequence[Split], settings: ClassifierSettings
+def _one_by_one(
+    case: Classifier, inputs: Inputs, settings: ClassifierSettings, splits: Sequence[Split]
 ) -> list[np.ndarray]:
-    """Return what `atomsets_probabilities` does; ``n_jobs`` processes share the splits."""
-    only = replace(inputs, matrices={}, sets={features: inputs.sets[features]}, unpaired=None)
-    work = partial(atomsets_probabilities, features, only, settings=settings)
-    return in_processes(work, splits, n_jobs=settings.n_jobs)
+    import torch
+
+    torch.set_num_threads(1)  # of this worker process
+    return [split_probability(case, inputs, split, settings) for split in splits]
+
+
+def _seen_by(case: Classifier, inputs: Inputs) -> list[object]:
+    """Return everything that the model reads."""
+    rows = [inputs.table[Entry.ID], inputs.table[Entry.LOG10_SIGMA], inputs.y]
+    if case.model == ATOMSETS:
+        return [*rows, inputs.sets[case.features], inputs.duplicates]
+    unpaired = inputs.unpaired if case.model == PROCESS else None
+    return [*rows, inputs.matrices[case.features], unpaired]
+
+
+def _thresholds(
+    case: Classifier,
+    inputs: Inputs,
+    splits: Sequence[Split],
+    settings: ClassifierSettings,
+    parts: Path | None,
+) -> list[float]:
+    """Return for each split the threshold of the best MCC on inner folds of its training rows."""
+    fold_of = _held_out_folds(splits, len(inputs.y))
+    inner = [inner_splits(inputs, s, fold_of[s.protocol, s.repeat]) for s in splits]
+    p = iter(_probabilities(case, inputs, [s for own in inner for s in own], settings, parts))
+    return [
+        best_threshold(
+            [inputs.y[s.test] for s in own], [next(p) for _ in own], per_fold=outer.protocol in CLUSTERED
+        )[0]
+        for outer, own in zip(splits, inner, strict=True)
+    ]
+
+
+def _held_out_folds(splits: Sequence[Split], n_rows: int) -> dict[tuple[str, int], np.ndarray]:
+    """Return for each protocol and repeat the fold in which a row is held out, -1 for none."""
+    found = {}
+    for s in splits:
+        found.setdefault((s.protocol, s.repeat), np.full(n_rows, -1))[s.test] = s.fold
+    return found
+
+
+def inner_splits(inputs: Inputs, outer: Split, cluster: np.ndarray) -> list[Split]:
+    """Return inner folds of the training rows; ``cluster`` (n,) is the fold that holds each row out.
+
+    Random for random protocols; whole clusters for ``loco``, at most five folds of them, where rows in no
+    cluster always train; whole groups of the protocol for ``group_...``; near-duplicates and publications
+    otherwise.
+    """
+    if outer.protocol in CLUSTERED:
+        folds = _cluster_folds(cluster[outer.train])
+    elif outer.protocol in _RANDOM:
+        folds = list(KFold(N_INNER, shuffle=True, random_state=0).split(outer.train))
+    else:
+        name = outer.protocol if outer.protocol.startswith("group_") else "group_material"
+        groups = row_groups(name, inputs.table.iloc[outer.train]).to_numpy()
+        folds = list(GroupKFold(min(N_INNER, len(set(groups)))).split(outer.train, groups=groups))
+    inner = [
+        replace(outer, fold=k, train=outer.train[a], test=outer.train[b]) for k, (a, b) in enumerate(folds)
+    ]
+    return [s for s in inner if len(set(inputs.y[s.train])) == 2]
+
+
+def _cluster_folds(cluster: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return folds of whole clusters; rows in no cluster (-1) are in every training part."""
+    clustered = np.flatnonzero(cluster != -1)
+    groups = cluster[clustered]
+    n_folds = min(N_INNER + 1, len(set(groups)))
+    if n_folds < 2:
+        return []
+    held = [clustered[b] for _, b in GroupKFold(n_folds).split(clustered, groups=groups)]
+    return [(np.setdiff1d(np.arange(len(cluster)), b), b) for b in held]
+
+
+def _frame(inputs: Inputs, split: Split, probability: np.ndarray, case: Classifier) -> pd.DataFrame:
+    rows = inputs.table.iloc[split.test]
+    return pd.DataFrame(
+        {
+            C.ID: rows[Entry.ID].to_numpy(),
+            C.MODEL: case.model,
+            C.FEATURES: case.features,
+            C.PROTOCOL: split.protocol,
+            C.REPEAT: split.repeat,
+            C.FOLD: split.fold,
+            C.LOG10_SIGMA: rows[Entry.LOG10_SIGMA].to_numpy(float),
+            C.SUPERIONIC: inputs.y[split.test].astype(bool),
+            C.P_SUPERIONIC: np.clip(probability, 0.0, 1.0),
+        }
+    )
 
 
 def saved_model_predictions(
@@ -196,32 +218,12 @@ def saved_model_predictions(
     )
     mixed = np.random.default_rng(seed).permutation(y)
     parts = [held_out.assign(model="saved model")]
-    for model, labels in (("mean", y), ("1nn", y), ("shuffled", mixed)):
+    for case, labels in zip(CONTROL_CASES, (y, y, mixed), strict=True):
         p = pd.Series(np.nan, rows.index)
         for k in np.unique(fold):
-            fitted = make_classifier(f"{model}/elements", seed=seed).fit(
-                fractions[fold != k], labels[fold != k]
-            )
+            fitted = make_classifier(case, seed=seed).fit(fractions[fold != k], labels[fold != k])
             p[fold == k] = probability_of(fitted, fractions[fold == k])
-        parts.append(held_out.assign(model=model, p_superionic=held_out["id"].map(p)))
+        parts.append(held_out.assign(model=case.model, p_superionic=held_out["id"].map(p)))
     found = pd.concat(parts, ignore_index=True).rename(columns={"route": C.FEATURES})
     found = found.assign(**{C.PROTOCOL: "group_material", C.REPEAT: 0, C.DATASET: dataset})
     return found[[str(c) for c in C]]
-
-
-def _frame(inputs: Inputs, split: Split, probability: np.ndarray, name: str) -> pd.DataFrame:
-    rows = inputs.table.iloc[split.test]
-    model, _, features = name.partition("/")
-    return pd.DataFrame(
-        {
-            C.ID: rows[Entry.ID].to_numpy(),
-            C.MODEL: model,
-            C.FEATURES: features,
-            C.PROTOCOL: split.protocol,
-            C.REPEAT: split.repeat,
-            C.FOLD: split.fold,
-            C.LOG10_SIGMA: rows[Entry.LOG10_SIGMA].to_numpy(float),
-            C.SUPERIONIC: inputs.y[split.test].astype(bool),
-            C.P_SUPERIONIC: np.clip(probability, 0.0, 1.0),
-        }
-    )

@@ -32,7 +32,6 @@ class AtomSetsSettings:
     batch_size: int = 64
     max_epochs: int = 300
     patience: int = 50  # epochs without a better inner score before training stops
-    inner_fraction: float = 0.15  # part of the training data that decides when to stop
 
 
 class AtomSets(nn.Module):
@@ -104,14 +103,19 @@ class FittedAtomSets:
 
     def probability(self, sets: Sequence[SiteSet]) -> np.ndarray:
         """Return P(superionic) per structure, shape (n_structures,)."""
+        return torch.sigmoid(self.logits(sets)).numpy()
+
+    def logits(self, sets: Sequence[SiteSet]) -> torch.Tensor:
+        """Return the logit per structure, shape (n_structures,)."""
         self.model.eval()
         with torch.no_grad():
-            return torch.sigmoid(self.model(*_batch(sets, self.mean, self.scale))).numpy()
+            return self.model(*as_batch(sets, self.mean, self.scale))
 
 
-def _batch(
+def as_batch(
     sets: Sequence[SiteSet], mean: np.ndarray, scale: np.ndarray
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]:
+    """Return what `AtomSets.forward` takes."""
     features = torch.from_numpy(scaled_features(np.concatenate([s.features for s in sets]), mean, scale))
     multiplicity = torch.as_tensor(np.concatenate([s.multiplicity for s in sets]), dtype=torch.float32)
     index = torch.repeat_interleave(

@@ -3,17 +3,11 @@
 The mobile ion is removed, as in the publication, because ordering it too is out of reach. Occupancies of the
 rest are rounded to whole atoms in the cell, oxidation states come from `sselib.materials.oxidation`, and
 pymatgen's OrderDisorderedStructureTransformation gives the arrangement of lowest Ewald energy that its
-best-first search finds. What cannot be ordered in the time limit is counted with its reason.
+best-first search finds. What cannot be ordered is counted with its reason.
 """
 
-import hashlib
-import json
-import signal
-import threading
-import time
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,15 +19,15 @@ from pymatgen.transformations.standard_transformations import OrderDisorderedStr
 from sklearn.model_selection import GroupKFold
 
 from sselib.atomsets.classification import auc_pr, mcc
-from sselib.atomsets.classifiers import make_classifier
+from sselib.atomsets.classifiers import Classifier, make_classifier
 from sselib.columns import Curated, Entry
 from sselib.features.representations import Representation, simplify
 from sselib.features.site_features import pooled, site_sets
+from sselib.kept import kept_json
 from sselib.materials.composition import element_fractions, l1_distances
 from sselib.materials.oxidation import assign_oxidation_states
 from sselib.materials.structures import structure_from_json, structure_to_json
 from sselib.progress import progress
-from sselib.runfolder import write_whole
 from sselib.validation.metrics import resample_counts
 from sselib.validation.splits import row_groups
 
@@ -45,13 +39,9 @@ _ROUNDING_L1 = 0.1  # largest change of the framework's composition (L1) by roun
 NEEDS_NO_ORDERING, ORDERED = "ordered already", "ordered"
 
 
-class OrderingTimeoutError(Exception):
-    """A structure took longer than its time limit."""
-
-
 @dataclass(frozen=True)
-class Comparison:
-    """``outcomes``: id, outcome, n_sites, seconds; ``scores``: structures, metric, value, ci_low, ci_high, n.
+class OrderingResult:
+    """``outcomes``: id, outcome, n_sites; ``scores``: model, features, metric, value, ci_low, ci_high, n.
 
     ``delta`` is the difference in AUC-PR, ordered minus disordered, with its 95 % interval.
     """
@@ -62,17 +52,17 @@ class Comparison:
     delta: tuple[float, float, float] = field(default=(np.nan, np.nan, np.nan))
 
     def counts(self) -> pd.DataFrame:
-        """Return outcome (numbers left out), rows, most sites and longest processor time (s) of each kind."""
+        """Return outcome (numbers left out), rows and most sites of each kind."""
         kind = self.outcomes["outcome"].astype(str).str.replace(r"[0-9][0-9.]*", "…", regex=True)
         found = self.outcomes.groupby(kind, sort=False).agg(
-            rows=("id", "size"), most_sites=("n_sites", "max"), longest_s=("seconds", "max")
+            rows=("id", "size"), most_sites=("n_sites", "max")
         )
         return found.sort_values("rows", ascending=False).reset_index()
 
     def sentence(self) -> str:
         """Say what the comparison found."""
         if self.scores.empty:
-            return "Too few structures were ordered for a comparison (`n_structures`, or no parent model)."
+            return "Too few structures were ordered for a comparison (none asked for, or no parent model)."
         value, low, high = self.delta
         verdict = "no clear difference" if low <= 0 <= high else "a difference"
         return (
@@ -82,17 +72,10 @@ class Comparison:
         )
 
 
-def nothing_compared() -> Comparison:
-    """Return a comparison without rows."""
-    outcomes = pd.DataFrame({"id": [], "outcome": [], "n_sites": [], "seconds": []})
-    return Comparison(outcomes.astype({"id": object, "outcome": object}), pd.DataFrame())
-
-
-def ordered_structure(structure: Structure, *, mobile_ion: str = "Li", timeout_s: float = 10.0) -> Structure:
+def ordered_structure(structure: Structure, *, mobile_ion: str = "Li") -> Structure:
     """Return the ordered framework (mobile ion removed) of lowest Ewald energy.
 
-    An ordered framework comes back as it is. Raises `OrderingTimeoutError` past the limit (only in the main
-    thread of a process, where signals arrive), and whatever pymatgen raises where no arrangement fits the
+    An ordered framework comes back as it is. Raises whatever pymatgen raises where no arrangement fits the
     cell.
     """
     framework = simplify(structure, representation=Representation.CAN, mobile_ion=mobile_ion)
@@ -100,7 +83,7 @@ def ordered_structure(structure: Structure, *, mobile_ion: str = "Li", timeout_s
         return framework
     if len(framework) > _MAX_SITES:
         raise ValueError(f"{len(framework)} sites: more than {_MAX_SITES}")
-    with time_limit(timeout_s), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of symmetry, about charges that rounding leaves
         whole = _with_charges(_rounded(framework), structure)
         if whole.is_ordered:
@@ -162,80 +145,34 @@ def _plain(structure: Structure) -> Structure:
     return plain
 
 
-@contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Raise `OrderingTimeoutError` after so many seconds of processor time.
+def _attempt(structure: Structure, parts: Path | None) -> dict[str, object]:
+    """Return the ordered framework as JSON ("" if there is none) and what came of the attempt."""
 
-    A busy machine thus gives the same outcomes as an idle one. Without effect outside the main thread.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+    def compute() -> dict[str, str]:
+        """Order it; whatever an odd structure raises is its reason."""
+        try:
+            framework = simplify(structure, representation=Representation.CAN)
+            found = structure_to_json(ordered_structure(structure))
+            return {"structure": found, "outcome": NEEDS_NO_ORDERING if _is_ordered(framework) else ORDERED}
+        except Exception as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+            return {"structure": "", "outcome": reason}
 
-    def stop(signum: int, frame: object) -> None:
-        """Raise the error of the limit; the signal's handler."""
-        raise OrderingTimeoutError(f"longer than {seconds:g} s of processor time")
-
-    before = signal.signal(signal.SIGPROF, stop)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)
-
-
-@dataclass(frozen=True)
-class _Attempt:
-    structure: Structure | None
-    outcome: str
-    n_sites: int
-    seconds: float
-
-
-def _attempt(structure: Structure, timeout_s: float) -> _Attempt:
-    start = time.process_time()
-    try:
-        framework = simplify(structure, representation=Representation.CAN)
-        found = ordered_structure(structure, timeout_s=timeout_s)
-        outcome = NEEDS_NO_ORDERING if _is_ordered(framework) else ORDERED
-    except Exception as error:  # whatever an odd structure raises is its reason
-        found, outcome = None, f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
-    return _Attempt(found, outcome, len(structure), time.process_time() - start)
-
-
-def _kept_attempt(structure: Structure, timeout_s: float, parts: Path | None) -> _Attempt:
-    """Return the attempt that the folder keeps, else make and keep it."""
-    if parts is None:
-        return _attempt(structure, timeout_s)
-    code = Path(__file__).read_text(encoding="utf-8")
-    content = json.dumps([structure_to_json(structure), timeout_s, code])
-    path = parts / f"ordering-{hashlib.sha256(content.encode()).hexdigest()[:16]}.json"
-    if path.is_file():
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        found = structure_from_json(kept["structure"]) if kept["structure"] else None
-        return _Attempt(**{**kept, "structure": found})
-    made = _attempt(structure, timeout_s)
-    own = structure_to_json(made.structure) if made.structure is not None else ""
-    text = json.dumps({**vars(made), "structure": own})
-    write_whole(path, lambda p: p.write_text(text, encoding="utf-8"))
-    return made
+    return kept_json(parts, [structure], compute)
 
 
 def order_all(
-    structures: Mapping[str, Structure], *, timeout_s: float, n_jobs: int = 1, parts: Path | None = None
+    structures: Mapping[str, Structure], *, n_jobs: int = 1, parts: Path | None = None
 ) -> tuple[dict[str, Structure], pd.DataFrame]:
-    """Return the ordered frameworks by id, and for every structure id, outcome, n_sites and seconds.
+    """Return the ordered frameworks by id, and for every structure id, outcome and n_sites.
 
     With a folder ``parts`` each attempt is kept there, so that an interrupted run goes on.
     """
-    work = Parallel(n_jobs, return_as="generator")(
-        delayed(_kept_attempt)(s, timeout_s, parts) for s in structures.values()
-    )
+    work = Parallel(n_jobs, return_as="generator")(delayed(_attempt)(s, parts) for s in structures.values())
     attempts = dict(zip(structures, progress(work, stage="ordering", total=len(structures)), strict=True))
-    rows = [(key, a.outcome, a.n_sites, a.seconds) for key, a in attempts.items()]
-    found = {key: a.structure for key, a in attempts.items() if a.structure is not None}
-    return found, pd.DataFrame(rows, columns=["id", "outcome", "n_sites", "seconds"])
+    rows = [(key, a["outcome"], len(structures[key])) for key, a in attempts.items()]
+    found = {key: structure_from_json(a["structure"]) for key, a in attempts.items() if a["structure"]}
+    return found, pd.DataFrame(rows, columns=["id", "outcome", "n_sites"])
 
 
 def compare_ordered(
@@ -244,21 +181,23 @@ def compare_ordered(
     *,
     parent: str,
     n_structures: int,
-    timeout_s: float = 10.0,
     n_bootstrap: int = 500,
     seed: int = 0,
     n_jobs: int = 1,
     parts: Path | None = None,
-) -> Comparison:
+) -> OrderingResult:
     """Order the ``n_structures`` smallest structures and score both versions on the same folds.
+
+    Without a parent, or with ``n_structures`` 0, nothing is compared.
 
     Logistic regression on mean and standard deviation of MEGNet's V1, folds of `group_material`. Intervals
     resample groups, the same ones for both versions. ``parts``: see `order_all`.
     """
+    if not parent or not n_structures:
+        nothing = pd.DataFrame({"id": [], "outcome": [], "n_sites": []}, dtype=object)
+        return OrderingResult(nothing, pd.DataFrame())
     chosen = sorted(table[Entry.ID], key=lambda i: len(structures[i]))[:n_structures]
-    ordered, outcomes = order_all(
-        {i: structures[i] for i in chosen}, timeout_s=timeout_s, n_jobs=n_jobs, parts=parts
-    )
+    ordered, outcomes = order_all({i: structures[i] for i in chosen}, n_jobs=n_jobs, parts=parts)
     versions = {
         "disordered": site_sets({i: structures[i] for i in ordered}, parent=parent, representation="CAN"),
         "ordered": site_sets(ordered, parent=parent, representation="CAN"),
@@ -268,21 +207,22 @@ def compare_ordered(
     y, groups = rows[Curated.SUPERIONIC].to_numpy(int), row_groups("group_material", rows).to_numpy()
     n_ordered = int((outcomes["outcome"] == ORDERED).sum())
     if len(set(groups)) < _N_FOLDS or np.bincount(y, minlength=2).min() < _N_FOLDS:
-        return Comparison(outcomes, pd.DataFrame(), n_ordered)
+        return OrderingResult(outcomes, pd.DataFrame(), n_ordered)
     p = {name: _held_out(pooled([v.sets[i] for i in ids]), y, groups) for name, v in versions.items()}
     codes, names = pd.factorize(groups)
     weights = resample_counts(len(names), n_bootstrap=n_bootstrap, seed=seed)[codes]
     values = {
-        (name, metric): function(y, q, weights)
+        ("logistic regression", f"{name} structures", metric): function(y, q, weights)
         for metric, function in (("auc_pr", auc_pr), ("mcc", mcc))
         for name, q in p.items()
     }
     scores = pd.DataFrame(
         [(*key, *_with_interval(v), len(y)) for key, v in values.items()],
-        columns=["structures", "metric", "value", "ci_low", "ci_high", "n"],
+        columns=["model", "features", "metric", "value", "ci_low", "ci_high", "n"],
     )
-    delta = _with_interval(values["ordered", "auc_pr"] - values["disordered", "auc_pr"])
-    return Comparison(outcomes, scores, n_ordered, delta)
+    of_order = auc_pr(y, p["ordered"], weights) - auc_pr(y, p["disordered"], weights)
+    delta = _with_interval(of_order)
+    return OrderingResult(outcomes, scores, n_ordered, delta)
 
 
 def _with_interval(values: np.ndarray) -> tuple[float, float, float]:
@@ -296,6 +236,8 @@ def _held_out(X: np.ndarray, y: np.ndarray, groups: np.ndarray) -> np.ndarray:
     found = np.full(len(y), y.mean())
     for train, test in GroupKFold(_N_FOLDS).split(X, groups=groups):
         if len(set(y[train])) == 2:
-            fitted = make_classifier("logistic/pooled_v1", seed=0).fit(X[train], y[train])
+            fitted = make_classifier(Classifier("logistic regression", "MEGNet V1"), seed=0).fit(
+                X[train], y[train]
+            )
             found[test] = fitted.predict_proba(X[test])[:, 1]
     return found

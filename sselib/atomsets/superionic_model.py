@@ -22,7 +22,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
 from sselib.atomsets.classification import best_threshold, logit
-from sselib.atomsets.classifiers import GP_ITERATIONS, SUPERIONIC_LOG10_SIGMA
 from sselib.columns import Curated, Entry
 from sselib.errors import FormulaError, RunError
 from sselib.features.formula import formula_features
@@ -35,6 +34,8 @@ from sselib.runfolder import to_json, write_whole
 from sselib.threads import in_threads
 from sselib.validation.splits import row_groups
 
+SUPERIONIC_LOG10_SIGMA = -4.0  # superionic: at least 1e-4 S/cm (McHaffie et al.)
+GP_ITERATIONS = 4  # of the search for the kernel's settings; 15 rank held-out rows no better
 NOTEBOOK, FOLDER = "06_atomsets_loco", "superionic_model"
 COLUMNS: tuple[str, ...] = ("p_superionic", "p_superionic_sd", "d_training", "threshold", "note")
 MAX_SITES = 1000  # a larger structure is scored by its composition
@@ -69,15 +70,16 @@ class Belief:
 
     def probability(self, calibration: Calibration = Calibration()) -> np.ndarray:
         """Return the probability that a measurement lies above the limit, (n,)."""
-        return calibration(_share_above(self.mean, np.hypot(self.own, self.noise)))
+        return calibration(share_above(self.mean, np.hypot(self.own, self.noise)))
 
     def spread(self, calibration: Calibration = Calibration()) -> np.ndarray:
         """Return the standard deviation of that probability over what the material's own value may be."""
         values = self.mean + _QUANTILES[:, None] * self.own
-        return calibration(_share_above(values, self.noise)).std(axis=0)
+        return calibration(share_above(values, self.noise)).std(axis=0)
 
 
-def _share_above(mean: np.ndarray, spread: np.ndarray | float) -> np.ndarray:
+def share_above(mean: np.ndarray, spread: np.ndarray | float) -> np.ndarray:
+    """Return the share of normal distributions of log10(S/cm) above the limit."""
     return norm.cdf((mean - SUPERIONIC_LOG10_SIGMA) / spread)
 
 

@@ -1,71 +1,65 @@
-"""The search: resumable, shared by processes, blind to other rows; choosing on held-out clusters flatters."""
+"""Choosing on held-out clusters flatters, choosing on the others does not; finished trainings are kept."""
 
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 pytest.importorskip("torch", reason="torch is not installed: pip install -e '.[atomsets]'")
 
-from sselib.atomsets.tuning import (
-    SEARCH_SPACE,
-    chosen_on_held_out,
-    random_settings,
-    search,
-    settings_from,
-)
-from sselib.errors import ParameterError
+from sselib.atomsets import tuning
+from sselib.atomsets.tuning import choose_by_clusters, random_settings
 from sselib.features.site_features import unique_sites
 
 
-def some_sets(n: int = 36, *, seed: int = 0, noise: bool = False) -> tuple[list, np.ndarray]:
-    """Sets of 3 sites; the label is the sign of the first feature, or chance."""
+def noise(n: int = 60, *, seed: int = 0) -> tuple[list, np.ndarray]:
+    """Sets of 3 sites whose label is chance."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n, 2))
-    y = (rng.uniform(size=n) > 0.5 if noise else X[:, 0] > 0).astype(int)
-    return [unique_sites(np.vstack([x, 2 * x, x])) for x in X], y
+    return [unique_sites(np.vstack([x, 2 * x, x])) for x in X], (rng.uniform(size=n) > 0.5).astype(int)
 
 
-def test_a_search_keeps_its_trials_and_goes_on(tmp_path: Path) -> None:
-    sets, y = some_sets()
-    options = {"storage": tmp_path / "a" / "trials.log", "max_epochs": 10, "n_best": 2}
-    first = search(sets, y, np.arange(36), n_trials=2, **options)
-    assert first.n_trials == 2
-    again = search(sets, y, np.arange(36), n_trials=3, **options)
-    assert again.n_trials == 3 and 1 <= len(again.settings) <= 2
-    assert again.scores[0] >= first.scores[0]
-    assert again.settings[0].max_epochs == 10
-    done = search(sets, y, np.arange(36), n_trials=3, **options)
-    assert done.scores == again.scores
+def mean_auc(ways: dict, words: str) -> float:
+    """The mean AUC-PR over clusters of the way whose features end with these words."""
+    return next(table["auc_pr"].mean() for (_, text), (_, table) in ways.items() if text.endswith(words))
 
 
-@pytest.mark.slow
-def test_two_processes_share_one_search(tmp_path: Path) -> None:
-    sets, y = some_sets()
-    found = search(
-        sets, y, np.arange(36), n_trials=4, n_jobs=2, storage=tmp_path / "trials.log", max_epochs=10
-    )
-    assert found.n_trials == 4
-
-
-def test_too_few_groups_are_refused(tmp_path: Path) -> None:
-    sets, y = some_sets()
-    with pytest.raises(ParameterError, match="too few to search"):
-        search(sets, y, np.zeros(36), n_trials=1, storage=tmp_path / "trials.log")
-
-
-def test_settings_follow_the_parameters_and_random_ones_repeat() -> None:
-    found = {name: space[1][0] if space[0] == "choice" else space[0] for name, space in SEARCH_SPACE.items()}
-    settings = settings_from(found | {"n_site_layers": 2, "site_width": 16, "batch_size": 32})
-    assert settings.site_layers == (16, 16) and settings.batch_size == 32 and settings.dropout == 0.0
+def test_random_settings_repeat_and_differ() -> None:
     assert random_settings(3, seed=1, max_epochs=5) == random_settings(3, seed=1, max_epochs=5)
     assert len(set(random_settings(3, seed=1, max_epochs=5))) == 3
 
 
-def test_the_best_epoch_on_noise_looks_better_than_chance() -> None:
-    sets, y = some_sets(40, noise=True)
-    found = chosen_on_held_out(
-        sets, y, np.arange(40) % 3 - 1, settings=random_settings(12, seed=0, max_epochs=8)
-    )
-    assert found["cluster"].tolist() == [0, 1] and (found["n_choices"] == 96).all()
-    assert found["auc_pr"].mean() > y.mean() + 0.05  # nothing can be learnt here
+def test_on_noise_only_the_choice_on_the_cluster_looks_better_than_chance() -> None:
+    sets, y = noise()
+    settings = random_settings(4, seed=0, max_epochs=8)
+    ways = choose_by_clusters(sets, y, np.arange(60) % 4 - 1, settings=settings)
+    n_choices, table = next(iter(ways.values()))
+    assert n_choices == 32 and table["cluster"].tolist() == [0, 1, 2] and (table["n"] == 15).all()
+    assert mean_auc(ways, "chosen on the cluster") > y.mean() + 0.1  # nothing can be learnt here
+    assert mean_auc(ways, "chosen on the other clusters") < mean_auc(ways, "chosen on the cluster")
+    assert [n for (model, _), (n, _) in ways.items() if model == "random"] == [32, 4, 250]
+
+
+def test_the_score_of_a_cluster_does_not_choose_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Epoch 0 is best on cluster 0, epoch 1 on the others."""
+    scores = np.array([[[0.9, 0.9], [0.1, 0.1]], [[0.2, 0.2], [0.8, 0.8]], [[0.3, 0.3], [0.7, 0.7]]])
+    monkeypatch.setattr(tuning, "_scores", lambda *_: scores)
+    y, clusters = np.arange(12) % 2, np.arange(12) // 4
+    ways = choose_by_clusters([], y, clusters, settings=random_settings(1, seed=0, max_epochs=2))
+    tables = [table["auc_pr"].tolist() for _, table in list(ways.values())[:2]]
+    assert tables == [[0.9, 0.8, 0.7], [0.1, 0.2, 0.3]]
+
+
+def test_without_settings_only_chance_is_there_and_what_is_finished_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sets, y = noise(20)
+    clusters = np.arange(20) % 2
+    assert [model for model, _ in choose_by_clusters(sets, y, clusters, settings=[])] == ["random"]
+    settings = random_settings(1, seed=0, max_epochs=2)
+    first = choose_by_clusters(sets, y, clusters, settings=settings, parts=tmp_path)
+    monkeypatch.setattr(tuning, "_epochs", None)  # nothing may be trained again
+    again = choose_by_clusters(sets, y, clusters, settings=settings, parts=tmp_path)
+    for (_, one), (_, other) in zip(first.values(), again.values(), strict=True):
+        pd.testing.assert_frame_equal(one, other)

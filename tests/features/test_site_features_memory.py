@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
-pytest.importorskip("chgnet", reason="chgnet is not installed: pip install -e '.[atomsets]'")
+pytest.importorskip("torch", reason="torch is not installed: pip install -e '.[atomsets]'")
 
 from sselib.features.site_features import site_sets
 
@@ -36,25 +36,22 @@ def disordered_glass(n_sites: int) -> Structure:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("parent", ["chgnet", pytest.param("formation_energy", marks=pytest.mark.mirror)])
-def test_five_hundred_sites_need_less_than_four_gib(
-    parent: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    if parent != "chgnet":
-        request.getfixturevalue("mirror")
+@pytest.mark.mirror
+def test_five_hundred_sites_need_less_than_four_gib(tmp_path: Path, mirror: Path) -> None:
     path = tmp_path / "glass.cif"
     disordered_glass(500).to(filename=str(path), fmt="cif")
     done = subprocess.run(
-        [sys.executable, "-c", _MEASURE, str(path), parent, str(tmp_path)],
+        [sys.executable, "-c", _MEASURE, str(path), "formation_energy", str(tmp_path)],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     found = json.loads(done.stdout.strip().splitlines()[-1])
-    print(f"{parent}: {found['sites']} sites, peak {found['gib']:.2f} GiB")
+    print(f"{found['sites']} sites, peak {found['gib']:.2f} GiB")
     assert found["sites"] == 500 and found["done"] == 1
     assert found["gib"] < LIMIT_GIB
 
 
-def test_two_thousand_sites_are_a_reject_that_says_what_to_do(tmp_path: Path) -> None:
-    found = site_sets({"a": disordered_glass(2000)}, parent="chgnet", cache_dir=tmp_path)
+@pytest.mark.mirror
+def test_two_thousand_sites_are_a_reject_that_says_what_to_do(tmp_path: Path, mirror: Path) -> None:
+    found = site_sets({"a": disordered_glass(2000)}, parent="formation_energy", cache_dir=tmp_path)
     assert not found.sets and found.rejects["id"].tolist() == ["a"]
     assert "2000 sites: expected at most 1000; use a smaller cell" in found.rejects["reason"][0]

@@ -5,49 +5,73 @@ import pandas as pd
 import pytest
 
 from sselib.plots.classifiers import (
+    by_cluster,
     cluster_map,
-    clusters_above_controls,
-    precision_recall,
+    probability_against_sigma,
     reliability_curve,
-    score_by_cluster,
-    score_by_protocol,
+    reliability_curves,
+    score_chart,
 )
-
-
-@pytest.fixture
-def predictions() -> pd.DataFrame:
-    """A perfect and a constant model of ten rows, four of them superionic."""
-    y = np.arange(10) < 4
-    frames = [
-        pd.DataFrame({"id": np.arange(10), "model": m, "features": "all", "superionic": y, "p_superionic": p})
-        for m, p in {"perfect": y.astype(float), "mean": np.full(10, 0.4)}.items()
-    ]
-    return pd.concat(frames)
 
 
 def test_scores_stand_in_the_column_of_their_protocol_and_controls_are_dashes() -> None:
     records = pd.DataFrame(
-        [(f"{m}/all", m, p, "auc_pr", v, v - 0.1, v + 0.1, 9) for m, p, v in
-         [("mean", "loco", 0.3), ("xgb", "loco", 0.6), ("xgb", "kfold5", 0.9)]],
-        columns=["name", "model", "protocol", "metric", "value", "ci_low", "ci_high", "n"],
+        [(m, "all", p, metric, v, v - 0.1, v + 0.1, 9) for m, p, metric, v in
+         [("mean", "loco", "auc_pr", 0.3), ("xgb", "loco", "auc_pr", 0.6), ("xgb", "kfold5", "auc_pr", 0.9),
+          ("xgb", "loco", "mcc", 0.1)]],
+        columns=["model", "features", "protocol", "metric", "value", "ci_low", "ci_high", "n"],
     )  # fmt: skip
-    figure = score_by_protocol(records)
+    figure = score_chart(records, metric="auc_pr")
     model, control = figure.data
-    assert model.name == "xgb/all" and list(model.y) == [0.9, 0.6]
-    assert [round(x) for x in model.x] == [0, 1] and [round(x) for x in control.x] == [1]
-    assert control.marker.symbol == "line-ew-open"
-    assert "random" in figure.layout.xaxis.ticktext[0]
+    assert model.name == "xgb, all" and sorted(model.y) == [0.6, 0.9]
+    assert control.marker.symbol == "line-ew-open" and list(control.y) == [0.3]
+    assert "random" in figure.layout.xaxis.ticktext[0] and figure.layout.yaxis.title.text == "AUC-PR"
 
 
-def test_a_perfect_model_has_full_precision_at_every_recall(predictions: pd.DataFrame) -> None:
-    perfect, constant = precision_recall(predictions, names=["perfect/all", "mean/all"]).data
-    assert min(p for p, r in zip(perfect.y, perfect.x, strict=True) if r < 1) == 1
-    assert min(constant.y) == pytest.approx(0.4)
+def test_each_panel_has_its_own_protocol() -> None:
+    rows = pd.DataFrame(
+        [("xgb", r, p, layer, "mcc", 0.5, 0.4, 0.6, 9)
+         for r in ("CAN", "CAMN") for p in ("kfold5", "loco") for layer in ("V0", "V1")],
+        columns=["model", "features", "protocol", "layer", "metric", "value", "ci_low", "ci_high", "n"],
+    )  # fmt: skip
+    figure = score_chart(
+        rows, metric="mcc", category="layer", labels={"V0": "V0", "V1": "V1"}, panel="protocol"
+    )
+    assert len(figure.data) == 4 and len({t.xaxis for t in figure.data}) == 2
 
 
-def test_reliability_of_a_perfect_model_ends_at_the_corners(predictions: pd.DataFrame) -> None:
-    _, curve = reliability_curve(predictions, names=["perfect/all"], n_bins=2).data
+def test_clusters_of_one_class_are_left_out() -> None:
+    folds = pd.DataFrame(
+        {
+            "fold": [0, 1, 2] * 2,
+            "n": [10, 12, 5] * 2,
+            "positives": [3, 4, 0] * 2,
+            "model": ["xgb"] * 3 + ["mean"] * 3,
+            "features": "all",
+            "auc_pr": [0.9, 0.4, np.nan, 0.3, 0.4, np.nan],
+        }
+    )
+    figure = by_cluster(folds)
+    assert list(figure.layout.xaxis.ticktext) == ["0<br>3 of 10", "1<br>4 of 12"]
+    assert [len(t.y) for t in figure.data] == [2, 2] and figure.data[1].marker.symbol == "line-ew-open"
+
+
+def test_reliability_of_a_perfect_model_ends_at_the_corners() -> None:
+    y = np.arange(10) < 4
+    held = pd.DataFrame(
+        {"id": range(10), "route": "formula", "superionic": y, "p_superionic": y.astype(float)}
+    )
+    _, curve = reliability_curve(reliability_curves(held, by="route", n_bins=2)).data
     assert (curve.x[0], curve.y[0], curve.y[-1]) == (0, 0, pytest.approx(0.8))
+
+
+def test_probabilities_stand_over_their_conductivity() -> None:
+    held = pd.DataFrame(
+        {"id": ["a", "b"], "route": "formula", "log10_sigma": [-3, -8], "p_superionic": [0.9, 0.1],
+         "threshold": 0.4}
+    )  # fmt: skip
+    figure = probability_against_sigma(held)
+    assert list(figure.data[0].x) == [-3, -8] and {s.x0 for s in figure.layout.shapes} >= {-4.0}
 
 
 def test_cluster_map_fills_superionic_rows_and_names_shares() -> None:
@@ -63,21 +87,3 @@ def test_cluster_map_fills_superionic_rows_and_names_shares() -> None:
     noise, cluster = cluster_map(points).data
     assert cluster.name == "cluster 0: 2 rows, 50% superionic" and noise.name.startswith("in no cluster")
     assert list(cluster.marker.symbol) == ["circle", "circle-open"]
-
-
-def test_clusters_of_one_class_are_left_out_and_a_draw_with_a_control_is_no_gain() -> None:
-    folds = pd.DataFrame(
-        {
-            "fold": [0, 1, 2] * 2,
-            "n": [10, 12, 5] * 2,
-            "positives": [3, 4, 0] * 2,
-            "name": ["xgb/all"] * 3 + ["mean/none"] * 3,
-            "auc_pr": [0.9, 0.4, np.nan, 0.3, 0.4, np.nan],
-        }
-    )
-    figure = score_by_cluster(folds, names=["xgb/all", "mean/none"])
-    assert list(figure.layout.xaxis.ticktext) == ["0<br>3 of 10", "1<br>4 of 12"]
-    assert [len(t.y) for t in figure.data] == [2, 2] and figure.data[1].marker.symbol == "line-ew-open"
-    said = clusters_above_controls(folds, names=["xgb/all", "mean/none"])
-    assert "of 2 clusters" in said and "`xgb/all` 1" in said
-    assert "not part" in clusters_above_controls(folds.iloc[:0], names=["xgb/all"])

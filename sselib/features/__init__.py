@@ -1,1 +1,15 @@
-"""Numbers that describe a composition and its structure; `table` puts them together."""
+"""Numbers that describe a composition and its structure: what notebooks call, in one place."""
+
+from sselib.features.checks import coverage, metric_records, rank_correlations
+from sselib.features.lattice import lattice_consistency
+from sselib.features.pores import PoreSettings
+from sselib.features.table import compute_features
+
+__all__ = [
+    "PoreSettings",
+    "compute_features",
+    "coverage",
+    "lattice_consistency",
+    "metric_records",
+    "rank_correlations",
+]

@@ -1,7 +1,7 @@
 """Pores of the framework that remains when the mobile ion is taken out.
 
 Three choices decide every number here, so they are parameters and are recorded with the results.
-*Radii*: the van der Waals set that Zeo++ takes by default (`zeopp.RADII_ANGSTROM`). *Occupancies*: a site
+*Radii*: the van der Waals set that Zeo++ takes by default (`data/zeopp_radii.yaml`). *Occupancies*: a site
 that several species share counts as its majority species; a site that is mostly the mobile ion, or that
 other species fill to less than ``min_occupancy``, counts as empty; all other sites count in full.
 *Probe*: a hard ball of ``probe_radius_angstrom``. With these radii a real Li+ (0.76 Angstrom) fits almost
@@ -13,27 +13,16 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 from pymatgen.core import Lattice, Structure
-from scipy.ndimage import grey_dilation
 from scipy.spatial import cKDTree
 
 from sselib.errors import ParameterError, SSEError
-from sselib.features.void_grid import (
-    ProbeCentres,
-    VoidGrid,
-    accessible_fraction,
-    covered_depth,
-    occupiable_fraction,
-    probe_centres,
-    smooth_share,
-    void_grid,
-    void_regions,
-)
+from sselib.features.void_grid import accessible_fraction, occupiable_fraction, void_grid
 from sselib.features.zeopp import (
     VoronoiNetwork,
     ZeoppError,
     channel_dimensionality,
-    radius_angstrom,
     run_zeopp,
+    van_der_waals_radius,
 )
 
 _POSITIVE = ("probe_radius_angstrom", "grid_spacing_angstrom", "timeout_s")
@@ -45,7 +34,7 @@ class PoreSettings:
 
     mobile_ion: str = "Li"
     probe_radius_angstrom: float = 0.3
-    grid_spacing_angstrom: float = 0.2
+    grid_spacing_angstrom: float = 0.15
     min_occupancy: float = 0.1  # framework sites below this are empty
     jitter_angstrom: float = 1.0e-4  # standard deviation; Zeo++ fails on some exactly symmetric cells
     seed: int = 0  # of the jitter
@@ -61,6 +50,9 @@ class PoreSettings:
     def key(self) -> dict[str, object]:
         """Return what a cached result depends on: everything but the time limit."""
         return {name: value for name, value in asdict(self).items() if name != "timeout_s"}
+
+
+DEFAULT_PORES = PoreSettings()
 
 
 @dataclass(frozen=True)
@@ -103,7 +95,7 @@ def framework(structure: Structure, settings: PoreSettings) -> Framework:
         for el, site in chosen
         if el != settings.mobile_ion and _other_occupancy(site, settings) >= settings.min_occupancy
     ]
-    radii = [settings.radii_angstrom.get(el, radius_angstrom(el)) for el, _ in kept]
+    radii = [settings.radii_angstrom.get(el, van_der_waals_radius(el)) for el, _ in kept]
     return Framework(
         structure.lattice,
         tuple(el for el, _ in kept),
@@ -187,52 +179,26 @@ def _fitting_nodes(network: VoronoiNetwork, probe_radius: float) -> _Nodes:
 
 
 def _volumes(atoms: Framework, nodes: _Nodes | None, settings: PoreSettings) -> dict[str, float]:
-    """Return the volume fractions; the accessible ones need the Voronoi nodes."""
-    probe = settings.probe_radius_angstrom
+    """Return the volume fractions; what belongs to a channel is told by the nearest Voronoi node."""
     grid = void_grid(
         atoms.lattice,
         atoms.frac_coords,
         atoms.radii_angstrom,
-        probe_radius_angstrom=probe,
+        probe_radius_angstrom=settings.probe_radius_angstrom,
         spacing_angstrom=settings.grid_spacing_angstrom,
     )
+    whole = {"pov_fraction": occupiable_fraction(grid)}
     if nodes is None:
-        return {"pov_fraction": occupiable_fraction(grid, probe_radius_angstrom=probe)}
-    split = _split(grid, nodes, probe)
-    inside = split.open_region[split.regions]
-    channel, pocket = (
-        covered_depth(
-            grid, split.centres.take(keep), inside=where & (split.regions > 0), probe_radius_angstrom=probe
-        )
-        for keep, where in ((split.in_channel, inside), (~split.in_channel, ~inside))
-    )
-    share = inside.sum() / max((split.regions > 0).sum(), 1)
-    return {
-        "poav_fraction": smooth_share(channel, grid.voxel_angstrom),
-        "pov_fraction": smooth_share(np.maximum(channel, pocket), grid.voxel_angstrom),
-        "accessible_volume_fraction": share * accessible_fraction(grid, probe_radius_angstrom=probe),
+        return whole
+    index = np.argwhere(grid.centres)
+    channel = np.zeros(grid.centres.shape, bool)
+    channel[tuple(index.T)] = nodes.in_channel(index / np.array(channel.shape), grid.lattice)
+    if channel.sum() == len(index):
+        return whole | {
+            "poav_fraction": whole["pov_fraction"],
+            "accessible_volume_fraction": accessible_fraction(grid),
+        }
+    return whole | {
+        "poav_fraction": occupiable_fraction(grid, among=channel),
+        "accessible_volume_fraction": accessible_fraction(grid, among=channel),
     }
-
-
-@dataclass(frozen=True)
-class _Split:
-    """Probe centres (n), the connected regions of the grid, and which of both belong to a channel."""
-
-    centres: ProbeCentres
-    in_channel: np.ndarray  # (n,), bool
-    regions: np.ndarray  # shape of the grid; 0: no probe fits
-    open_region: np.ndarray  # bool, by the number of the region
-
-
-def _split(grid: VoidGrid, nodes: _Nodes, probe: float) -> _Split:
-    """Tell channels from closed pockets.
-
-    A region is open if the Voronoi node nearest to its deepest point is; a centre follows the region
-    beside it, and where the grid is too coarse to show one, the nearest node.
-    """
-    centres = probe_centres(grid, probe_radius_angstrom=probe)
-    regions, deepest = void_regions(grid, probe_radius_angstrom=probe)
-    open_region = np.concatenate([[False], nodes.in_channel(deepest, grid.lattice)])
-    beside = grey_dilation(regions, size=(3, 3, 3), mode="wrap")[tuple(centres.index.T)]
-    nearest = nodes.in_channel(centres.frac_coords, grid.lattice)
-    return _Split(centres, np.where(beside > 0, open_region[beside], nearest), regions, open_region)

@@ -21,8 +21,9 @@ from sselib.columns import Entry, StructureTable
 from sselib.errors import FormulaError, ParameterError, SchemaError
 from sselib.features import lattice, occupancy, pores, stoichiometry, symmetry, void_grid, zeopp
 from sselib.features.description import Feature, Group
-from sselib.features.pores import PoreSettings
+from sselib.features.pores import DEFAULT_PORES, PoreSettings
 from sselib.materials.structures import structure_from_json
+from sselib.paths import project_root
 from sselib.progress import progress
 from sselib.registry import cache_folder
 from sselib.runfolder import write_whole
@@ -67,11 +68,7 @@ def compute_features(
     curated: pd.DataFrame,
     structures: pd.DataFrame,
     *,
-    mobile_ion: str = "Li",
-    probe_radius_angstrom: float = 0.3,
-    grid_spacing_angstrom: float = 0.2,
-    timeout_s: float = 60.0,
-    seed: int = 0,
+    settings: PoreSettings = DEFAULT_PORES,
     n_jobs: int = 2,
     cache_dir: Path | str | None = None,
 ) -> FeatureTable:
@@ -80,20 +77,13 @@ def compute_features(
     ``curated`` has the columns of `Entry`, ``structures`` those of `StructureTable`. Structures are
     worked on by ``n_jobs`` processes; results are kept in ``cache_dir`` (the user's cache by default)
     under a hash of structure, settings and code. Raises `SchemaError` if a column is missing and
-    `ParameterError` for an impossible setting; a structure that fails gives NaN and a row in failures.
+    `ParameterError` for an unknown mobile ion; a structure that fails gives NaN and a row in failures.
     """
     start = time.perf_counter()
     _require(curated, _NEEDED, what="the curated table")
     _require(structures, (StructureTable.STRUCTURE_ID, StructureTable.STRUCTURE_JSON), what="the structures")
-    if mobile_ion not in stoichiometry.element_table().index:
-        raise ParameterError(f"mobile_ion = {mobile_ion!r} is no element: expected for example 'Li'")
-    settings = PoreSettings(
-        mobile_ion=mobile_ion,
-        probe_radius_angstrom=probe_radius_angstrom,
-        grid_spacing_angstrom=grid_spacing_angstrom,
-        timeout_s=timeout_s,
-        seed=seed,
-    )
+    if settings.mobile_ion not in stoichiometry.element_table().index:
+        raise ParameterError(f"mobile_ion = {settings.mobile_ion!r} is no element: expected for example 'Li'")
     texts = dict(
         zip(structures[StructureTable.STRUCTURE_ID], structures[StructureTable.STRUCTURE_JSON], strict=True)
     )
@@ -142,6 +132,7 @@ def _code_version() -> str:
     """Return a hash of the code that a cached record depends on, and the versions of its libraries."""
     modules = (lattice, occupancy, pores, symmetry, void_grid, zeopp)
     text = "".join(Path(m.__file__).read_text(encoding="utf-8") for m in modules)
+    text += (project_root() / zeopp.RADII).read_text(encoding="utf-8")
     versions = [importlib.metadata.version(name) for name in ("pyzeo", "pymatgen", "spglib")]
     return hashlib.sha256("|".join([text, *versions]).encode()).hexdigest()
 

@@ -9,60 +9,21 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
+import yaml
 from pymatgen.core import Lattice
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
-from sselib.errors import SSEError
+from sselib.errors import SchemaError, SSEError
+from sselib.paths import project_root
 
+RADII = "data/zeopp_radii.yaml"
 _CHILD = Path(__file__).with_name("zeopp_child.py")
 
-# Van der Waals radii (Angstrom) that Zeo++ takes by default: those of the Cambridge Crystallographic Data
-# Centre. An element that is not listed has 2.00, also by that centre's convention.
-RADII_ANGSTROM: dict[str, float] = {
-    "H": 1.09,
-    "He": 1.40,
-    "Li": 1.82,
-    "C": 1.70,
-    "N": 1.55,
-    "O": 1.52,
-    "F": 1.47,
-    "Ne": 1.54,
-    "Na": 2.27,
-    "Mg": 1.73,
-    "Si": 2.10,
-    "P": 1.80,
-    "S": 1.80,
-    "Cl": 1.75,
-    "Ar": 1.88,
-    "K": 2.75,
-    "Ni": 1.63,
-    "Cu": 1.40,
-    "Zn": 1.39,
-    "Ga": 1.87,
-    "As": 1.85,
-    "Se": 1.90,
-    "Br": 1.85,
-    "Kr": 2.02,
-    "Pd": 1.63,
-    "Ag": 1.72,
-    "Cd": 1.58,
-    "In": 1.93,
-    "Sn": 2.17,
-    "Te": 2.06,
-    "I": 1.98,
-    "Xe": 2.16,
-    "Pt": 1.72,
-    "Au": 1.66,
-    "Hg": 1.55,
-    "Tl": 1.96,
-    "Pb": 2.02,
-    "U": 1.86,
-}
-DEFAULT_RADIUS_ANGSTROM = 2.00
 _SAME_ANGSTROM = 2e-3  # windows this close are equal by symmetry and differ by the jitter only
 
 
@@ -95,9 +56,20 @@ class ZeoppResult:
     network: VoronoiNetwork
 
 
-def radius_angstrom(element: str) -> float:
-    """Return the van der Waals radius of an element in Angstrom (2.00 where the set has none)."""
-    return RADII_ANGSTROM.get(element, DEFAULT_RADIUS_ANGSTROM)
+@cache
+def _radii() -> tuple[dict[str, float], float]:
+    """Return the radii of `RADII`, Angstrom, and that of any other element."""
+    content = yaml.safe_load((project_root() / RADII).read_text(encoding="utf-8"))
+    wrong = {el: r for el, r in content["radii"].items() if not (isinstance(r, float) and 0.5 < r < 4)}
+    if wrong:
+        raise SchemaError(f"{RADII}: {wrong}: expected radii between 0.5 and 4 Angstrom")
+    return content["radii"], content["other"]
+
+
+def van_der_waals_radius(element: str) -> float:
+    """Return the radius of an element in Angstrom (2.00 where the set has none)."""
+    radii, other = _radii()
+    return radii.get(element, other)
 
 
 def run_zeopp(
@@ -115,7 +87,7 @@ def run_zeopp(
     """
     if len(elements) == 0:
         raise ZeoppError("no atoms are left: expected a framework beside the mobile ion")
-    radii = {el: (radii_angstrom or {}).get(el, radius_angstrom(el)) for el in elements}
+    radii = {el: (radii_angstrom or {}).get(el, van_der_waals_radius(el)) for el in elements}
     with tempfile.TemporaryDirectory(prefix="sse-zeopp-") as name:
         folder = Path(name)
         (folder / "in.cif").write_text(_cif(lattice, elements, frac_coords), encoding="ascii")

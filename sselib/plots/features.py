@@ -1,4 +1,4 @@
-"""Figures of notebook 03: coverage, convergence, distributions, correlation with conductivity.
+"""Figures of notebook 03: coverage, distributions, correlation with conductivity.
 
 Each function returns the figure and the data that it draws.
 """
@@ -73,29 +73,6 @@ def coverage_by_family(coverage: pd.DataFrame) -> Drawing:
         yaxis={"autorange": "reversed", "showgrid": False},
     )
     return figure, coverage
-
-
-def convergence(data: pd.DataFrame) -> Drawing:
-    """Draw the difference of the probe-occupiable volume from its value on the finest grid."""
-    figure = go.Figure()
-    for i, (_, rows) in enumerate(data.groupby("structure_id", sort=False)):
-        figure.add_trace(
-            go.Scatter(
-                x=rows["spacing_angstrom"],
-                y=100 * rows["difference"],
-                mode="lines+markers",
-                name=rows["formula"].iloc[0][:24],
-                line={"color": PALETTE[i % len(PALETTE)]},
-                marker={"symbol": i % 8, "size": 8},
-            )
-        )
-    spacings = sorted(data["spacing_angstrom"].unique())
-    figure.update_layout(
-        height=420,
-        xaxis={"title": "grid spacing (Å)", "tickvals": spacings},
-        yaxis={"title": f"volume against that at {spacings[0]:g} Å (%)"},
-    )
-    return figure, data
 
 
 def distributions(features: pd.DataFrame, groups: pd.DataFrame, names: Sequence[str]) -> Drawing:

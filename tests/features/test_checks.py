@@ -1,12 +1,10 @@
-"""Coverage, convergence, invariance and correlations of features, and the figures of notebook 03."""
+"""Coverage of features, their correlation with conductivity, and the figures of notebook 03."""
 
 import numpy as np
 import pandas as pd
 import pytest
-from pymatgen.core import Lattice, Structure
 
 from sselib.features import checks
-from sselib.features.pores import PoreSettings
 from sselib.plots import features as draw
 
 GROUPS = pd.DataFrame(
@@ -44,16 +42,6 @@ def table(n: int = 60) -> tuple[pd.DataFrame, pd.DataFrame]:
     return curated, features
 
 
-@pytest.fixture(scope="module")
-def structures() -> dict[str, Structure]:
-    layered = Structure(
-        Lattice.orthorhombic(3.4, 4.1, 7.0),
-        ["O", "S", "Li"],
-        [[0.1, 0.2, 0.1], [0.6, 0.7, 0.3], [0.4, 0.1, 0.7]],
-    )
-    return {"layered": layered, "cubic": Structure(Lattice.cubic(4), ["O"], [[0, 0, 0]])}
-
-
 def test_rank_correlation_of_a_monotonic_feature_is_one():
     curated, features = table()
     found = checks.rank_correlations(curated, features, GROUPS, n_bootstrap=50).set_index("feature")
@@ -84,31 +72,6 @@ def test_coverage_by_group_and_family():
     split = checks.coverage(features, GROUPS, by=families).set_index(["group", "by"])["share"]
     assert split["pores", "a"] == 1.0
     assert split["pores", "unknown"] == 0.0
-
-
-def test_convergence_ends_at_the_finest_spacing(structures):
-    found = checks.volume_convergence(structures, PoreSettings(), spacings_angstrom=[0.2, 0.4, 0.15])
-    last = found[found["spacing_angstrom"] == 0.15]
-    assert (last["difference"] == 0).all()
-    assert len(found) == 6
-    assert checks.grid_difference(found, 0.2) < 0.05
-
-
-def test_test_structures_have_unequal_axes_where_there_are_some(structures):
-    assert list(checks.small_structures(structures, n=2)) == ["layered"]
-    assert list(checks.small_structures({"cubic": structures["cubic"]}, n=2)) == ["cubic"]
-
-
-def test_invariance_finds_what_changes_and_what_does_not(structures):
-    found = checks.invariance({"layered": structures["layered"]}, PoreSettings())
-    assert checks.largest_invariant_change(found) < 0.01
-    labels = found[found["kind"] == "a, b, c"].set_index("rewriting")["change"]
-    assert labels["axis labels"] > 0.4
-    assert labels["origin"] == pytest.approx(0, abs=1e-9)
-
-
-def test_a_value_that_vanishes_is_an_infinite_change():
-    assert checks._largest_change({"x": 1.0, "y": 2.0}, {"x": 1.0}, ["x", "y"]) == ("y", np.inf)
 
 
 def test_figures_show_every_row_that_has_a_value():

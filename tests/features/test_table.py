@@ -154,7 +154,12 @@ def test_a_second_run_takes_the_same_values_from_the_cache(tmp_path):
 @pytest.mark.parametrize("change", [{"probe_radius_angstrom": 0.2}, {"seed": 1}, {"mobile_ion": "Na"}])
 def test_other_settings_do_not_take_a_cached_value(tmp_path, change):
     compute_features(curated(), structures(), n_jobs=1, cache_dir=tmp_path)
-    assert compute_features(curated(), structures(), n_jobs=1, cache_dir=tmp_path, **change).n_computed == 1
+    assert (
+        compute_features(
+            curated(), structures(), n_jobs=1, cache_dir=tmp_path, settings=PoreSettings(**change)
+        ).n_computed
+        == 1
+    )
 
 
 def test_a_damaged_cache_file_is_computed_again(tmp_path):
@@ -167,7 +172,9 @@ def test_a_damaged_cache_file_is_computed_again(tmp_path):
 
 
 def test_a_timeout_is_a_failure_that_is_not_cached(tmp_path):
-    found = compute_features(curated(), structures(), n_jobs=1, cache_dir=tmp_path, timeout_s=0.001)
+    found = compute_features(
+        curated(), structures(), n_jobs=1, cache_dir=tmp_path, settings=PoreSettings(timeout_s=0.001)
+    )
     assert found.failures.to_numpy().tolist() == [["t:2", "pores", "Zeo++ took longer than 0.001 s"]]
     assert not list(tmp_path.rglob("*.json"))
 
@@ -212,7 +219,7 @@ def test_missing_columns_and_unknown_ions_are_refused(tmp_path):
     with pytest.raises(SchemaError, match="lacks composition"):
         compute_features(curated().drop(columns="composition"), structures())
     with pytest.raises(ParameterError, match="mobile_ion = 'Lithium'"):
-        compute_features(curated(), structures(), mobile_ion="Lithium")
+        compute_features(curated(), structures(), settings=PoreSettings(mobile_ion="Lithium"))
 
 
 @pytest.mark.mirror

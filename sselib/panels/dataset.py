@@ -3,8 +3,7 @@
 Distribution, composition map and table follow the filters; a click on a point or row opens the compound.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import ipywidgets as widgets
 import numpy as np
@@ -43,33 +42,23 @@ _NARROW = {"layout": {"width": "255px"}, "style": {"description_width": "58px"}}
 _BACKGROUND, _MATCHING, _MAP_ALL, _MAP, _PICKED = range(5)  # traces of the overview figure
 
 
-@dataclass(frozen=True)
-class Filters:
-    """Which rows to show; an empty tuple or text filters nothing. ``sigma`` is a range of log10(S/cm)."""
+def matching(
+    table: pd.DataFrame,
+    *,
+    text: str = "",
+    sigma: tuple[float, float] = (-np.inf, np.inf),
+    **chosen: Sequence[str],
+) -> np.ndarray:
+    """Return which rows pass all filters, shape (n,), bool; an empty one filters nothing.
 
-    text: str = ""
-    families: tuple[str, ...] = ()
-    classes: tuple[str, ...] = ()
-    sources: tuple[str, ...] = ()
-    disorder: tuple[str, ...] = ()
-    sigma: tuple[float, float] = (-np.inf, np.inf)
-
-
-def matching(table: pd.DataFrame, filters: Filters) -> np.ndarray:
-    """Return which rows pass the filters, shape (n,), bool."""
-    low, high = filters.sigma
-    keep = table[Entry.LOG10_SIGMA].between(low - 1e-9, high + 1e-9)
-    chosen = (
-        (Curated.FAMILY, filters.families),
-        (Curated.CONDUCTIVITY_CLASS, filters.classes),
-        (Entry.SOURCE, filters.sources),
-        (Curated.DISORDER_CLASS, filters.disorder),
-    )
-    for column, names in chosen:
-        keep &= table[column].astype(object).fillna(UNKNOWN).isin(names) | (not names)
-    wanted = filters.text.strip().casefold()
-    keep &= (table[Entry.FORMULA] + " " + table[Entry.ID]).str.casefold().str.contains(wanted, regex=False)
-    return keep.to_numpy(bool)
+    ``text`` is part of a formula or id, ``sigma`` a range of log10(S/cm); the others are values of columns,
+    `UNKNOWN` for a missing one.
+    """
+    keep = table[Entry.LOG10_SIGMA].between(sigma[0] - 1e-9, sigma[1] + 1e-9)
+    for column, values in chosen.items():
+        keep &= table[column].astype(object).fillna(UNKNOWN).isin(values) | (not values)
+    names = (table[Entry.FORMULA] + " " + table[Entry.ID]).str.casefold()
+    return (keep & names.str.contains(text.strip().casefold(), regex=False)).to_numpy(bool)
 
 
 def overview_figure(table: pd.DataFrame) -> go.Figure:
@@ -165,16 +154,15 @@ class DatasetExplorer:
             **_NARROW,
         )
         self.sigma.add_class("sse-range")
-        self.families = _choice(table[Curated.FAMILY], "family", rows=6)
-        self.classes = _choice(table[Curated.CONDUCTIVITY_CLASS], "class", rows=4)
-        self.sources = _choice(table[Entry.SOURCE], "source", rows=3)
-        self.disorder = _choice(table[Curated.DISORDER_CLASS], "disorder", rows=5)
+        asked = ((Curated.FAMILY, "family", 6), (Curated.CONDUCTIVITY_CLASS, "class", 4))
+        asked += ((Entry.SOURCE, "source", 3), (Curated.DISORDER_CLASS, "disorder", 5))
+        self.chosen = {str(c): _choice(table[c], name, rows=n) for c, name, n in asked}
         self.picker = ElementPicker()
         self.picker.count([{e.symbol for e in parse_formula(c).elements} for c in table[Entry.COMPOSITION]])
         self.reset = widgets.Button(description="clear all filters", layout=widgets.Layout(width="140px"))
 
     def _observe(self) -> None:
-        for part in (self.text, self.sigma, self.families, self.classes, self.sources, self.disorder):
+        for part in (self.text, self.sigma, *self.chosen.values()):
             part.observe(lambda _: self.update(), names="value")
         self.picker.observe(lambda _: self.update(), names=["required", "excluded"])
         self.table.observe(lambda change: self.open(change["new"]), names="selected")
@@ -182,36 +170,27 @@ class DatasetExplorer:
 
     def _layout(self) -> widgets.Widget:
         hint = widgets.HTML("<small>click an element: must be there; again: must not; again: either</small>")
+        family, conductivity, source, disorder = self.chosen.values()
         lists = [
-            widgets.VBox([self.families, self.classes]),
-            widgets.VBox([self.sources, self.disorder, self.text, self.sigma, self.reset]),
+            widgets.VBox([family, conductivity]),
+            widgets.VBox([source, disorder, self.text, self.sigma, self.reset]),
         ]
         filters = widgets.Box([*lists, widgets.VBox([self.picker, hint])], layout=WRAP)
         return widgets.VBox([filters, self.status, self.figure, self.table, self.compound.view])
 
-    @property
-    def filters(self) -> Filters:
-        """The filters as they are set now."""
-        return Filters(
-            text=self.text.value,
-            families=self.families.value,
-            classes=self.classes.value,
-            sources=self.sources.value,
-            disorder=self.disorder.value,
-            sigma=self.sigma.value,
-        )
-
     def clear(self) -> None:
         """Show every row again."""
         self.text.value, self.sigma.value = "", (self.sigma.min, self.sigma.max)
-        for part in (self.families, self.classes, self.sources, self.disorder):
+        for part in self.chosen.values():
             part.value = ()
         self.picker.required, self.picker.excluded = [], []
 
     def update(self) -> None:
         """Let distribution, map, table and count follow the filters."""
         table = self.data.table
-        self.shown = rows = table[matching(table, self.filters) & self.picker.matching()]
+        values = {column: part.value for column, part in self.chosen.items()}
+        keep = matching(table, text=self.text.value, sigma=self.sigma.value, **values)
+        self.shown = rows = table[keep & self.picker.matching()]
         counts, _ = np.histogram(rows[Entry.LOG10_SIGMA], _bin_edges(table))
         with self.figure.batch_update():
             self.figure.data[_MATCHING].y = counts

@@ -19,6 +19,7 @@ from sselib.figures import PALETTE, SIGMA_LABEL
 from sselib.panels.display import FigureSlot, as_html, figure_widget, html_table, ring, shower
 from sselib.panels.what_if import FormulaWhatIf
 from sselib.panels.widgets import RowTable
+from sselib.plots.waterfall import shap_waterfall
 from sselib.regression.conductivity_model import load_conductivity_model
 from sselib.runfolder import RunFolder
 
@@ -137,55 +138,24 @@ def _bars(rows: pd.DataFrame) -> dict[str, object]:
     }
 
 
-def compound_shap(found: pd.DataFrame, *, units: dict[str, str], y_pred: float, title: str) -> go.Figure:
-    """Draw how the leading features lead from the mean prediction to that of one compound.
-
-    ``found`` is a table of `contributions`; ``y_pred`` is the held-out prediction that they add up to.
-    """
-    leading, rest = found.head(_N_FEATURES), found.iloc[_N_FEATURES:]
-    base = y_pred - found["shap"].sum()
-    values = [f"{r.feature} = {r.value:.3g}{_unit(r.feature, units)}" for r in leading.itertuples()]
-    names = ["mean of the training rows", *values, f"{len(rest)} other features", "prediction"]
-    figure = go.Figure(
-        go.Waterfall(
-            orientation="h",
-            measure=["absolute", *["relative"] * (len(leading) + 1), "total"],
-            x=[base, *leading["shap"], rest["shap"].sum(), 0],
-            y=names,
-            increasing={"marker": {"color": PALETTE[3]}},
-            decreasing={"marker": {"color": PALETTE[0]}},
-            totals={"marker": {"color": "#777777"}},
-            text=[
-                f"{base:.2f}",
-                *[f"{v:+.2f}" for v in [*leading["shap"], rest["shap"].sum()]],
-                f"{y_pred:.2f}",
-            ],
-            textposition="outside",
-            cliponaxis=False,
-            hovertemplate="%{y}<br>%{text}<extra></extra>",
-        )
-    )
-    path = base + np.cumsum([0, *leading["shap"], rest["shap"].sum()])
-    margin = 0.35 * max(np.ptp(path), 0.5)
-    figure.update_xaxes(title=SIGMA_LABEL, range=[path.min() - margin, path.max() + margin])
-    figure.update_yaxes(autorange="reversed", showgrid=False)
-    return figure.update_layout(height=460, title=title, showlegend=False)
-
-
-def _unit(feature: str, units: dict[str, str]) -> str:
-    unit = units.get(feature, "1")
-    return "" if unit in ("1", "") else f" {unit}"
-
-
 def compound_waterfall(data: ModelData, compound: str) -> go.Figure | None:
-    """Return the waterfall of a compound, None where this run has no SHAP values for it."""
+    """Return the SHAP waterfall of a compound, None where this run has no SHAP values for it."""
     found = contributions(data.shap, compound)
     if found.empty:
         return None
     rows = data.shap[data.shap["id"] == compound]
     formula = data.predictions.loc[data.predictions[Prediction.ID] == compound, Entry.FORMULA].iloc[0]
     title = f"{formula}: SHAP of the held-out prediction (measured {rows['y_true'].iloc[0]:.2f})"
-    return compound_shap(found, units=data.units, y_pred=float(rows["y_pred"].mean()), title=title)
+    leading, rest = found.head(_N_FEATURES), found.iloc[_N_FEATURES:]
+    labels = [f"{r.feature} = {r.value:.3g}{_unit(r.feature, data.units)}" for r in leading.itertuples()]
+    base = float(rows["y_pred"].mean() - found["shap"].sum())
+    shap = [*leading["shap"], rest["shap"].sum()]
+    return shap_waterfall([*labels, f"{len(rest)} other features"], shap, base=base, title=title)
+
+
+def _unit(feature: str, units: dict[str, str]) -> str:
+    unit = units.get(feature, "1")
+    return "" if unit in ("1", "") else f" {unit}"
 
 
 def error_table(rows: pd.DataFrame) -> pd.DataFrame:

@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 
 from sselib.figures import PALETTE, SIGMA_LABEL
 from sselib.plots.models import CONTROL_LABELS, interval_points
+from sselib.plots.waterfall import shap_waterfall
 from sselib.screening.explanation import Explanation, with_unit
 
 _P_LABEL = "P(superionic), σ ≥ 10<sup>−4</sup> S cm<sup>−1</sup>"
@@ -205,20 +206,7 @@ def waterfall(explanation: Explanation) -> go.Figure:
         with_unit(f) if np.isnan(v) else f"{with_unit(f)} = {v:.3g}"
         for f, v in zip(rows["feature"], rows["value"], strict=True)
     ]
-    total = explanation.base + rows["shap"].sum()
-    figure = go.Figure(
-        go.Waterfall(
-            orientation="h",
-            base=explanation.base,
-            measure=[*["relative"] * len(rows), "total"],
-            y=[*labels, f"all: {explanation.base:.2f} → {total:.2f}"],
-            x=[*rows["shap"], 0],
-            text=[*(f"{v:+.2f}" for v in rows["shap"]), f"{total:.2f}"],
-            increasing={"marker": {"color": PALETTE[2]}},
-            decreasing={"marker": {"color": PALETTE[3]}},
-            totals={"marker": {"color": "#666"}},
-        )
+    figure = shap_waterfall(
+        labels, list(rows["shap"]), base=explanation.base, title=f"Why: {explanation.formula}"
     )
-    figure.update_xaxes(title="predicted " + SIGMA_LABEL)
-    figure.update_yaxes(autorange="reversed")
-    return figure.update_layout(height=420, title=f"Why: {explanation.formula}", margin={"l": 260})
+    return figure.update_layout(height=420, margin={"l": 260})

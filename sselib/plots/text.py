@@ -95,7 +95,7 @@ def best_text_model(scores: pd.DataFrame, *, dataset: str, protocol: str, case: 
     return rows.loc[(rows[rows["features"] == case] if case else rows)["value"].idxmin()]
 
 
-def differences(scores: pd.DataFrame, *, dataset: str) -> pd.DataFrame:
+def mae_differences(scores: pd.DataFrame, *, dataset: str) -> pd.DataFrame:
     """Return the paired differences: protocol, model, features, other, other_features, text, better.
 
     ``text`` is "value [low, high]" in log10 units, negative where the model is better than the other;
@@ -121,7 +121,7 @@ def answer_lines(
     The best text model under each protocol; which simple methods it beats from all information; what symmetry
     and disorder change. ``labels`` are the words for models.
     """
-    deltas = differences(scores, dataset=dataset).set_index(["protocol", "model", "features", "other"])[
+    deltas = mae_differences(scores, dataset=dataset).set_index(["protocol", "model", "features", "other"])[
         "text"
     ]
     errors, beaten, gains = [], [], []

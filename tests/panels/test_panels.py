@@ -100,22 +100,21 @@ def test_filters_select_what_a_reader_would_select(data: Dataset) -> None:
     table = data.table
 
     def chosen(**named: object) -> pd.DataFrame:
-        return table[dataset.matching(table, dataset.Filters(**named))]
+        return table[dataset.matching(table, **named)]
 
     assert len(chosen()) == len(table)
-    assert set(chosen(families=("garnet", "halide"))["family"]) == {"garnet", "halide"}
+    assert set(chosen(family=("garnet", "halide"))["family"]) == {"garnet", "halide"}
     assert chosen(sigma=(-4.0, -3.0))["log10_sigma"].between(-4, -3).all()
-    assert set(chosen(disorder=(dataset.UNKNOWN,))["disorder_class"].isna()) == {True}
+    assert set(chosen(disorder_class=(dataset.UNKNOWN,))["disorder_class"].isna()) == {True}
     assert chosen(text="li7la3zr2o12")["formula"].str.contains("Li7La3Zr2O12").all()
     bracket = chosen(text="(")["formula"]
     assert 0 < len(bracket) < len(table) and bracket.str.contains("(", regex=False).all()
 
 
 def test_filters_add_up(data: Dataset) -> None:
-    one = dataset.matching(data.table, dataset.Filters(families=("garnet",)))
-    two = dataset.matching(data.table, dataset.Filters(sigma=(-5, 0)))
-    both = dataset.Filters(families=("garnet",), sigma=(-5, 0))
-    assert (dataset.matching(data.table, both) == (one & two)).all()
+    one = dataset.matching(data.table, family=("garnet",))
+    two = dataset.matching(data.table, sigma=(-5, 0))
+    assert (dataset.matching(data.table, family=("garnet",), sigma=(-5, 0)) == (one & two)).all()
 
 
 def test_views_follow_the_slider(explorer: dataset.DatasetExplorer) -> None:
@@ -136,7 +135,7 @@ def test_element_picker_filters_and_clear_restores(explorer: dataset.DatasetExpl
 
 
 def test_a_click_on_the_map_opens_the_compound_of_that_point(explorer: dataset.DatasetExplorer) -> None:
-    explorer.families.value = ("halide",)
+    explorer.chosen["family"].value = ("halide",)
     expected = explorer.shown.iloc[2]
     click(explorer.figure, 3, 2)
     assert explorer.table.selected == expected["id"]

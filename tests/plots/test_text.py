@@ -43,7 +43,7 @@ def test_the_best_text_model_is_no_control():
 
 
 def test_a_difference_names_both_sides_and_whether_it_is_certain():
-    found = plots.differences(_scores(), dataset="own").set_index(["protocol", "features", "other"])
+    found = plots.mae_differences(_scores(), dataset="own").set_index(["protocol", "features", "other"])
     beaten = found.loc[("group_chemsys", "case4_both", "control_ngrams")]
     assert (beaten["other_features"], beaten["text"]) == ("case4_both", "-0.20 [-0.30, -0.10]")
     assert beaten["better"] and not found.loc[("group_chemsys", "case4_both", "minilm_frozen"), "better"]

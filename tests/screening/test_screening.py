@@ -427,4 +427,4 @@ def test_figures_hold_every_row(tables, scorer):
     assert [len(t.x) for t in front.data] == [0, len(kept)]
     (found,) = explain_candidates(both.head(1), scorer)
     bars = plots.waterfall(found)
-    assert bars.data[0].base == found.base and len(bars.data[0].x) == len(found.contributions) + 1
+    assert bars.data[0].x[0] == found.base and len(bars.data[0].x) == len(found.contributions) + 2

@@ -136,7 +136,7 @@ class Predicted(StrEnum):
     UPPER = "upper"
     P_SUPERIONIC = "p_superionic"  # probability that sigma >= 1e-4 S/cm
     P_SUPERIONIC_SD = "p_superionic_sd"  # standard deviation of that probability, by what the model doubts
-    D_TRAINING = "d_training"  # distance to the training data in the classifier's own measure
+    D_TRAINING = "d_training"  # L1 distance of the composition to the classifier's training rows, 0 to 2
     IN_DOMAIN = "in_domain"  # see sselib.prediction.applicability
     NEAREST = "nearest"  # nearest training compound, its measured value, L1 distance of composition
     MODEL = "model"

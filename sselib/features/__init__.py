@@ -1,6 +1,6 @@
 """Numbers that describe a composition and its structure: what notebooks call, in one place."""
 
-from sselib.features.checks import coverage, metric_records, rank_correlations
+from sselib.features.checks import coverage, feature_records, rank_correlations
 from sselib.features.lattice import lattice_consistency
 from sselib.features.pores import PoreSettings
 from sselib.features.table import compute_features
@@ -9,7 +9,7 @@ __all__ = [
     "PoreSettings",
     "compute_features",
     "coverage",
+    "feature_records",
     "lattice_consistency",
-    "metric_records",
     "rank_correlations",
 ]

@@ -63,7 +63,7 @@ def rank_correlations(
     return table.sort_values("rho", key=np.abs, ascending=False, ignore_index=True)
 
 
-def metric_records(found: FeatureTable, *, dataset: str, seed: int) -> list[dict[str, object]]:
+def feature_records(found: FeatureTable, *, dataset: str, seed: int) -> list[dict[str, object]]:
     """Return what `metrics.json` holds: coverage by group, time, failures."""
     shares = coverage(found.features, found.groups)
     structures = found.n_computed + found.n_cached

@@ -110,7 +110,7 @@ def _records(
     found = {key: record for key, path in paths.items() if (record := _read_cached(path)) is not None}
     todo = [key for key in texts if key not in found]
     work = Parallel(n_jobs=min(n_jobs, max(len(todo), 1)), return_as="generator", batch_size=4)(
-        delayed(structure_features)(texts[key], settings) for key in todo
+        delayed(describe_structure)(texts[key], settings) for key in todo
     )
     for key, record in zip(
         todo, progress(_unless_empty(work, todo), stage="structures", total=len(todo)), strict=True
@@ -159,7 +159,7 @@ def _write_cached(path: Path, record: StructureRecord) -> None:
     write_whole(path, lambda p: p.write_text(text, encoding="utf-8"))
 
 
-def structure_features(structure_json: str, settings: PoreSettings) -> StructureRecord:
+def describe_structure(structure_json: str, settings: PoreSettings) -> StructureRecord:
     """Return what one structure gives. Never raises: what fails is named in ``failures``."""
     values: dict[str, float] = {}
     failures: list[list[str]] = []

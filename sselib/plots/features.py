@@ -48,7 +48,7 @@ def axis_title(feature: str, unit: str) -> str:
     return f"{words(feature)} ({shown})" if shown else words(feature)
 
 
-def coverage_by_family(coverage: pd.DataFrame) -> Drawing:
+def coverage_map(coverage: pd.DataFrame) -> Drawing:
     """Draw the share of known values per group of features and family, families by size."""
     sizes = coverage.groupby("by")["n"].first().sort_values(ascending=False)
     order = list(dict.fromkeys(coverage["group"]))

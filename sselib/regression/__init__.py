@@ -9,7 +9,6 @@ from sselib.regression.conductivity_model import (
 )
 from sselib.regression.duplicate_rows import effect_of_duplicates, row_tables
 from sselib.regression.evaluation import (
-    Case,
     Settings,
     all_features,
     bootstrap_groups,
@@ -46,7 +45,6 @@ from sselib.validation.splits import fold_sizes, protocol_splits, why_unavailabl
 __all__ = [
     "AXES",
     "CONTROLS",
-    "Case",
     "ModelOptions",
     "Settings",
     "all_features",

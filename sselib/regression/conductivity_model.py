@@ -37,7 +37,7 @@ _TRUSTED = [
     "numpy.dtype",
     "scipy.sparse._csr.csr_array",
     "sklearn.tree._tree.Tree",
-    "sselib.regression.conformal.Calibration",
+    "sselib.regression.conformal.IntervalCalibration",
     "sselib.regression.gaussian_process.CompositionGP",
     "sselib.regression.median_forest.MedianForest",
     "sselib.regression.routed.RoutedModel",

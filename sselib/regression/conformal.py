@@ -39,7 +39,7 @@ _FAMILY_START = FORMULA_COLUMNS.index(FAMILY_COLUMNS[0])
 
 
 @dataclass(frozen=True)
-class Calibration:
+class IntervalCalibration:
     """Errors of held-out training rows, label minus prediction on the process's scale; bounds are left out.
 
     ``errors``, ``spreads`` and ``families``, shape (n,): rows held out alone and by chemical system, with
@@ -128,7 +128,7 @@ def calibrate(
     exact: np.ndarray,
     families: np.ndarray | None = None,
     far: np.ndarray | None = None,
-) -> Calibration:
+) -> IntervalCalibration:
     """Return the calibration of a process fitted on X (n, f), y (n,); ``exact``: rows that are no bounds.
 
     X begins with the columns of `sselib.features.formula.formula_features`; ``families`` (n,) are the
@@ -145,7 +145,7 @@ def calibrate(
     names, counts = np.unique(labelled, return_counts=True)
     known = names[counts >= MIN_KNOWN]
     hidden = exact & (suggested != labelled) & np.isin(suggested, known)
-    return Calibration(
+    return IntervalCalibration(
         errors=np.concatenate([(y - h.mean)[exact] for h in near]),
         spreads=np.concatenate([h.spread[exact] for h in near]),
         families=np.tile(suggested[exact], 2),

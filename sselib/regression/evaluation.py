@@ -42,7 +42,7 @@ _HALOGENS = ["F", "Cl", "Br", "I"]
 
 
 @dataclass(frozen=True)
-class Case:
+class ModelCase:
     """One model on one feature set of one data set under one protocol."""
 
     dataset: str
@@ -98,7 +98,7 @@ def datasets(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def plan(
     dataset: str, protocols: Sequence[str], *, models: Sequence[str], controls: Sequence[str] = CONTROLS
-) -> list[Case]:
+) -> list[ModelCase]:
     """Return a case per protocol and model, the controls included.
 
     ``models`` are written "model/features", for example "xgb_kim/kim_all". The control ``shuffled`` takes
@@ -106,7 +106,9 @@ def plan(
     """
     pairs = [split_name(m) for m in models]
     pairs += [(c, CONTROL_FEATURES.get(c, pairs[0][1])) for c in controls]
-    return [Case(dataset, model, features, protocol) for protocol in protocols for model, features in pairs]
+    return [
+        ModelCase(dataset, model, features, protocol) for protocol in protocols for model, features in pairs
+    ]
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -131,7 +133,7 @@ def bootstrap_groups(table: pd.DataFrame, protocols: Iterable[str]) -> dict[str,
 
 
 def evaluate_all(
-    cases: Iterable[Case],
+    cases: Iterable[ModelCase],
     *,
     tables: dict[str, pd.DataFrame],
     features: pd.DataFrame,
@@ -159,7 +161,7 @@ def evaluate(
     features: pd.DataFrame,
     groups: pd.DataFrame,
     *,
-    case: Case,
+    case: ModelCase,
     settings: Settings,
     parts: Path | None = None,
 ) -> pd.DataFrame:
@@ -210,7 +212,7 @@ def _predict(
     arrays: _Arrays,
     splits: list[Split],
     *,
-    case: Case,
+    case: ModelCase,
     settings: Settings,
     trials: Path | None,
 ) -> pd.DataFrame:
@@ -248,12 +250,12 @@ def _fit_and_predict(
     return model.predict_with_interval(arrays.X[test], confidence=nominal).T
 
 
-def _is_searched(case: Case, settings: Settings) -> bool:
+def _is_searched(case: ModelCase, settings: Settings) -> bool:
     return case.model == "xgb_tuned" and settings.n_trials > 0
 
 
 def _options(
-    arrays: _Arrays, split: Split, *, case: Case, settings: Settings, trials: Path | None
+    arrays: _Arrays, split: Split, *, case: ModelCase, settings: Settings, trials: Path | None
 ) -> ModelOptions:
     """Return the model options of a split; ``xgb_tuned`` is tuned here, on its training rows alone."""
     if not _is_searched(case, settings):

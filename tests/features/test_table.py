@@ -10,7 +10,7 @@ from pymatgen.core import Lattice, Structure
 from sselib.errors import ParameterError, SchemaError
 from sselib.features import table as feature_table
 from sselib.features.pores import PoreSettings
-from sselib.features.table import compute_features, structure_features
+from sselib.features.table import compute_features, describe_structure
 from sselib.materials.composition import canonical
 from sselib.materials.structures import structure_record, structure_to_json
 from sselib.sources import obelix
@@ -55,7 +55,7 @@ def shuffled(s: Structure) -> Structure:
 
 def numbers(structure: Structure, leave: set[str]) -> pd.Series:
     """Return a structure's record without some names."""
-    record = structure_features(structure_to_json(structure), SETTINGS)
+    record = describe_structure(structure_to_json(structure), SETTINGS)
     assert record.failures == []
     return pd.Series(record.numbers).drop(list(leave))
 
@@ -79,7 +79,7 @@ def test_a_record_does_not_depend_on_how_the_structure_is_written(change, leave)
 
 def test_labelled_lengths_do_depend_on_the_labels():
     first, second = (
-        structure_features(structure_to_json(s), SETTINGS).numbers
+        describe_structure(structure_to_json(s), SETTINGS).numbers
         for s in (disordered(), relabelled(disordered()))
     )
     assert [first[n] for n in sorted(LATTICE_LABELS)] != [second[n] for n in sorted(LATTICE_LABELS)]

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 
 from sselib.features.formula import formula_features
-from sselib.regression.conformal import Calibration, agreement, calibrate, suggested_families
+from sselib.regression.conformal import IntervalCalibration, agreement, calibrate, suggested_families
 from sselib.regression.gaussian_process import CompositionGP
 
 
-def made_up(n: int, *, seed: int, families: tuple[str, ...] = ("garnet", "halide")) -> Calibration:
+def made_up(n: int, *, seed: int, families: tuple[str, ...] = ("garnet", "halide")) -> IntervalCalibration:
     """Return errors with the spread that the model says, three times larger when a family is left out."""
     rng = np.random.default_rng(seed)
     spread = rng.uniform(0.5, 2.0, n)
     names = np.array(families)[np.arange(n) % len(families)]
-    return Calibration(
+    return IntervalCalibration(
         errors=rng.normal(0, spread),
         spreads=spread,
         families=names,
@@ -54,14 +54,14 @@ def test_the_family_that_errs_most_decides_outside_at_each_end() -> None:
     errors[50:100] += 3
     one = made_up(10, seed=0)
     known = frozenset(names)
-    found = Calibration(**{**vars(one), "far_errors": errors, "far_families": names, "known": known})
+    found = IntervalCalibration(**{**vars(one), "far_errors": errors, "far_families": names, "known": known})
     assert found.outside_offsets(0.9) == pytest.approx([-6.7, 4.7], abs=0.6)
     narrow, wide = found.outside_offsets(0.5), found.outside_offsets(0.9)
     assert wide[1] - wide[0] > 2 * (narrow[1] - narrow[0])
 
 
 def test_no_interval_reaches_far_beyond_the_labels() -> None:
-    short = Calibration(**{**vars(made_up(200, seed=0)), "lowest": -1.0, "highest": 1.0})
+    short = IntervalCalibration(**{**vars(made_up(200, seed=0)), "lowest": -1.0, "highest": 1.0})
     y, families = np.array([0.0, 5.0]), np.array(["garnet", "never seen"])
     lower, upper = short.interval(y, spread=np.full(2, 9.0), families=families, confidence=0.9)
     assert lower[0] == -2.0
@@ -71,7 +71,7 @@ def test_no_interval_reaches_far_beyond_the_labels() -> None:
 def test_each_family_has_intervals_that_hold_within_it() -> None:
     worse, new = made_up(2000, seed=0), made_up(2000, seed=1)
     larger = np.where(worse.families == "halide", 4, 1)
-    worse = Calibration(**{**vars(worse), "errors": worse.errors * larger})
+    worse = IntervalCalibration(**{**vars(worse), "errors": worse.errors * larger})
     lower, upper = worse.interval(np.zeros(2000), spread=new.spreads, families=new.families, confidence=0.9)
     error = new.errors * np.where(new.families == "halide", 4, 1)
     inside = (lower <= error) & (error <= upper)
@@ -114,7 +114,7 @@ def test_agreement_is_the_share_of_rows_with_name_and_label() -> None:
 def test_a_name_that_labels_contradict_gets_intervals_that_hold_for_a_hidden_family() -> None:
     plain, new = made_up(2000, seed=0), made_up(2000, seed=1)
     hidden = np.random.default_rng(2).normal(0, 4, 500)
-    doubtful = Calibration(
+    doubtful = IntervalCalibration(
         **{**vars(plain), "hidden_errors": hidden, "agreement": {"garnet": 0.99, "halide": 0.7}}
     )
     where = {"spread": new.spreads, "families": new.families, "confidence": 0.9}
@@ -130,7 +130,7 @@ def test_a_name_that_labels_contradict_gets_intervals_that_hold_for_a_hidden_fam
 
 
 def test_a_name_is_doubtful_where_it_fails_more_often_than_an_interval_may_miss() -> None:
-    one = Calibration(**{**vars(made_up(10, seed=0)), "agreement": {"garnet": 0.95, "halide": 0.85}})
+    one = IntervalCalibration(**{**vars(made_up(10, seed=0)), "agreement": {"garnet": 0.95, "halide": 0.85}})
     names = np.array(["garnet", "halide", "never seen"])
     assert one.doubtful(names, 0.9).tolist() == [False, True, False]
     assert one.doubtful(names, 0.99).tolist() == [True, True, False]

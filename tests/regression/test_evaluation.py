@@ -14,7 +14,7 @@ from sselib.errors import DataError, ParameterError
 from sselib.features.formula import with_formula_features
 from sselib.materials.composition import canonical, chemical_system, element_fractions
 from sselib.regression.evaluation import (
-    Case,
+    ModelCase,
     Settings,
     bootstrap_groups,
     datasets,
@@ -77,7 +77,10 @@ def run(
 ) -> pd.DataFrame:
     """Evaluate one case on made-up data."""
     return evaluate(
-        *(data or made_up()), case=Case("obelix", model, features, protocol), settings=settings, parts=parts
+        *(data or made_up()),
+        case=ModelCase("obelix", model, features, protocol),
+        settings=settings,
+        parts=parts,
     )
 
 
@@ -172,7 +175,7 @@ def test_rows_without_features_are_an_error() -> None:
             table.assign(id="x" + table["id"]),
             features,
             groups,
-            case=Case("obelix", "mean", "none", "kfold5"),
+            case=ModelCase("obelix", "mean", "none", "kfold5"),
             settings=SETTINGS,
         )
 
@@ -238,7 +241,7 @@ def test_official_split_with_kims_settings_repeats_the_measured_number(mirror: P
         }
     )
     cases = [
-        Case("obelix", m, f, "obelix_official")
+        ModelCase("obelix", m, f, "obelix_official")
         for m, f in [("xgb_kim", "kim_all"), ("median", "none"), ("1nn", "composition")]
     ]
     predictions = evaluate_all(
@@ -258,8 +261,8 @@ def test_official_split_with_kims_settings_repeats_the_measured_number(mirror: P
 def test_plan_holds_each_model_and_control_once_per_protocol() -> None:
     cases = plan("obelix", ["kfold5", "group_doi"], models=["xgb_kim/kim_all", "extra_trees/all"])
     assert len(cases) == len(set(cases)) == 2 * (2 + 4)
-    assert Case("obelix", "shuffled", "kim_all", "kfold5") in cases
-    assert Case("obelix", "1nn", "composition", "group_doi") in cases
+    assert ModelCase("obelix", "shuffled", "kim_all", "kfold5") in cases
+    assert ModelCase("obelix", "1nn", "composition", "group_doi") in cases
     with pytest.raises(ParameterError, match="Did you mean 'kim_all'"):
         plan("obelix", ["kfold5"], models=["xgb_kim/kim_al"])
 

@@ -200,7 +200,7 @@ def _add_data_import(actions: argparse._SubParsersAction) -> None:
         metavar="COLUMN=NAME",
         help="your column and the suite's name for it, such as 'sigma (mS/cm)=conductivity'; repeatable",
     )
-    own.add_argument("--units", metavar="UNIT", help="S/cm, mS/cm, uS/cm, S/m or log10; else from the header")
+    own.add_argument("--units", metavar="UNIT", help="S/cm, mS/cm, 10^-4 S/cm, log10, ...; else the header's")
     own.add_argument("--temperature-unit", metavar="UNIT", help="C or K; else from the header")
     own.add_argument("--to", default="", metavar="FOLDER", help="store it there instead (then SSE_OWN_DATA)")
     own.add_argument("--replace", action="store_true", help="overwrite an import of the same name")

@@ -139,7 +139,31 @@ def open_inputs(
     ``scratch`` is a folder that keeps standard input, and Excel and parquet tables as text. Raises
     `DataError` or `SchemaError` for what is none of these.
     """
-    path = spool(sys.stdin.buffer, scratch) if source == STANDARD_INPUT else source
+    try:
+        path = _seekable(source, scratch)
+        return _open(path, formula_column, id_column, limits, scratch, say)
+    except OSError as error:
+        raise DataError(f"{source} cannot be read: {error.strerror or error}") from error
+
+
+def _seekable(source: Path, scratch: Path) -> Path:
+    """Return the input, copied into ``scratch`` where it can be read only once."""
+    if source == STANDARD_INPUT:
+        return spool(sys.stdin.buffer, scratch)
+    if not source.is_fifo():
+        return source
+    with source.open("rb") as stream:
+        return spool(stream, scratch)
+
+
+def _open(
+    path: Path,
+    formula_column: str,
+    id_column: str,
+    limits: CifLimits,
+    scratch: Path,
+    say: Callable[[str], None],
+) -> FormulaInputs | StructureInputs:
     if path.is_dir():
         return _open_folder(path, limits, say)
     if path.suffix.lower() in (".cif", ".mcif"):

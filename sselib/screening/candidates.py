@@ -20,6 +20,7 @@ from sselib.materials.composition import parse_formula
 from sselib.materials.structure_input import CifLimits, CifReaders, CifReading
 from sselib.materials.structures import structure_from_json
 from sselib.sources import materials_project
+from sselib.sources.table_input import formula_rows
 
 _GENERATED = Path("02_structure_generation") / "generated.parquet"
 _HULL = "energy_above_hull_ev_atom"
@@ -47,26 +48,15 @@ class Candidate:
 
 
 def from_formulas(path: Path, *, column: str = "formula", source: str = "table") -> Iterator[Candidate]:
-    """Yield the formulas of a CSV or parquet table; a column ``id`` names them, else the row number does.
+    """Yield the formulas of a table; a column ``id`` names them, else the row number does.
 
     Raises `DataError` if the file is not there, is empty, or has no such column.
     """
-    table = _read_table(path)
-    if column not in table:
-        raise DataError(f"{path.name} has no column {column!r}: found {', '.join(map(str, table.columns))}")
-    names = table["id"].astype(str) if "id" in table else [str(k + 1) for k in range(len(table))]
-    for name, text in zip(names, table[column], strict=True):
-        yield checked(Candidate(f"{source}:{name}", str(text).strip(), source))
-
-
-def _read_table(path: Path) -> pd.DataFrame:
     if not path.is_file():
-        raise DataError(f"there is no table {path}: expected a CSV or parquet file with a column of formulas")
-    try:
-        read = pd.read_parquet if path.suffix == ".parquet" else partial(pd.read_csv, dtype=str)
-        return read(path)
-    except (ValueError, OSError) as error:  # pandas and pyarrow raise kinds of ValueError for bad files
-        raise DataError(f"{path.name} cannot be read as a table: {error}") from error
+        raise DataError(f"there is no table {path}: expected a CSV, Excel or parquet file with formulas")
+    for row in formula_rows(path, formula_column=column):
+        candidate = Candidate(f"{source}:{row.id}", row.formula, source, problem=row.problem)
+        yield candidate if row.problem else checked(candidate)
 
 
 def from_cifs(folder: Path, *, source: str = "cif") -> Iterator[Candidate]:

@@ -3,9 +3,27 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from sselib.errors import ParameterError, nearest
-from sselib.sources.own import COLUMNS
+from sselib.errors import DataError, ParameterError, nearest
 from sselib.sources.quantities import temperature_unit_of
+
+REQUIRED = ("formula", "conductivity")
+LATTICE_RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("a_angstrom", "b_angstrom", "c_angstrom"), (0.5, 1000.0)),
+    **dict.fromkeys(("alpha_deg", "beta_deg", "gamma_deg"), (1.0, 179.0)),
+}
+# What a column map may name, on its left side.
+COLUMNS = (
+    "id",
+    *REQUIRED,
+    "temperature_c",
+    "doi",
+    "family",
+    "space_group",
+    *LATTICE_RANGES,
+    "conductivity_kind",
+    "cif",
+    "note",
+)
 
 # Headers without units and punctuation, in lower case; a column that is named so needs no entry.
 SYNONYMS: dict[str, tuple[str, ...]] = {
@@ -40,7 +58,10 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "note": ("note", "notes", "comment", "comments", "remark", "remarks"),
 }
 _LENGTH_OR_ANGLE = re.compile(r"Å|Å|angstrom|°|deg|\bA\b", re.IGNORECASE)
-_UNIT = re.compile(r"[\(\[/,].*$|_(?:angstrom|deg)$")
+_UNIT = re.compile(r"\s*[\(\[/,×].*$|_(?:angstrom|deg)$|\s+(?:in|x)\s+.*$")
+_SNAKE_UNIT = re.compile(
+    r"_(?:[mun]?s_?(?:per_)?c?m(?:_?-?1)?|in_[ck]|celsius|kelvin)$|\s+[munµμ]?S\s*c?m\S*$", re.IGNORECASE
+)
 
 
 def parse_pairs(pairs: Iterable[str], *, columns: Sequence[str]) -> dict[str, str]:
@@ -95,12 +116,31 @@ def guess(columns: Sequence[str], *, given: Mapping[str, str]) -> dict[str, str]
 def _is_plain_enough(header: str) -> bool:
     """False for a single letter with a unit that it does not go with: ``t (h)`` and ``c (mol/l)``."""
     letter, rest = header.strip()[:1], header.strip()[1:].strip()
+    if letter in "σΣ":
+        return True
     if len(plain_header(header)) > 1 or not rest:
         return header.strip() != "t"
-    return temperature_unit_of(header) is not None if letter in "tT" else bool(_LENGTH_OR_ANGLE.search(rest))
+    return _names_temperature(header) if letter in "tT" else bool(_LENGTH_OR_ANGLE.search(rest))
+
+
+def _names_temperature(header: str) -> bool:
+    try:
+        return temperature_unit_of(header) is not None
+    except DataError:  # Fahrenheit: the reader of the column says so
+        return True
+
+
+def is_header(names: Sequence[str], *, given: Iterable[str] = ()) -> bool:
+    """Return whether a line can be the header of a table of measurements."""
+    return (bool(set(given)) and set(given) <= set(names)) or bool(
+        guess(names, given={}).keys() & set(REQUIRED)
+    )
 
 
 def plain_header(header: str) -> str:
     """Return the letters and digits of a header without its unit: ``Sigma_RT (mS/cm)`` gives ``sigmart``."""
-    stripped = _UNIT.sub("", header.strip()) or header
+    log = re.fullmatch(r"\s*((?:log|lg)_?(?:10)?)\s*[\(\[](.*?)[\)\]]?\s*", header, re.IGNORECASE)
+    if log:
+        return f"log{plain_header(log[2])}"
+    stripped = _SNAKE_UNIT.sub("", _UNIT.sub("", header.strip())) or header
     return re.sub(r"[^\w]|_", "", stripped.lower())

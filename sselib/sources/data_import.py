@@ -23,8 +23,7 @@ from sselib.paths import own_data_folder
 from sselib.registry import sha256_of
 from sselib.runfolder import to_json
 from sselib.schemas import ENTRIES, REJECTS, STRUCTURES, validate
-from sselib.sources import column_mapping, own
-from sselib.sources.quantities import sigma_unit_of, temperature_unit_of
+from sselib.sources import own
 from sselib.sources.table import SourceFile, SourceTable, clean_doi
 
 RECORD = "import.json"
@@ -32,7 +31,6 @@ TABLES = {"entries": ENTRIES, "structures": STRUCTURES, "rejects": REJECTS}
 REJECTS_CSV = "rejects.csv"
 N_SHOWN = 20  # rejects that the report lists; all of them are in rejects.csv
 TEMPERATURE_WINDOW_C = (20.0, 34.0)  # what notebook 01 takes for room temperature by default
-KELVIN_LIKE_C = (270.0, 330.0)  # temperatures in deg C that are probably meant as K
 
 
 @dataclass(frozen=True)
@@ -75,47 +73,30 @@ def import_table(request: ImportRequest) -> Imported:
             f"own data named '{request.name}' are already stored in {folder}: give --replace to overwrite "
             "them, or another --name"
         )
-    raw = own.read_table(own.require_file(request.table)).frame
-    columns = [str(column) for column in raw.columns]
-    given = column_mapping.parse_pairs(request.pairs, columns=columns)
-    mapping = {**column_mapping.guess(columns, given=given), **given}
-    units, remarks = _units(request, mapping)
-    table = own.load(
+    read = own.read(
         request.table,
         name=request.name,
-        column_map=mapping,
-        sigma_unit=units["sigma"],
-        temperature_unit=units["temperature"],
+        pairs=request.pairs,
+        sigma_unit=request.sigma_unit or "",
+        temperature_unit=request.temperature_unit or "",
         cif_folder=request.cif_folder,
     )
+    columns = [str(column) for column in read.raw.columns]
     found = Imported(
-        table=table,
+        table=read.source,
         folder=folder,
-        mapping=mapping,
-        sigma_unit=units["sigma"],
-        temperature_unit=units["temperature"],
-        remarks=(*remarks, *_unused(columns, mapping), *_without_doi(raw, mapping), *_remarks(table)),
+        mapping=read.mapping,
+        sigma_unit=read.sigma_unit,
+        temperature_unit=read.temperature_unit,
+        remarks=(
+            *read.remarks,
+            *_unused(columns, read.mapping),
+            *_without_doi(read.raw, read.mapping),
+            *_remarks(read.source),
+        ),
     )
     _store(found)
     return found
-
-
-def _units(request: ImportRequest, mapping: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Return the units to read with, and remarks where header and request disagree or say nothing."""
-    units, remarks = {}, []
-    for kind, asked, column, read, default in (
-        ("sigma", request.sigma_unit, mapping.get("conductivity"), sigma_unit_of, "S/cm"),
-        ("temperature", request.temperature_unit, mapping.get("temperature_c"), temperature_unit_of, "C"),
-    ):
-        header = read(column) if column else None
-        units[kind] = asked or header or default
-        if asked and header and asked != header:
-            remarks.append(f"the header '{column}' says {header}; it was read in {asked}, as asked")
-        if column and not (asked or header):
-            remarks.append(
-                f"neither the header '{column}' nor the command names a unit: {default} is assumed"
-            )
-    return units, remarks
 
 
 def _unused(columns: Sequence[str], mapping: Mapping[str, str]) -> list[str]:
@@ -143,12 +124,7 @@ def _temperature_remarks(entries: pd.DataFrame) -> list[str]:
     low, high = TEMPERATURE_WINDOW_C
     outside = (~known.between(low, high)).sum()
     remarks = []
-    if len(known) and known.between(*KELVIN_LIKE_C).all():
-        remarks.append(
-            f"all temperatures lie between {known.min():g} and {known.max():g} deg C: if they are in K, "
-            "import again with --temperature-unit K"
-        )
-    elif outside:
+    if outside:
         remarks.append(
             f"{outside} of {len(entries)} measurements lie outside {low:g} to {high:g} deg C: notebook 01 "
             "drops them unless its temperature window is widened"

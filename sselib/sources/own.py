@@ -1,27 +1,33 @@
 """The user's own table (CSV, TSV, XLSX or parquet) and folder of CIFs, joined by id or by formula."""
 
-import csv
-import io
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import itertools
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
-from zipfile import BadZipFile
 
 import pandas as pd
 from pymatgen.symmetry.groups import SpaceGroup, sg_symbol_from_int_number
 
 from sselib.columns import Entry
 from sselib.errors import DataError, ParameterError, SchemaError, SSEError, nearest
-from sselib.materials.composition import canonical, parse_formula
+from sselib.materials.composition import canonical
+from sselib.materials.conductivity import parse_conductivity, require_sigma_unit, sigma_unit_of
+from sselib.materials.formula_input import read_formula
 from sselib.materials.structure_input import CifLimits, CifReaders
 from sselib.materials.structures import structure_record
 from sselib.registry import sha256_of
 from sselib.schemas import ENTRIES, REJECTS, STRUCTURES, validate
 from sselib.sources import cif_matching
 from sselib.sources.cif_matching import Cif
-from sselib.sources.quantities import read_conductivity, read_temperature
+from sselib.sources.column_mapping import COLUMNS, LATTICE_RANGES, REQUIRED, guess, is_header, parse_pairs
+from sselib.sources.quantities import (
+    has_unit,
+    read_temperature,
+    require_temperature_unit,
+    temperature_unit_of,
+)
 from sselib.sources.table import (
     SourceFile,
     SourceTable,
@@ -33,58 +39,58 @@ from sselib.sources.table import (
     rejects_frame,
     structures_frame,
 )
+from sselib.sources.table_input import KINDS_OF_FILE, TextTable, read_text_table
 
-REQUIRED = ("formula", "conductivity")
-LATTICE_RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("a_angstrom", "b_angstrom", "c_angstrom"), (0.5, 1000.0)),
-    **dict.fromkeys(("alpha_deg", "beta_deg", "gamma_deg"), (1.0, 179.0)),
-}
-# What a column map may name, on its left side.
-COLUMNS = (
-    "id",
-    *REQUIRED,
-    "temperature_c",
-    "doi",
-    "family",
-    "space_group",
-    *LATTICE_RANGES,
-    "conductivity_kind",
-    "cif",
-    "note",
-)
 KINDS = ("bulk", "total", "unknown")
-KINDS_OF_FILE = ".csv, .tsv, .txt, .xlsx or .parquet"
-_EXPECTED = "one header line, each column named once, and one line per measurement"
 RESERVED_NAMES = ("obelix", "liion", "reference", "recent", "generated")
 
 
+IMPLAUSIBLE_LOG10_SIGMA, IMPLAUSIBLE_BELOW_C = (
+    -1.0,
+    100.0,
+)  # no solid lithium conductor reaches 0.1 S/cm there
+QUESTIONABLE_TEMPERATURES = (250.0, 400.0)  # without a unit these may be K or deg C
+N_NOTES = 5  # formulas read with a choice that a remark names
+
+
 @dataclass(frozen=True)
-class RawTable:
-    """A table as text: ``frame`` holds every line, ``faults`` what is wrong with a line (number from 1)."""
+class OwnTable:
+    """The user's table as read: the source, which column is what, the units, and what to look at."""
 
-    frame: pd.DataFrame
-    faults: dict[int, str] = field(default_factory=dict)
+    source: SourceTable
+    mapping: dict[str, str]
+    sigma_unit: str
+    temperature_unit: str
+    remarks: tuple[str, ...]
+    raw: pd.DataFrame
 
 
-def load(
+def load(table: str, *, name: str, column_map: Mapping[str, str], **options: str) -> SourceTable:
+    """Return the user's measurements as a source; see `read`."""
+    return read(table, name=name, column_map=column_map, **options).source
+
+
+def read(
     table: str,
     *,
     name: str,
-    column_map: Mapping[str, str],
-    sigma_unit: str = "S/cm",
-    temperature_unit: str = "C",
+    column_map: Mapping[str, str] | None = None,
+    pairs: Sequence[str] = (),
+    sigma_unit: str = "",
+    temperature_unit: str = "",
     cif_folder: str = "",
-) -> SourceTable:
-    """Return the user's measurements, with structures where ``cif_folder`` holds CIFs of them.
+) -> OwnTable:
+    """Read the user's measurements, with structures where ``cif_folder`` holds CIFs of them.
 
     ``table`` is a path to a .csv, .tsv, .xlsx or .parquet file; ``name`` becomes the source's name and
-    the start of each id. ``column_map`` maps the names in `COLUMNS` to the table's columns, for example
-    ``{"formula": "Composition", "conductivity": "sigma_RT"}``; a column that already carries one of
-    these names needs no entry. ``formula`` and ``conductivity`` are required; without ``id`` the row
-    number serves. ``sigma_unit`` is one of `sselib.materials.conductivity.UNITS`, ``temperature_unit`` C or
-    K; a unit in a cell goes before them. A CIF belongs to the row that names it in the column ``cif``, else
-    to the row whose id is its name, else to the row of its formula (see `sselib.sources.cif_matching`); a row
-    without space group or lattice takes those of its CIF.
+    the start of each id. ``column_map`` maps the names in `sselib.sources.column_mapping.COLUMNS` to the
+    table's columns, for example ``{"formula": "Composition", "conductivity": "sigma_RT"}`` (``pairs`` say the
+    same in the words of the command line); a column that already carries one of these names, or a common one,
+    needs no entry. ``formula`` and ``conductivity`` are required; without ``id`` the row number serves.
+    ``sigma_unit``: see `sselib.materials.conductivity.parse_conductivity`; ``temperature_unit``: C or K;
+    empty: what the header names. A unit in a cell goes before them. A CIF belongs to the row that names it in
+    the column ``cif``, else to the row whose id is its name, else to the row of its formula (see
+    `sselib.sources.cif_matching`); a row without space group or lattice takes those of its CIF.
 
     A row, or a CIF, that cannot be used goes to the rejects with its reason; a row whose CIF is
     broken stays, without structure. Raises `DataError` for a file that cannot be read or holds no
@@ -92,27 +98,97 @@ def load(
     """
     require_name(name)
     path = require_file(table)
-    raw = read_table(path)
-    rows = _renamed(raw.frame, column_map, path=path)
+    wanted = [*(column_map or {}).values(), *(pair.rpartition("=")[0].strip() for pair in pairs)]
+    raw = read_text_table(path, is_header=partial(is_header, given=wanted))
+    columns = [str(column) for column in raw.frame.columns]
+    given = parse_pairs(pairs, columns=columns) | dict(column_map or {})
+    mapping = {**guess(columns, given=given), **given}
+    raw, in_units_row = _without_units_row(raw, mapping)
+    units, remarks = _units(raw.frame, mapping, in_units_row, sigma=sigma_unit, temperature=temperature_unit)
+    rows = _renamed(raw.frame, mapping, path=path)
     cifs = cif_matching.list_cifs(cif_folder)
-    to_record = partial(
-        _to_record,
-        name=name,
-        sigma_unit=sigma_unit,
-        temperature_unit=temperature_unit,
-        faults=raw.faults,
-        seen={},
-    )
+    choices: dict[str, str] = {}
+    to_record = partial(_to_record, name=name, units=units, faults=raw.faults, seen={}, choices=choices)
     records, rejects = read_rows(rows.to_dict("records"), source=name, id_column="id", to_record=to_record)
-    _require_usable(records, rejects, path=path, unit=sigma_unit)
+    if not records:
+        raise DataError(
+            f"none of the {len(rejects)} rows of {path.name} can be used; the first: {rejects[0]['reason']}"
+        )
     joined = _join_cifs(cifs, rows=rows, records=records, name=name)
-    return SourceTable(
+    source = SourceTable(
         name=name,
         entries=validate(entries_frame(joined.records), ENTRIES, what=path.name),
         rejects=validate(rejects_frame(rejects + joined.rejects), REJECTS, what=path.name),
         structures=validate(structures_frame(joined.structures), STRUCTURES, what=cif_folder),
         files=tuple(_source_file(p) for p in (path, *cifs)),
     )
+    said = (*raw.remarks, *remarks, *_choice_remarks(choices))
+    return OwnTable(source, mapping, units["conductivity"], units["temperature_c"], said, raw.frame)
+
+
+def _without_units_row(raw: TextTable, mapping: Mapping[str, str]) -> tuple[TextTable, dict[str, str]]:
+    """Take out a row of units below the header; return {column: unit} of it."""
+    first = raw.frame.iloc[0]
+    formula, sigma = (first.get(mapping.get(key, key), "").strip() for key in REQUIRED)
+    if formula or not sigma or sigma_unit_of(sigma) is None:
+        return raw, {}
+    found = {str(column): text.strip() for column, text in first.items() if text.strip()}
+    faults = {number - 1: fault for number, fault in raw.faults.items() if number > 1}
+    remark = f"the first row holds units: {', '.join(found.values())}"
+    return TextTable(raw.frame.iloc[1:].reset_index(drop=True), faults, (*raw.remarks, remark)), found
+
+
+def _units(
+    frame: pd.DataFrame, mapping: Mapping[str, str], row: Mapping[str, str], *, sigma: str, temperature: str
+) -> tuple[dict[str, str], list[str]]:
+    """Return the units to read with, and remarks where header and request disagree or say nothing."""
+    units, remarks = {}, []
+    for key, asked, reader, default in (
+        ("conductivity", sigma, sigma_unit_of, "S/cm"),
+        ("temperature_c", temperature, temperature_unit_of, "C"),
+    ):
+        column = mapping.get(key, "")
+        said = (reader(column) or reader(row.get(column, ""))) if column and not asked else None
+        units[key] = asked or said or default
+        if column and not (asked or said):
+            if key == "temperature_c":
+                _require_celsius(frame.get(column, []), column)
+            remarks.append(
+                f"neither the header '{column}' nor the command names a unit: {default} is assumed"
+            )
+        elif column and asked:
+            remarks += _contradiction(reader, column, asked)
+    require_sigma_unit(units["conductivity"])
+    require_temperature_unit(units["temperature_c"])
+    return units, remarks
+
+
+def _contradiction(reader: Callable[[str], str | None], column: str, asked: str) -> list[str]:
+    try:
+        header = reader(column)
+    except SSEError:  # what the header means is not clear, which is why the unit is asked for
+        return []
+    text = f"the header '{column}' says {header}; it was read in {asked}, as asked"
+    return [text] if header and header != asked else []
+
+
+def _require_celsius(cells: Iterable[str], column: str) -> None:
+    """Raise `DataError` where numbers without a unit may be K as well as deg C."""
+    bare = [cell.strip().replace(",", ".") for cell in cells if not has_unit(cell)]
+    values = [float(cell) for cell in bare if re.fullmatch(r"\d+(?:\.\d+)?", cell)]
+    low, high = QUESTIONABLE_TEMPERATURES
+    if values and all(low <= value <= high for value in values):
+        raise DataError(
+            f"the column '{column}' names no unit and holds {min(values):g} to {max(values):g}: say whether "
+            "these are K or deg C (--temperature-unit K, or own_temperature_unit in notebook 01)"
+        )
+
+
+def _choice_remarks(choices: Mapping[str, str]) -> list[str]:
+    """Return remarks on the formulas that could be read in more than one way."""
+    shown = [f"{formula!r}: {note}" for formula, note in itertools.islice(choices.items(), N_NOTES)]
+    more = len(choices) - len(shown)
+    return [*shown, *([f"{more} more formulas are read with a choice like these"] if more > 0 else [])]
 
 
 def require_name(name: str) -> None:
@@ -132,83 +208,23 @@ def require_file(table: str) -> Path:
     return path
 
 
-def read_table(path: Path) -> RawTable:
-    """Return a table as text; an empty cell is an empty text.
-
-    Raises `DataError` for a file that cannot be read, holds no rows or names a column twice.
-    """
-    readers = {
-        **dict.fromkeys((".csv", ".tsv", ".txt"), _read_csv),
-        **dict.fromkeys((".xlsx", ".xlsm"), _read_excel),
-        ".parquet": lambda file: RawTable(pd.read_parquet(file)),
-    }
-    if path.suffix.lower() not in readers:
-        raise DataError(f"{path.name} is of an unknown kind: expected {KINDS_OF_FILE}")
-    try:
-        raw = readers[path.suffix.lower()](path)
-    except (ValueError, OSError, csv.Error, KeyError) as error:
-        raise DataError(f"{path.name} cannot be read ({error}): expected {_EXPECTED}, in UTF-8") from error
-    frame = raw.frame
-    if frame.empty or not frame.columns.is_unique:
-        found = "holds no rows" if frame.empty else "names a column twice"
-        raise DataError(f"{path.name} {found}: expected {_EXPECTED}")
-    return RawTable(frame.astype(object).where(frame.notna(), "").astype(str), raw.faults)
-
-
-def _read_csv(path: Path) -> RawTable:
-    """Read a text table; the separator is that of tab, semicolon and comma which the header has most of.
-
-    Lines without any content are skipped. A line longer or shorter than the header is cut or filled up
-    and noted as a fault. Raises `ValueError` for an empty file.
-    """
-    text = path.read_text(encoding="utf-8-sig").lstrip()
-    separator = max("\t;,", key=text.partition("\n")[0].count)
-    reader = csv.reader(io.StringIO(text), delimiter=separator, strict=True)
-    lines = [(reader.line_num, line) for line in reader if any(line)]
-    if not lines:
-        raise ValueError("it is empty")
-    header = [column.strip() for column in lines[0][1]]
-    width = len(header)
-    faults = {
-        number: f"line {place} has {len(line)} fields and the header {width}; "
-        f"put quotes around a field that holds '{separator}'"
-        for number, (place, line) in enumerate(lines[1:], start=1)
-        if len(line) != width
-    }
-    rows = [(line + [""] * width)[:width] for _, line in lines[1:]]
-    return RawTable(pd.DataFrame(rows, columns=header), faults)
-
-
-def _read_excel(path: Path) -> RawTable:
-    """Read the first sheet of an Excel file; lines without any content are skipped."""
-    if find_spec("openpyxl") is None:
-        raise DataError(
-            f"{path.name} is an Excel file, and the package openpyxl, which reads it, is not installed: "
-            "run 'pip install openpyxl', or save the sheet as CSV (UTF-8)"
-        )
-    try:
-        frame = pd.read_excel(path, dtype=str, engine="openpyxl").dropna(how="all")
-    except BadZipFile as error:
-        raise ValueError("it is no .xlsx file") from error
-    return RawTable(frame.rename(columns=lambda column: str(column).strip()).reset_index(drop=True))
-
-
-def _renamed(frame: pd.DataFrame, column_map: Mapping[str, str], *, path: Path) -> pd.DataFrame:
+def _renamed(frame: pd.DataFrame, mapping: Mapping[str, str], *, path: Path) -> pd.DataFrame:
     """Return the columns of `COLUMNS` that the table has, under those names, and an ``id``."""
     found = [str(c) for c in frame.columns]
-    unknown = [key for key in column_map if key not in COLUMNS]
+    unknown = [key for key in mapping if key not in COLUMNS]
     if unknown:
         raise ParameterError(
-            f"the column map names '{unknown[0]}', which is not known here: expected "
-            f"{{suite's name: your column}} with names from {', '.join(COLUMNS)}."
+            f"the column map names '{unknown[0]}', which is not known here: expected names from "
+            f"{', '.join(COLUMNS)}."
             f"{nearest(unknown[0], list(COLUMNS))}"
         )
-    wanted = {key: key for key in (*REQUIRED, *(c for c in COLUMNS if c in found))} | dict(column_map)
+    wanted = {key: key for key in (*REQUIRED, *(c for c in COLUMNS if c in found))} | dict(mapping)
     for key, column in wanted.items():
         if column not in found:
             raise SchemaError(
                 f"{path.name} has no column '{column}' for '{key}': found {', '.join(found)}."
-                f"{nearest(column, found)} Name it in the column map: {{'{key}': '...'}}"
+                f"{nearest(column, found)} Say which it is: --map 'COLUMN={key}' "
+                "(own_columns in notebook 01)"
             )
     renamed = pd.DataFrame({key: frame[column] for key, column in wanted.items()})
     if "id" not in renamed:
@@ -221,10 +237,10 @@ def _to_record(
     number: int,
     *,
     name: str,
-    sigma_unit: str,
-    temperature_unit: str,
+    units: Mapping[str, str],
     faults: Mapping[int, str],
     seen: dict[str, int],
+    choices: dict[str, str],
 ) -> dict[str, object]:
     """Read one row; raises an `SSEError` that gives the reason if it cannot be used."""
     if number in faults:
@@ -235,17 +251,32 @@ def _to_record(
     if key in seen:
         raise DataError(f"the id '{key}' is already that of row {seen[key]}: expected one row per id")
     seen[key] = number
-    conductivity = read_conductivity(row["conductivity"], unit=sigma_unit)
+    conductivity = parse_conductivity(row["conductivity"], unit=units["conductivity"])
+    temperature = read_temperature(row.get("temperature_c", ""), unit=units["temperature_c"])
+    _require_plausible(conductivity.log10_sigma, temperature, text=row["conductivity"])
+    formula = read_formula(row["formula"])
+    if formula.notes:
+        choices[row["formula"].strip()] = "; ".join(formula.notes)
     return {
         Entry.ID: f"{name}:{key}",
         Entry.SOURCE_ID: key,
         Entry.FORMULA: row["formula"].strip(),
-        Entry.COMPOSITION: canonical(parse_formula(row["formula"])),
+        Entry.COMPOSITION: canonical(formula.composition),
         Entry.LOG10_SIGMA: conductivity.log10_sigma,
         Entry.CENSORED: conductivity.censored,
-        Entry.TEMPERATURE_C: read_temperature(row.get("temperature_c", ""), unit=temperature_unit),
+        Entry.TEMPERATURE_C: temperature,
         **_optional(row),
     }
+
+
+def _require_plausible(log10_sigma: float, temperature_c: float | None, *, text: str) -> None:
+    """Raise `DataError` for a conductivity that no solid lithium conductor has near room temperature."""
+    cold = temperature_c is None or temperature_c < IMPLAUSIBLE_BELOW_C
+    if cold and log10_sigma > IMPLAUSIBLE_LOG10_SIGMA:
+        raise DataError(
+            f"conductivity {text!r} is {10**log10_sigma:.3g} S/cm: no solid lithium conductor reaches "
+            "0.1 S/cm near room temperature. Is the unit right (--units)?"
+        )
 
 
 def _optional(row: Mapping[str, str]) -> dict[str, object]:
@@ -282,19 +313,6 @@ def _space_group(text: str) -> tuple[str | None, int | None]:
             f"column 'space_group' holds {text!r}: expected a number from 1 to 230 or a "
             "Hermann-Mauguin symbol such as 'Fm-3m'"
         ) from error
-
-
-def _require_usable(records: list[dict], rejects: list[dict], *, path: Path, unit: str) -> None:
-    """Raise `DataError` where no row could be used, or where the unit is evidently wrong."""
-    if not records:
-        raise DataError(
-            f"none of the {len(rejects)} rows of {path.name} can be used; the first: {rejects[0]['reason']}"
-        )
-    if unit == "log10" and min(record[Entry.LOG10_SIGMA] for record in records) >= 0:
-        raise DataError(
-            f"{path.name} is said to give log10(S/cm), yet no value is below 0: expected values "
-            "such as -4.2. Choose the unit they are written in, for example 'S/cm'"
-        )
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from openpyxl import load_workbook
 from sselib.errors import DataError, SchemaError, nearest
 
 EXCEL, PARQUET = (".xlsx", ".xlsm"), (".parquet",)
+MAX_COLUMNS, MAX_GAP = 256, 10_000  # columns of a sheet that are read; empty rows after which it ends
 _BATCH = 10_000  # rows of a parquet file held at a time
 _SHOWN = 10  # columns that an error names
 
@@ -20,13 +21,14 @@ def is_spreadsheet(path: Path) -> bool:
     return path.suffix.lower() in (*EXCEL, *PARQUET)
 
 
-def as_text_table(path: Path, folder: Path, *, columns: Sequence[str]) -> tuple[Path, str]:
+def as_text_table(path: Path, folder: Path, *, columns: Sequence[str] = ()) -> tuple[Path, str]:
     """Write the table at ``path`` as UTF-8 text under the same name into ``folder``.
 
     Returns that file and a sentence about what was read (empty if there is nothing to say). Of an Excel file
     the first sheet is read, formulas of cells as the values that Excel saved; of a parquet file those of
-    ``columns`` that it has (names without regard to case). Raises `DataError` for a file that cannot be
-    read or holds nothing, `SchemaError` for a parquet file without the first of ``columns``.
+    ``columns`` that it has (names without regard to case), all where none is named. Raises
+    `DataError` for a file that cannot be read or holds nothing, `SchemaError` for a parquet file without the
+    first of ``columns``.
     """
     if not path.stat().st_size:
         raise DataError(f"{path.name} is empty: expected a table with a column of formulas")
@@ -66,13 +68,25 @@ def _excel_rows(path: Path) -> tuple[Iterator[list[str]], str]:
         raise DataError(f"{path.name} holds no sheet with cells: expected a table with a column of formulas")
     sheet, n = book.worksheets[0], len(book.worksheets)
     said = f"{path.name} has {n} sheets: the first, '{sheet.title}', is read" if n > 1 else ""
-    return (_texts(row) for row in sheet.iter_rows(values_only=True)), said
+    return _filled_rows(sheet.iter_rows(values_only=True, max_col=MAX_COLUMNS)), said
 
 
-def _texts(row: Sequence[object]) -> list[str]:
-    """Return the cells of a row as text; a row without any content is an empty line."""
-    cells = ["" if value is None else str(value) for value in row]
-    return cells if any(cell.strip() for cell in cells) else []
+def _filled_rows(rows: Iterable[Sequence[object]]) -> Iterator[list[str]]:
+    """Yield the rows as text, one without any content as an empty line, up to a long gap without content."""
+    gap = width = 0
+    for row in rows:
+        cells = [_text(value) for value in row]
+        used = max((i for i, cell in enumerate(cells, start=1) if cell.strip()), default=0)
+        gap, width = (0 if used else gap + 1), max(width, used)
+        if gap > MAX_GAP:
+            return
+        yield cells[:width] if used else []
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="replace")
+    return "" if value is None or value != value else str(value)
 
 
 def _parquet_rows(path: Path, columns: Sequence[str]) -> tuple[Iterator[list[str]], str]:
@@ -84,6 +98,8 @@ def _parquet_rows(path: Path, columns: Sequence[str]) -> tuple[Iterator[list[str
     names = table.schema_arrow.names
     lower = {name.lower().strip(): name for name in reversed(names)}
     wanted = [lower[c.lower().strip()] for c in columns if c.lower().strip() in lower]
+    if not columns:
+        return _batches(table, names), ""
     if columns[0].lower().strip() not in lower:
         shown = ", ".join(repr(name[:60]) for name in names[:_SHOWN]) or "nothing"
         raise SchemaError(
@@ -97,4 +113,4 @@ def _batches(table: pq.ParquetFile, columns: list[str]) -> Iterator[list[str]]:
     yield columns
     for batch in table.iter_batches(batch_size=_BATCH, columns=columns):
         lists = [batch.column(name).to_pylist() for name in columns]
-        yield from (["" if v is None else str(v) for v in row] for row in zip(*lists, strict=True))
+        yield from ([_text(v) for v in row] for row in zip(*lists, strict=True))

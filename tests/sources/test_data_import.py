@@ -18,6 +18,7 @@ from sselib import cli, paths
 from sselib.columns import Entry
 from sselib.curation.inputs import load_sources
 from sselib.errors import ConductivityError, DataError, ParameterError, SchemaError
+from sselib.materials.conductivity import parse_conductivity, sigma_unit_of
 from sselib.running.runner import _imported
 from sselib.sources import cif_matching, own, reference
 from sselib.sources.column_mapping import guess, parse_pairs
@@ -29,7 +30,7 @@ from sselib.sources.data_import import (
     report_lines,
     stored,
 )
-from sselib.sources.quantities import read_conductivity, read_temperature, sigma_unit_of, temperature_unit_of
+from sselib.sources.quantities import read_temperature, temperature_unit_of
 
 # Semicolons and decimal commas as a German Excel writes them; every third row has something the matter.
 MESSY = """\ufeffSample;Composition;σ_RT (mS/cm);T (K);SG;Ref;Operator
@@ -272,7 +273,12 @@ def test_a_missing_column_is_named(tmp_path, home):
         ("log10(σ / S/cm)", "log10"),
         ("log sigma", "log10"),
         ("lgσ", "log10"),
-        ("IC_RT_S_cm", None),
+        ("IC_RT_S_cm", "S/cm"),
+        ("conductivity_mS_cm", "mS/cm"),
+        ("log10 σ (mS/cm)", "log10(mS/cm)"),
+        ("Conductivity (x10-4 S/cm)", "10^-4 S/cm"),
+        ("σ (×10⁻⁴ S·cm⁻¹)", "10^-4 S/cm"),
+        ("σ / Ω−1 cm−1", "S/cm"),
         ("Smoothness", None),
         ("sigma", None),
     ],
@@ -286,14 +292,25 @@ def test_unit_of_a_conductivity_header(header, unit):
     [
         ("T (K)", "K"),
         ("T / °C", "C"),
-        ("temperature_c", None),
+        ("temperature_c", "C"),
+        ("Temperature (Kelvin)", "K"),
+        ("T (º C)", "C"),
+        ("T_K", "K"),
         ("Temp [deg C]", "C"),
-        ("Kelvin", None),
+        ("Kelvin", "K"),
         ("T", None),
     ],
 )
 def test_unit_of_a_temperature_header(header, unit):
-    assert temperature_unit_of(header) in ({unit, "C"} if header == "temperature_c" else {unit})
+    assert temperature_unit_of(header) == unit
+
+
+@pytest.mark.parametrize(
+    "header", ["ln σ (S/cm)", "-log10 σ", "σT (S K/cm)", "σ ×10⁴ (S/cm)", "σ (milliS/cm)"]
+)
+def test_a_header_that_could_mislead_is_a_question(header):
+    with pytest.raises(ConductivityError, match=r"--units|its unit"):
+        sigma_unit_of(header)
 
 
 @given(st.floats(1e-9, 1.0), st.sampled_from([("S/cm", 0), ("mS/cm", -3), ("S/m", -2), ("uS/cm", -6)]))
@@ -301,14 +318,14 @@ def test_a_unit_in_the_cell_is_the_same_as_one_for_the_column(value, unit):
     name, power = unit
     written = [f"{value:.6e} {name}", f"{value:.6e}{name.replace('/', ' ')}-1".replace(".", ",")]
     for text in written:
-        found = read_conductivity(text, unit="log10").log10_sigma
+        found = parse_conductivity(text, unit="log10").log10_sigma
         assert found == pytest.approx(np.log10(value) + power, abs=1e-5)
-        assert found == pytest.approx(read_conductivity(f"{value:.6e}", unit=name).log10_sigma)
+        assert found == pytest.approx(parse_conductivity(f"{value:.6e}", unit=name).log10_sigma)
 
 
 def test_a_unit_that_is_not_known_is_refused():
-    with pytest.raises(ConductivityError, match="'mS/m' is unknown"):
-        read_conductivity("3 mS/m", unit="S/cm")
+    with pytest.raises(ConductivityError, match="'kS/m' is unknown"):
+        parse_conductivity("3", unit="kS/m")
 
 
 @given(st.floats(-200, 900).map(lambda t: round(t, 3)))
@@ -334,12 +351,11 @@ def test_a_reference_that_is_no_doi_is_remarked(tmp_path, home):
     assert "1 texts of the column 'doi' hold no DOI and are left out: ['Smith 2020']" in remarks
 
 
-def test_kelvin_without_a_unit_is_remarked(tmp_path, home):
+def test_kelvin_without_a_unit_is_a_question(tmp_path, home):
     (tmp_path / "t.csv").write_text("formula,conductivity,temperature\nLiCl,1e-9,298\nLiF,1e-9,300\n")
-    remarks = import_table(ImportRequest(str(tmp_path / "t.csv"))).remarks
-    assert any("if they are in K" in remark for remark in remarks)
-    assert any("C is assumed" in remark for remark in remarks)
-    right = import_table(ImportRequest(str(tmp_path / "t.csv"), temperature_unit="K", replace=True))
+    with pytest.raises(DataError, match=r"names no unit and holds 298 to 300: .*--temperature-unit K"):
+        import_table(ImportRequest(str(tmp_path / "t.csv")))
+    right = import_table(ImportRequest(str(tmp_path / "t.csv"), temperature_unit="K"))
     assert right.table.entries[Entry.TEMPERATURE_C].round(2).tolist() == [24.85, 26.85]
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sselib.columns import Entry, Reject, StructureTable
-from sselib.errors import DataError, ParameterError, SchemaError
+from sselib.errors import ConductivityError, DataError, ParameterError, SchemaError
 from sselib.materials.composition import canonical, parse_formula
 from sselib.materials.structures import structure_from_json
 from sselib.schemas import ENTRIES, REJECTS, STRUCTURES, validate
@@ -252,7 +252,7 @@ def test_cifs_are_joined_by_id(tmp_path: Path) -> None:
         ("c", ATOMS),
         ("stray", ATOMS),
         ("r", ATOMS),
-        ("d", "Li1 Li 0 0 0 1.3\nCl1 Cl 0.5 0.5 0.5 1\n"),
+        ("d", "Li1 Li 0 0 0 1.03\nCl1 Cl 0.5 0.5 0.5 1\n"),
     ):
         (cifs / f"{name}.cif").write_text(CIF + atoms)
     (cifs / "notes.txt").write_text("not a CIF")
@@ -277,12 +277,12 @@ def test_cifs_are_joined_by_id(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text, error, message",
     [
-        ("", DataError, "it is empty"),
+        ("", DataError, "is empty"),
         ("formula,conductivity\n", DataError, "holds no rows"),
         (
-            "formula,sigma_rt\nLiCl,1\n",
+            "formula,sig_rt\nLiCl,1\n",
             SchemaError,
-            "no column 'conductivity' for .*: found formula, sigma_rt",
+            "no column 'conductivity' for .*: found formula, sig_rt.*--map 'COLUMN=conductivity'",
         ),
         ("formula,conductvity\nLiCl,1\n", SchemaError, "Did you mean 'conductvity'"),
         ("formula,conductivity\nLiCl,1,2E-4\n", DataError, "line 2 has 3 fields and the header 2"),
@@ -292,7 +292,7 @@ def test_cifs_are_joined_by_id(tmp_path: Path) -> None:
             DataError,
             "none of the 2 rows .* give the unit 'log10'",
         ),
-        ('formula,conductivity\n"LiCl,1e-4\n', DataError, "cannot be read"),
+        ('formula,conductivity\n"LiCl,1e-4\n', DataError, "a quote in this line is not closed"),
     ],
 )
 def test_tables_that_cannot_be_used(tmp_path: Path, text: str, error: type[Exception], message: str) -> None:
@@ -302,10 +302,10 @@ def test_tables_that_cannot_be_used(tmp_path: Path, text: str, error: type[Excep
 
 def test_wrong_units_are_refused(tmp_path: Path) -> None:
     table = _table(tmp_path, "formula,conductivity\nLiCl,1e-4\nLiBr,2e-5\n")
-    with pytest.raises(DataError, match="no value is below 0"):
+    with pytest.raises(DataError, match="Is the unit right"):
         _load(table, sigma_unit="log10")
-    with pytest.raises(DataError, match=r"unit 'mS/m' is unknown"):
-        _load(table, sigma_unit="mS/m")
+    with pytest.raises(ConductivityError, match=r"unit 'kS/m' is unknown"):
+        _load(table, sigma_unit="kS/m")
 
 
 def test_wrong_parameters_are_named(tmp_path: Path) -> None:
@@ -321,9 +321,6 @@ def test_wrong_parameters_are_named(tmp_path: Path) -> None:
         _load(_table(tmp_path, "x", name="own.docx"))
     with pytest.raises(DataError, match="no folder of CIFs"):
         _load(table, cif_folder=str(tmp_path / "none"))
-    (tmp_path / "latin.csv").write_bytes("formula,conductivity,note\nLiCl,1e-4,\xfc\n".encode("latin-1"))
-    with pytest.raises(DataError, match="in UTF-8"):
-        _load(str(tmp_path / "latin.csv"))
     with pytest.raises(DataError, match="cannot be read"):
         _load(_table(tmp_path, "PAR1 truncated", name="own.parquet"))
 

@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sselib.errors import DataError, SchemaError, SSEError
-from sselib.sources.table_input import FormulaRow, count_rows, read_table, sniff_table, spool
+from sselib.sources.table_input import (
+    FormulaRow,
+    count_rows,
+    read_table,
+    read_text_table,
+    sniff_table,
+    spool,
+)
 
 
 def read(path: Path, content: str | bytes, **options: str) -> list[FormulaRow]:
@@ -62,11 +69,38 @@ def test_other_names_of_columns(table: Path) -> None:
     assert rows == [FormulaRow(1, "s1", "LiF")]
 
 
-def test_a_quote_that_is_never_closed_is_no_silent_loss(table: Path) -> None:
-    rows = read(table, 'id,formula\na,Li2O\nb,"LiF\nc,LiCl\nd,LiBr\n')
-    assert [bool(row.problem) for row in rows] == [False, True] and "spans 3 lines" in rows[1].problem
-    with pytest.raises(DataError, match=r"table.csv cannot be read from line 3 on .* quote"):
-        read(table, 'id,formula\na,Li2O\nb,"LiF\n' + "c,LiCl\n" * 20_000)
+@pytest.mark.parametrize("closing", ["", '"'])
+def test_a_quote_that_is_never_closed_is_no_silent_loss(table: Path, closing: str) -> None:
+    content = f'id,formula,note\na,Li2O,x\nb,LiF,"y\nc,LiCl,z\nd,LiBr,{closing}w\n'
+    rows = read(table, content)
+    assert [(row.id, row.formula) for row in rows] == [
+        ("a", "Li2O"),
+        ("b", "LiF"),
+        ("c", "LiCl"),
+        ("d", "LiBr"),
+    ]
+    assert [bool(row.problem) for row in rows][:3] == [False, True, False]
+    assert "quote" in rows[1].problem
+    many = read(table, 'id,formula\na,Li2O\nb,"LiF\n' + "c,LiCl\n" * 20_000)
+    assert len(many) == 20_002 and sum(bool(row.problem) for row in many) == 1
+
+
+def test_a_quoted_field_may_span_lines(table: Path) -> None:
+    rows = read(table, 'formula,id,note\nLi2O,a,"first\nsecond line"\nLiF,b,\n')
+    assert [(row.id, row.problem) for row in rows] == [("a", ""), ("b", "")]
+
+
+def test_a_title_above_the_header_is_left_out(table: Path) -> None:
+    rows = read(table, "Table S3. Formulas,,\n\nid,formula,\n1,LiF,\n2,LiCl,\n")
+    assert [row.formula for row in rows] == ["LiF", "LiCl"]
+
+
+def test_a_whole_table_is_read_with_its_faults_and_remarks(table: Path) -> None:
+    table.write_bytes("Table 1,,,\nformula,σ,,\nLiF,1,,\nLiCl\nLiBr,2,,\n".encode("utf-16"))
+    found = read_text_table(table, is_header=lambda names: "formula" in names)
+    assert found.frame.to_dict("list") == {"formula": ["LiF", "LiCl", "LiBr"], "σ": ["1", "", "2"]}
+    assert list(found.faults) == [2] and "line 4 has 1 fields" in found.faults[2]
+    assert found.remarks == ("the header is line 2: what stands above it is left out",)
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ _DECIMALS = 9  # to which log10(sigma) is compared with a limit, so that "0.001 
 
 _AMOUNT = r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)"
 _NUMBER = re.compile(rf"({_AMOUNT})(?:e([+-]?\d{{1,4}}))?", re.IGNORECASE)  # 1.2e-4, 1,2E-4
-# 1.2x10^-4, 1.2x10-4, 1.2 10-4, 10^-4, 10-4
-_POWER = re.compile(rf"(?:({_AMOUNT})[x*])?10(?:(?:\^|\*\*)([+-]?\d{{1,4}})|([+-]\d{{1,4}}))")
+# 1.2x10^-4, 1.2x10-4, 1.2 10-4, 10^-4
+_POWER = re.compile(rf"(?:({_AMOUNT})[x*])?10(?:(?:\^|\*\*)([+-]?\d{{1,4}})|(?<=[x*]10)([+-]\d{{1,4}}))")
 _LOOKALIKES = str.maketrans(
     {
         **dict.fromkeys("−–—‐‑", "-"),
@@ -76,7 +76,8 @@ def parse_conductivity(text: str | float, *, unit: str = "S/cm") -> Conductivity
     exponent, is_log = _meaning(unit)
     plain = _plain(str(text))
     if match := _CELL.fullmatch(plain):
-        plain, (exponent, is_log) = match["number"], (_exponent_of(match), False)
+        plain = re.sub(r"^(\W*10)\s*([+-])", r"\1^\2", match["number"])  # 10-4 S cm-1
+        exponent, is_log = _exponent_of(match), False
     written = re.sub(r"\s+", "", re.sub(r"(?<=\d)\s+(?=10\s*\^?[+-])", "x", plain)).removeprefix("~")
     written = re.sub(r"\(\d+\)|(?:±|\+/-)[\d.,]+(?:e[+-]?\d+)?", "", written)  # the uncertainty
     written = re.sub(r"^(<?=?)\(([^()]*)\)", r"\1\2", written)

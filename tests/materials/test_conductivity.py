@@ -64,13 +64,12 @@ def test_ways_of_writing(text: str | float, expected: float, censored: bool) -> 
         "1e",
         "1.2.3",
         "1,200.5",
-        "1e-4 S/cm",
         "1.2 x 104",
         "10-4",
         "<",
         "<<1e-4",
         "1e-4 2e-4",
-        "~1e-4",
+        "1e-4 S/cm/cm",
         "inf",
         "1e400",
         "1e-400",
@@ -103,8 +102,8 @@ def test_units(text: str, unit: str, expected: float) -> None:
 
 
 def test_wrong_unit_is_named_with_the_nearest() -> None:
-    with pytest.raises(ConductivityError, match=r"'mS/m' is unknown.*S/m, log10\. Did you mean"):
-        parse_conductivity("1", unit="mS/m")
+    with pytest.raises(ConductivityError, match=r"'mS/mm' is unknown.*mS/m, log10\. Did you mean"):
+        parse_conductivity("1", unit="mS/mm")
 
 
 def test_values_in_the_wrong_unit_are_refused() -> None:

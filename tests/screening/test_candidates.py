@@ -83,7 +83,7 @@ def test_a_table_of_formulas_keeps_its_order_and_its_bad_rows(tmp_path):
 def test_a_table_that_cannot_serve_is_one_error(tmp_path, name, text):
     if text is not None:
         (tmp_path / name).write_text(text, encoding="utf-8")
-    with pytest.raises(DataError, match=name):
+    with pytest.raises(SSEError, match=name):
         list(from_formulas(tmp_path / name))
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymatgen.core import Composition, Lattice, Structure
 
-from sselib.errors import DataError, ParameterError
+from sselib.errors import DataError, ParameterError, SSEError
 from sselib.materials.composition import element_fractions
 from sselib.materials.oxidation import assign_oxidation_states
 from sselib.materials.structures import structure_to_json

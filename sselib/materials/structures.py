@@ -6,6 +6,7 @@ Disordered structures stay as they are: nothing here orders or symmetrises a str
 import hashlib
 import json
 
+import pandas as pd
 from pymatgen.core import Composition, Structure
 
 from sselib.columns import StructureTable
@@ -30,6 +31,12 @@ def structure_to_json(structure: Structure) -> str:
 def structure_from_json(text: str) -> Structure:
     """Return the structure of `structure_to_json`."""
     return Structure.from_dict(json.loads(text))
+
+
+def structures_by_id(table: pd.DataFrame) -> dict[str, Structure]:
+    """Return the structures of a table with the columns of `StructureTable`, by their id."""
+    texts = zip(table[StructureTable.STRUCTURE_ID], table[StructureTable.STRUCTURE_JSON], strict=True)
+    return {key: structure_from_json(text) for key, text in texts}
 
 
 def sha256_of_text(text: str) -> str:

@@ -1,1 +1,50 @@
-"""Candidates: where they come from, their scores, filters, fronts and explanations."""
+"""Screening: what notebook 07 calls, in one place."""
+
+from sselib.materials.lithium_sites import lithium_filling
+from sselib.materials.structures import structures_by_id
+from sselib.prediction.scorer import load_scorer
+from sselib.screening.candidate_pool import PoolSettings, candidate_pool
+from sselib.screening.enrichment import enrichment_table, metric_records
+from sselib.screening.explanation import contribution_rows, explain_candidates
+from sselib.screening.filters import FilterSettings, apply_filters, filter_summary
+from sselib.screening.material_properties import load_property_models
+from sselib.screening.pareto import objectives_of, ranked, with_values
+from sselib.screening.published_candidates import measured_errors, published_predicted, side_by_side
+from sselib.screening.scoring import (
+    best_by_formula,
+    combine,
+    composition_error,
+    score_formulas,
+    score_structures,
+    structure_table,
+    with_hull_energies,
+)
+
+__all__ = [
+    "FilterSettings",
+    "PoolSettings",
+    "apply_filters",
+    "best_by_formula",
+    "candidate_pool",
+    "combine",
+    "composition_error",
+    "contribution_rows",
+    "enrichment_table",
+    "explain_candidates",
+    "filter_summary",
+    "lithium_filling",
+    "load_property_models",
+    "load_scorer",
+    "measured_errors",
+    "metric_records",
+    "objectives_of",
+    "published_predicted",
+    "ranked",
+    "score_formulas",
+    "score_structures",
+    "side_by_side",
+    "structure_table",
+    "structures_by_id",
+    "with_hull_energies",
+    "with_values",
+]

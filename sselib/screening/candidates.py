@@ -5,7 +5,8 @@ comes through the same stream as a candidate with a ``problem``: nothing is lost
 built when they are asked for.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,17 +18,17 @@ from pymatgen.core import Element, Structure
 from sselib.columns import Entry, StructureTable
 from sselib.errors import DataError, FormulaError
 from sselib.materials.composition import parse_formula
-from sselib.materials.structure_input import CifLimits, CifReaders, CifReading
+from sselib.materials.structure_input import CifLimits
 from sselib.materials.structures import structure_from_json
+from sselib.prediction.inputs import open_inputs
 from sselib.sources import materials_project
-from sselib.sources.table_input import formula_rows
 
 _GENERATED = Path("02_structure_generation") / "generated.parquet"
 _HULL = "energy_above_hull_ev_atom"
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Material:
     """One material to screen.
 
     ``parent`` is the id of the host it was made from (empty if it was not), ``change`` says what was done
@@ -47,72 +48,59 @@ class Candidate:
     problem: str = ""
 
 
-def from_formulas(path: Path, *, column: str = "formula", source: str = "table") -> Iterator[Candidate]:
-    """Yield the formulas of a table; a column ``id`` names them, else the row number does.
+def from_inputs(path: Path, *, source: str = "own") -> Iterator[Material]:
+    """Yield what a table of formulas, a CIF or a folder of CIFs holds, read as `sse predict` reads it.
 
-    Raises `DataError` if the file is not there, is empty, or has no such column.
+    Raises `DataError` or `SchemaError` if there is nothing to read; a bad row or file is a material with
+    a problem.
     """
-    if not path.is_file():
-        raise DataError(f"there is no table {path}: expected a CSV, Excel or parquet file with formulas")
-    for row in formula_rows(path, formula_column=column):
-        candidate = Candidate(f"{source}:{row.id}", row.formula, source, problem=row.problem)
-        yield candidate if row.problem else checked(candidate)
+    if not path.exists():
+        raise DataError(f"no input at '{path}': expected a table, a CIF or a folder of CIFs")
+    with tempfile.TemporaryDirectory(prefix="sse-screening-") as folder:
+        inputs = open_inputs(
+            path,
+            formula_column="formula",
+            id_column="id",
+            limits=CifLimits(),
+            scratch=Path(folder),
+            say=lambda text: None,
+        )
+        for found in inputs.candidates(0):
+            build = partial(_itself, found.structure) if found.structure else None
+            shown = found.plain or found.formula
+            material = Material(f"{source}:{found.id}", shown, source, structure=build, problem=found.problem)
+            yield material if material.problem else checked(material)
 
 
-def from_cifs(folder: Path, *, source: str = "cif") -> Iterator[Candidate]:
-    """Yield the structures of every ``*.cif`` of a folder, in the order of their names.
-
-    Raises `DataError` if the folder is not there or holds no CIF; a bad file is a candidate with a problem.
-    """
-    paths = sorted(p for p in folder.glob("*") if p.suffix.lower() == ".cif") if folder.is_dir() else []
-    if not paths:
-        raise DataError(f"{folder} holds no CIF: expected a folder with files named <id>.cif")
-    with CifReaders(limits=CifLimits()) as readers:
-        for path, reading in zip(paths, readers.read(paths), strict=True):
-            yield _from_cif(f"{source}:{path.stem}", reading, source)
-
-
-def _from_cif(name: str, reading: CifReading, source: str) -> Candidate:
-    crystal, problem = reading.structure, reading.problem or reading.doubt
-    if crystal is None or problem:
-        return Candidate(name, "", source, problem=f"{' '.join(problem.split())[:200]}")
-    return checked(Candidate(name, formula_of(crystal), source, structure=lambda: crystal))
+def _itself(structure: Structure) -> Structure:
+    return structure
 
 
 def from_curated(
-    table: pd.DataFrame, structures: pd.DataFrame, *, sources: Iterable[str] = ("obelix",)
-) -> Iterator[Candidate]:
+    table: pd.DataFrame, crystals: Mapping[str, Structure], *, sources: Iterable[str] = ("obelix",)
+) -> Iterator[Material]:
     """Yield the materials of notebook 01 from some of its sources; no label is read.
 
-    ``structures`` is the structures table. These rows trained the models: the novelty filter drops them.
+    ``crystals`` are its structures by id. These rows trained the models: the novelty filter drops them.
     """
-    texts = structures.set_index(StructureTable.STRUCTURE_ID)[StructureTable.STRUCTURE_JSON]
     rows = table[table[Entry.SOURCE].isin(list(sources))]
-    for row_id, formula, key in zip(
-        rows[Entry.ID], rows[Entry.FORMULA], rows[Entry.STRUCTURE_ID], strict=True
-    ):
-        text = texts.get(key) if isinstance(key, str) else None
-        build = partial(structure_from_json, text) if text else None
-        yield checked(Candidate(f"known:{row_id}", formula, "known", parent=row_id, structure=build))
+    columns = [rows[c] for c in (Entry.ID, Entry.FORMULA, Entry.STRUCTURE_ID)]
+    for row_id, formula, key in zip(*columns, strict=True):
+        build = partial(_itself, crystals[key]) if key in crystals else None
+        yield checked(Material(f"known:{row_id}", formula, "known", parent=row_id, structure=build))
 
 
-def from_structure_table(table: pd.DataFrame, *, source: str) -> Iterator[Candidate]:
+def from_structure_table(table: pd.DataFrame, *, source: str) -> Iterator[Material]:
     """Yield the rows of a table with id and structure_json, and energy_above_hull_ev_atom if it has that."""
     energies = table.get(_HULL, pd.Series(np.nan, index=table.index)).astype(float)
     for key, text, energy in zip(table["id"], table[StructureTable.STRUCTURE_JSON], energies, strict=True):
-        yield checked(
-            Candidate(
-                f"{source}:{key}",
-                formula_of(structure_from_json(text)),
-                source,
-                parent=str(key),
-                structure=partial(structure_from_json, text),
-                energy_above_hull_ev_atom=energy,
-            )
-        )
+        crystal = structure_from_json(text)
+        material = Material(f"{source}:{key}", formula_of(crystal), source, parent=str(key))
+        build = partial(_itself, crystal)
+        yield checked(replace(material, structure=build, energy_above_hull_ev_atom=energy))
 
 
-def from_generated(run: Path) -> Iterator[Candidate]:
+def from_generated(run: Path) -> Iterator[Material]:
     """Yield the structures that notebook 02 left in a run folder.
 
     Raises `DataError` where there are none.
@@ -126,7 +114,7 @@ def from_generated(run: Path) -> Iterator[Candidate]:
     yield from from_structure_table(pd.read_parquet(path), source="generated")
 
 
-def from_materials_project(*, max_energy_above_hull_ev_atom: float = 0.05) -> Iterator[Candidate]:
+def from_materials_project(*, max_energy_above_hull_ev_atom: float = 0.05) -> Iterator[Material]:
     """Yield the lithium compounds of the Materials Project near its convex hull (needs a key).
 
     Raises `DataError` with what to do where it cannot be asked.
@@ -136,7 +124,7 @@ def from_materials_project(*, max_energy_above_hull_ev_atom: float = 0.05) -> It
     yield from from_structure_table(table, source="materials_project")
 
 
-def checked(candidate: Candidate) -> Candidate:
+def checked(candidate: Material) -> Material:
     """Return the candidate, with a problem if its formula cannot be read or holds no lithium."""
     try:
         if parse_formula(candidate.formula)["Li"] <= 0:
@@ -172,7 +160,7 @@ class Deduplicator:
     by_structure: bool = False
     n_dropped: int = 0
 
-    def __call__(self, candidates: Iterable[Candidate]) -> Iterator[Candidate]:
+    def __call__(self, candidates: Iterable[Material]) -> Iterator[Material]:
         """Yield the candidates that are new; those with a problem always pass."""
         seen: set[int] = set()
         for candidate in candidates:
@@ -183,7 +171,7 @@ class Deduplicator:
             else:
                 self.n_dropped += 1
 
-    def _key(self, candidate: Candidate) -> str:
+    def _key(self, candidate: Material) -> str:
         fractions = parse_formula(candidate.formula).get_el_amt_dict()
         total = sum(fractions.values())
         text = " ".join(f"{el}{fractions[el] / total:.3f}" for el in sorted(fractions))

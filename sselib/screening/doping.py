@@ -15,7 +15,7 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 from scipy.spatial import cKDTree
 
 from sselib.errors import DataError
-from sselib.screening.candidates import Candidate, formula_text
+from sselib.screening.candidates import Material, formula_text
 from sselib.screening.substitution import MOBILE_ION, Host, partners
 
 _GRID_ANGSTROM = 0.4  # spacing of the points at which an interstitial site is looked for
@@ -39,7 +39,7 @@ def doped(
     fractions: Sequence[float] = (0.1, 0.25),
     threshold: float = 0.005,
     max_shift: int = 2,
-) -> Iterator[Candidate]:
+) -> Iterator[Material]:
     """Yield every host with a fraction of one ion replaced by an ion of another charge.
 
     Charges differ by up to ``max_shift``; lithium goes or comes to balance them. At least 30 % of the
@@ -66,7 +66,7 @@ def _is_possible(amounts: Mapping[str, float], doping: Doping) -> bool:
     return _MIN_LITHIUM_LEFT <= ratio <= 2.0
 
 
-def _candidate(host: Host, amounts: Mapping[str, float], doping: Doping, probability: float) -> Candidate:
+def _candidate(host: Host, amounts: Mapping[str, float], doping: Doping, probability: float) -> Material:
     new = dict(amounts)
     new[doping.new] = doping.fraction * amounts[doping.old]
     new[doping.old] -= new[doping.new]
@@ -74,14 +74,14 @@ def _candidate(host: Host, amounts: Mapping[str, float], doping: Doping, probabi
     new[MOBILE_ION] += change
     formula = formula_text(new)
     kind = "Li vacancies" if change < 0 else "Li interstitials"
-    return Candidate(
+    return Material(
         id=f"doped:{host.id}:{formula}",
         formula=formula,
         source="doping",
         parent=host.id,
         change=f"{doping.fraction:.0%} {doping.old}→{doping.new}, {kind}",
         probability=probability,
-        structure=partial(doped_structure, host, doping) if host.structure else None,
+        structure=partial(doped_structure, host, doping),
     )
 
 
@@ -92,7 +92,7 @@ def doped_structure(host: Host, doping: Doping) -> Structure:
     the largest void of the cell with its symmetry-equivalent positions. Raises `DataError` where neither
     has room for it.
     """
-    crystal = host.structure()
+    crystal = host.structure
     before = crystal.composition.element_composition.get_el_amt_dict()
     sites = [_doped_site(site, doping) for site in crystal]
     amount = before[MOBILE_ION] + _added_lithium(before, doping)

@@ -1,6 +1,6 @@
 """Enrichment: how many of the best-ranked held-out materials are superionic, against choosing at random."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -84,30 +84,3 @@ def metric_records(table: pd.DataFrame, *, dataset: str, protocol: str, seed: in
         }
         for row in table.to_dict("records")
     ]
-
-
-# Headings of `readable`, each with the format of its numbers.
-HEADINGS: Mapping[str, tuple[str, str]] = {
-    "name": ("model", ""),
-    "k": ("top k", ""),
-    "hits": ("superionic", ".1f"),
-    "hits_interval": ("95 % interval", ""),
-    "random_hits": ("by chance", ".1f"),
-    "random_interval": ("95 % of draws", ""),
-    "enrichment": ("enrichment", ".2f"),
-    "enrichment_interval": ("95 % interval of it", ""),
-    "n": ("n", ""),
-}
-
-
-def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """Return `enrichment_table` with the columns of `HEADINGS`, the two ends of an interval in one text."""
-    ends = {"hits": ".1f", "random": ".1f", "enrichment": ".2f"}
-    texts = {
-        f"{name}_interval": [
-            f"{low:{spec}} to {high:{spec}}"
-            for low, high in zip(table[f"{name}_low"], table[f"{name}_high"], strict=True)
-        ]
-        for name, spec in ends.items()
-    }
-    return table.assign(name=table["model"] + "/" + table["features"], **texts)[list(HEADINGS)]

@@ -6,13 +6,12 @@ value drops nothing and is named in ``not_judged``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 from pymatgen.core import Element
 
-from sselib.errors import ParameterError, nearest
 from sselib.materials.composition import parse_formula
 
 _BLOCK = 500  # candidates compared with the training compositions at a time
@@ -62,20 +61,6 @@ class Rule:
     setting: str = ""
     relation: str = ""
     unit: str = ""
-
-
-def read_filters(given: Mapping[str, object]) -> FilterSettings:
-    """Return the settings of a parameter such as ``{"min_band_gap_ev": 1.0}``; the rest are the defaults.
-
-    Raises `ParameterError` for a name that is no filter.
-    """
-    names = [f.name for f in fields(FilterSettings)]
-    for name in given:
-        if name not in names:
-            raise ParameterError(
-                f"filter {name!r} is unknown: expected some of {', '.join(names)}.{nearest(name, names)}"
-            )
-    return FilterSettings(**given)
 
 
 def is_intermetallic(formula: str) -> bool:

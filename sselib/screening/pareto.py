@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from sselib.errors import ParameterError, nearest
+from sselib.errors import ParameterError
 
 MAXIMISE, MINIMISE = "max", "min"
 
@@ -20,28 +20,23 @@ class Objective:
     weight: float = 1.0
 
 
-def read_objectives(wanted: Mapping[str, Sequence[object]], columns: Sequence[str]) -> list[Objective]:
-    """Return the objectives of a parameter such as ``{"p_superionic": ["max", 2.0]}``.
+DIRECTIONS: Mapping[str, str] = {  # what is better, of the scores that a screening ranks by
+    "p_superionic": MAXIMISE,
+    "log10_sigma": MAXIMISE,
+    "p_superionic_sd": MINIMISE,
+    "band_gap_ev": MAXIMISE,
+    "element_cost_usd_kg": MINIMISE,
+}
 
-    Raises `ParameterError` for an unknown column, a direction other than "max" or "min", a negative
-    weight, or weights that add up to 0.
+
+def objectives_of(weights: Mapping[str, float]) -> list[Objective]:
+    """Return the objectives with a weight above 0, by column (of `DIRECTIONS`).
+
+    Raises `ParameterError` for a negative weight, and where all are 0.
     """
-    objectives = []
-    for column, value in wanted.items():
-        if column not in columns:
-            raise ParameterError(
-                f"objective {column!r} is no score: expected some of {', '.join(columns)}."
-                f"{nearest(column, list(columns))}"
-            )
-        direction, weight = value if len(value) == 2 else (value, None)
-        if direction not in (MAXIMISE, MINIMISE) or not isinstance(weight, (int, float)) or weight < 0:
-            raise ParameterError(
-                f"objective {column!r} is {value!r}: expected a direction and a weight, such as [max, 1.0]"
-            )
-        objectives.append(Objective(column, str(direction), float(weight)))
-    if not sum(o.weight for o in objectives) > 0:
-        raise ParameterError("the weights of the objectives add up to 0: expected at least one above 0")
-    return objectives
+    if min(weights.values()) < 0 or not sum(weights.values()) > 0:
+        raise ParameterError(f"weights of objectives are {weights}: expected none below 0 and one above 0")
+    return [Objective(column, DIRECTIONS[column], w) for column, w in weights.items() if w > 0]
 
 
 def pareto_front_numbers(values: np.ndarray) -> np.ndarray:

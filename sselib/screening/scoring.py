@@ -28,7 +28,7 @@ from sselib.materials.structures import sha256_of_text, structure_to_json
 from sselib.prediction.scorer import SIGMA, Scorer
 from sselib.progress import progress
 from sselib.screening.candidate_pool import PROPOSED
-from sselib.screening.candidates import Candidate
+from sselib.screening.candidates import Material
 from sselib.screening.filters import is_intermetallic, is_known, open_d_shell_ions
 from sselib.screening.material_properties import PropertyModels, material_properties
 from sselib.screening.pareto import Objective, score_by_objectives
@@ -42,7 +42,7 @@ _NEAREST = ("nearest_id", "nearest_formula", "nearest_log10_sigma", "d_compositi
 
 
 def score_formulas(
-    candidates: Iterable[Candidate],
+    candidates: Iterable[Material],
     scorer: Scorer,
     *,
     parts: Path,
@@ -71,7 +71,7 @@ def score_formulas(
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(_DESCRIPTION))
 
 
-def _chunks(items: Iterable[Candidate], size: int) -> Iterator[list[Candidate]]:
+def _chunks(items: Iterable[Material], size: int) -> Iterator[list[Material]]:
     stream = iter(items)
     while chunk := list(islice(stream, size)):
         yield chunk
@@ -156,7 +156,7 @@ def _taken(ranked: pd.DataFrame, *, n: int, at_most: Mapping[str, int], min_dist
 
 
 def score_structures(
-    candidates: Iterable[Candidate],
+    candidates: Iterable[Material],
     ids: Iterable[str],
     scorer: Scorer,
     properties: PropertyModels,
@@ -185,7 +185,7 @@ def score_structures(
     return pd.concat(tables or [_by_structure([], {}, {}, scorer, properties, 0)], ignore_index=True)
 
 
-def _built(chunk: Sequence[Candidate]) -> tuple[dict[str, Structure], dict[str, str]]:
+def _built(chunk: Sequence[Material]) -> tuple[dict[str, Structure], dict[str, str]]:
     """Return the structures by id, and the reasons of those that cannot be built."""
     built, reasons = {}, {}
     for candidate in chunk:
@@ -201,7 +201,7 @@ def _no_structure(error: Exception) -> str:
 
 
 def _by_structure(
-    chunk: Sequence[Candidate],
+    chunk: Sequence[Material],
     built: Mapping[str, Structure],
     reasons: Mapping[str, str],
     scorer: Scorer,

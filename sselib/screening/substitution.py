@@ -7,7 +7,7 @@ scaled by ionic radii (reference lattice scaling, Chu et al., Comput. Mater. Sci
 doi 10.1016/j.commatsci.2018.01.040): a starting geometry, not a relaxed one.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import combinations, product
@@ -17,13 +17,12 @@ from pymatgen.analysis.prototypes import AFLOW_PROTOTYPE_LIBRARY
 from pymatgen.core import Composition, Element, Species, Structure
 from pymatgen.core.structure_prediction.substitution_probability import SubstitutionProbability
 
-from sselib.columns import Entry, StructureTable
+from sselib.columns import Entry
 from sselib.errors import FormulaError
 from sselib.materials.composition import parse_formula
 from sselib.materials.element_data import element_facts
 from sselib.materials.oxidation import IMBALANCED, METALLIC, assign_oxidation_states
-from sselib.materials.structures import structure_from_json
-from sselib.screening.candidates import Candidate, formula_of, formula_text
+from sselib.screening.candidates import Material, formula_of, formula_text
 
 MOBILE_ION = "Li"
 LIKE_LITHIUM: tuple[str, ...] = ("Na", "K", "Cu", "Ag")  # ions of prototypes that lithium may replace
@@ -38,27 +37,28 @@ _WHOLE = 0.01  # an average oxidation state this close to a whole number counts 
 class Host:
     """A known material that others are made from.
 
-    ``states`` are whole oxidation states by element, of those elements that have one; ``structure``
-    builds its crystal; ``probability`` is what making the host itself cost (below 1 for a prototype in
-    which lithium replaced another ion).
+    ``states`` are whole oxidation states by element, of those elements that have one; ``probability`` is
+    what making the host itself cost (below 1 for a prototype in which lithium replaced another ion).
     """
 
     id: str
     formula: str
     states: Mapping[str, int]
-    structure: Callable[[], Structure] | None
+    structure: Structure
     probability: float = 1.0
     change: str = ""
 
 
-def hosts_from_table(table: pd.DataFrame, structures: pd.DataFrame) -> Iterator[Host]:
-    """Yield the labelled materials with a structure that contains lithium and has balanced charges."""
+def hosts_from_table(table: pd.DataFrame, crystals: Mapping[str, Structure]) -> Iterator[Host]:
+    """Yield the labelled materials with a structure that contains lithium and has balanced charges.
+
+    ``crystals`` are the structures of notebook 01 by id.
+    """
     known = table.dropna(subset=Entry.STRUCTURE_ID).drop_duplicates(Entry.STRUCTURE_ID)
-    texts = structures.set_index(StructureTable.STRUCTURE_ID)[StructureTable.STRUCTURE_JSON]
     columns = [Entry.ID, Entry.STRUCTURE_ID, Entry.FORMULA]
     for row_id, key, formula in known[columns].itertuples(index=False, name=None):
-        if key in texts.index:
-            crystal = structure_from_json(texts[key])
+        if key in crystals:
+            crystal = crystals[key]
             host = _host(str(row_id), crystal, formula=_per_formula_unit(crystal, formula))
             if host:
                 yield host
@@ -112,7 +112,7 @@ def _host(name: str, crystal: Structure, *, formula: str = "") -> Host | None:
     states = _whole_states(crystal.composition)
     if states.get(MOBILE_ION) != 1:
         return None
-    return Host(name, formula or formula_of(crystal), states, lambda: crystal)
+    return Host(name, formula or formula_of(crystal), states, crystal)
 
 
 def _whole_states(composition: Composition) -> dict[str, int]:
@@ -159,7 +159,7 @@ def substituted(
     threshold: float = 0.005,
     max_replaced: int = 2,
     source: str = "substitution",
-) -> Iterator[Candidate]:
+) -> Iterator[Material]:
     """Yield every host with one, or up to ``max_replaced``, of its ions replaced by ions of equal charge.
 
     The probability of the whole (host included) is at least ``threshold``; the host itself is not
@@ -174,7 +174,7 @@ def substituted(
                 yield from _replacements(host, olds, threshold, source)
 
 
-def _replacements(host: Host, olds: Sequence[str], threshold: float, source: str) -> Iterator[Candidate]:
+def _replacements(host: Host, olds: Sequence[str], threshold: float, source: str) -> Iterator[Material]:
     """Yield the host with all of these elements replaced, in every way probable enough."""
     limit = threshold / host.probability
     choices = [partners(old, host.states[old], shift=0, threshold=limit) for old in olds]
@@ -189,18 +189,17 @@ def _replacements(host: Host, olds: Sequence[str], threshold: float, source: str
                 yield candidate
 
 
-def _candidate(host: Host, mapping: Mapping[str, str], probability: float, source: str) -> Candidate:
+def _candidate(host: Host, mapping: Mapping[str, str], probability: float, source: str) -> Material:
     formula = _renamed(host.formula, mapping)
     change = ", ".join(filter(None, [host.change, *(f"{a}→{b}" for a, b in mapping.items())]))
-    build = partial(_build, host, dict(mapping)) if host.structure else None
-    return Candidate(
+    return Material(
         id=f"{source}:{host.id}:{'-'.join(mapping.values()) or 'Li'}:{formula}",
         formula=formula,
         source=source,
         parent=host.id,
         change=change,
         probability=probability,
-        structure=build,
+        structure=partial(_build, host, dict(mapping)),
     )
 
 
@@ -218,8 +217,7 @@ def _as_meant(formula: str, host: Host, mapping: Mapping[str, str]) -> bool:
 
 
 def _build(host: Host, mapping: Mapping[str, str]) -> Structure:
-    crystal = host.structure()
-    return replaced(crystal, mapping, host.states) if mapping else crystal
+    return replaced(host.structure, mapping, host.states) if mapping else host.structure
 
 
 def replaced(structure: Structure, mapping: Mapping[str, str], states: Mapping[str, int]) -> Structure:

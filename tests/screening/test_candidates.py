@@ -12,18 +12,17 @@ from pymatgen.core import Composition, Lattice, Structure
 from sselib.errors import DataError, ParameterError, SSEError
 from sselib.materials.composition import element_fractions
 from sselib.materials.oxidation import assign_oxidation_states
-from sselib.materials.structures import structure_to_json
+from sselib.materials.structures import structure_to_json, structures_by_id
 from sselib.reporting.ranked_table import cif_text
 from sselib.screening.candidate_pool import PoolSettings, candidate_pool
 from sselib.screening.candidates import (
-    Candidate,
     Deduplicator,
+    Material,
     checked,
     formula_of,
     formula_text,
-    from_cifs,
-    from_formulas,
     from_generated,
+    from_inputs,
     from_materials_project,
     from_structure_table,
 )
@@ -55,15 +54,15 @@ def spinel() -> Structure:
 
 
 def host(structure: Structure, states: dict[str, int]) -> Host:
-    return Host("test:1", formula_of(structure), states, lambda: structure)
+    return Host("test:1", formula_of(structure), states, structure)
 
 
 SPINEL = host(spinel(), {"Li": 1, "Mg": 2, "Cl": -1})
 
 
-def curated() -> tuple[pd.DataFrame, pd.DataFrame]:
+def curated() -> tuple[pd.DataFrame, dict[str, Structure]]:
     table = reference.load()
-    return table.entries, table.structures
+    return table.entries, structures_by_id(table.structures)
 
 
 def l1(first: str, second: str) -> float:
@@ -73,29 +72,27 @@ def l1(first: str, second: str) -> float:
 def test_a_table_of_formulas_keeps_its_order_and_its_bad_rows(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text("id,formula\na,Li6PS5Cl\nb,Li1-x\nc,NaCl\nd,\n", encoding="utf-8")
-    found = list(from_formulas(path))
-    assert [c.id for c in found] == ["table:a", "table:b", "table:c", "table:d"]
+    found = list(from_inputs(path))
+    assert [c.id for c in found] == ["own:a", "own:b", "own:c", "own:d"]
     assert [bool(c.problem) for c in found] == [False, True, True, True]
     assert "lithium" in found[2].problem
 
 
-@pytest.mark.parametrize(("name", "text"), [("none.csv", None), ("empty.csv", ""), ("other.csv", "x\n1\n")])
+@pytest.mark.parametrize(("name", "text"), [("none.csv", None), ("other.csv", "x,y\n1,2\n")])
 def test_a_table_that_cannot_serve_is_one_error(tmp_path, name, text):
     if text is not None:
         (tmp_path / name).write_text(text, encoding="utf-8")
     with pytest.raises(SSEError, match=name):
-        list(from_formulas(tmp_path / name))
+        list(from_inputs(tmp_path / name))
 
 
 def test_a_folder_of_cifs_keeps_going_after_a_bad_file(tmp_path):
     (tmp_path / "good.cif").write_text(cif_text(spinel()), encoding="utf-8")
     (tmp_path / "broken.cif").write_text("data_x\n_cell_length_a 3", encoding="utf-8")
     (tmp_path / "sodium.CIF").write_text(cif_text(rock_salt("Na")), encoding="utf-8")
-    broken, good, sodium = from_cifs(tmp_path)
+    broken, good, sodium = from_inputs(tmp_path)
     assert broken.problem and "lithium" in sodium.problem and not good.problem
-    assert l1(good.formula, "Li2MgCl4") < 1e-3
-    with pytest.raises(DataError, match="holds no CIF"):
-        list(from_cifs(tmp_path / "nowhere"))
+    assert l1(good.formula, "Li2MgCl4") < 1e-3 and len(good.structure()) == len(spinel())
 
 
 def test_generated_structures_come_with_their_ids_or_one_message(tmp_path):
@@ -142,7 +139,7 @@ def test_formula_of_does_not_depend_on_the_cell():
 
 def test_repeats_are_held_back_and_counted():
     drop = Deduplicator()
-    stream = [checked(Candidate(str(k), f, "x")) for k, f in enumerate(["LiCl", "Li2Cl2", "LiBr", "?", "?"])]
+    stream = [checked(Material(str(k), f, "x")) for k, f in enumerate(["LiCl", "Li2Cl2", "LiBr", "?", "?"])]
     assert [c.id for c in drop(stream)] == ["0", "2", "3", "4"]
     assert drop.n_dropped == 1
 
@@ -152,8 +149,8 @@ def test_polymorphs_of_the_users_stay():
     wide = dense.copy()
     wide.scale_lattice(dense.volume * 1.1)
     stream = [
-        Candidate("a", "LiCl", "x", structure=lambda: dense),
-        Candidate("b", "LiCl", "x", structure=lambda: wide),
+        Material("a", "LiCl", "x", structure=lambda: dense),
+        Material("b", "LiCl", "x", structure=lambda: wide),
     ]
     assert len(list(Deduplicator(by_structure=True)(stream))) == 2
     assert len(list(Deduplicator()(stream))) == 1
@@ -203,7 +200,7 @@ def test_prototypes_hold_lithium_in_place_of_an_ion_like_it():
 def test_hosts_of_the_reference_set_are_read():
     hosts = list(hosts_from_table(*curated()))
     assert len(hosts) > 20
-    assert all(l1(h.formula, formula_of(h.structure())) < 0.01 for h in hosts)
+    assert all(l1(h.formula, formula_of(h.structure)) < 0.01 for h in hosts)
 
 
 def test_doping_moves_lithium_by_the_charge():
@@ -261,27 +258,25 @@ def test_largest_void_of_rock_salt_is_the_tetrahedral_site():
 
 
 def test_the_pool_repeats_itself_and_names_what_it_lacks(tmp_path):
-    table, structures = curated()
-    settings = PoolSettings(thresholds={"substitution": 0.1, "doping": 0.1})
+    table, crystals = curated()
+    settings = PoolSettings(min_probability_substitution=0.1, min_probability_doping=0.1)
     pool = candidate_pool(
-        ["substitution", "doping", "generated", "table"],
+        ["substitution", "doping", "generated", "own"],
         table=table,
-        structures=structures,
+        crystals=crystals,
         run=tmp_path,
         settings=settings,
     )
     first, second = list(pool), list(pool)
     assert [c.id for c in first] == [c.id for c in second] and len(first) > 20
     assert len({c.id for c in first}) == len(first)
-    assert set(pool.missing) == {"generated", "table"} and "own_table" in pool.missing["table"]
+    assert set(pool.missing) == {"generated", "own"} and "own_inputs" in pool.missing["own"]
 
 
-def test_unknown_sources_and_thresholds_are_named(tmp_path):
-    table, structures = curated()
-    options = {"table": table, "structures": structures, "run": Path(tmp_path)}
+def test_unknown_sources_are_named(tmp_path):
+    table, crystals = curated()
+    options = {"table": table, "crystals": crystals, "run": Path(tmp_path)}
     with pytest.raises(ParameterError, match="Did you mean 'substitution'"):
         candidate_pool(["substitutions"], settings=PoolSettings(), **options)
-    with pytest.raises(ParameterError, match="thresholds name dopin"):
-        candidate_pool(["doping"], settings=PoolSettings(thresholds={"dopin": 0.1}), **options)
     with pytest.raises(ParameterError, match="no source"):
         candidate_pool(["generated"], settings=PoolSettings(), **options)

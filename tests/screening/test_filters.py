@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sselib.errors import ParameterError
 from sselib.materials.composition import element_fractions
 from sselib.screening.filters import (
     FilterSettings,
@@ -15,7 +14,6 @@ from sselib.screening.filters import (
     is_intermetallic,
     is_known,
     open_d_shell_ions,
-    read_filters,
 )
 from sselib.screening.published_candidates import published_candidates
 
@@ -177,9 +175,3 @@ def test_summary_counts_add_up():
     summary = filter_summary(table).set_index("filter")
     assert summary.loc["known", ["drops", "drops_alone"]].tolist() == [1, 0]
     assert summary.loc["band gap"].tolist() == [1, 0, 1]
-
-
-def test_an_unknown_filter_is_named():
-    assert read_filters({"min_band_gap_ev": 2.0}).min_band_gap_ev == 2.0
-    with pytest.raises(ParameterError, match="Did you mean 'min_band_gap_ev'"):
-        read_filters({"min_bandgap_ev": 2.0})

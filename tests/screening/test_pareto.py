@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from sselib.errors import ParameterError
 from sselib.screening.pareto import (
     Objective,
+    objectives_of,
     pareto_front_numbers,
     rank_by_objectives,
     ranked,
-    read_objectives,
     with_values,
 )
 
@@ -68,17 +68,15 @@ def test_ranked_without_any_kept_row():
     assert ranked(table, [Objective("p", "max")])["rank"].isna().all()
 
 
-def test_objectives_are_read_and_faults_named():
-    assert read_objectives({"p": ["max", 2]}, ["p"]) == [Objective("p", "max", 2.0)]
-    for given_, word in (
-        ({"pp": ["max", 1]}, "Did you mean"),
-        ({"p": ["up", 1]}, "direction"),
-        ({"p": ["max", -1]}, "direction"),
-        ({"p": "max"}, "direction"),
-        ({"p": ["max", 0]}, "add up to 0"),
-    ):
-        with pytest.raises(ParameterError, match=word):
-            read_objectives(given_, ["p", "pq"])
+def test_objectives_are_the_columns_with_a_weight():
+    weights = {"p_superionic": 2, "p_superionic_sd": 0.5, "band_gap_ev": 0.0}
+    assert objectives_of(weights) == [
+        Objective("p_superionic", "max", 2.0),
+        Objective("p_superionic_sd", "min", 0.5),
+    ]
+    for impossible in ({"p_superionic": -1.0, "band_gap_ev": 2.0}, {"p_superionic": 0.0}):
+        with pytest.raises(ParameterError, match="one above 0"):
+            objectives_of(impossible)
 
 
 def test_an_objective_without_values_is_left_out():

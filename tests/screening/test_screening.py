@@ -13,6 +13,7 @@ from sselib.atomsets.superionic_model import fit_superionic_model
 from sselib.columns import Curated
 from sselib.features.formula import formula_features
 from sselib.materials.cif import read_cif
+from sselib.materials.composition import element_fractions, l1_distances
 from sselib.plots import screening as plots
 from sselib.prediction.applicability import training_space
 from sselib.prediction.scorer import FROM_FORMULA, Scorer, load_scorer
@@ -28,7 +29,7 @@ from sselib.reporting.ranked_table import (
 )
 from sselib.schemas import STRUCTURES, validate
 from sselib.screening import scoring
-from sselib.screening.candidates import Candidate, checked
+from sselib.screening.candidates import Material, checked
 from sselib.screening.explanation import (
     describe,
     explain_candidates,
@@ -46,7 +47,14 @@ from sselib.screening.material_properties import (
     material_properties,
 )
 from sselib.screening.pareto import Objective
-from sselib.screening.published_candidates import measured_errors, predicted, published_candidates
+from sselib.screening.published_candidates import (
+    BLIND,
+    measured_errors,
+    published_candidates,
+    published_predicted,
+    side_by_side,
+    without_relatives,
+)
 from sselib.screening.relaxation import DISORDERED, relaxed
 
 
@@ -59,12 +67,12 @@ def broken() -> Structure:
 
 
 CANDIDATES = [
-    checked(Candidate("x:1", "LiCl", "x", structure=rock_salt)),
-    checked(Candidate("x:2", "Li6PS5Cl", "x")),
-    checked(Candidate("x:3", "Li1-x", "x")),
-    checked(Candidate("x:4", "LiBr", "x", parent="h", structure=lambda: rock_salt("Br", 5.5))),
-    checked(Candidate("x:5", "LiI", "x", parent="h", structure=broken)),
-    checked(Candidate("x:6", "Li9B19S33", "x")),
+    checked(Material("x:1", "LiCl", "x", structure=rock_salt)),
+    checked(Material("x:2", "Li6PS5Cl", "x")),
+    checked(Material("x:3", "Li1-x", "x")),
+    checked(Material("x:4", "LiBr", "x", parent="h", structure=lambda: rock_salt("Br", 5.5))),
+    checked(Material("x:5", "LiI", "x", parent="h", structure=broken)),
+    checked(Material("x:6", "Li9B19S33", "x")),
 ]
 
 
@@ -371,14 +379,32 @@ def test_features_are_named_in_words_with_their_unit(feature, value, as_words, a
     assert reason(feature, value) == (as_reason or as_words)
 
 
-def test_published_candidates_are_those_of_table_2(scorer):
+def test_published_candidates_are_those_of_table_2(scorer, curated):
     table = published_candidates()
     assert len(table) == 20 and table["log10_measured"].count() == 6
     measured = table.set_index("formula")["log10_measured"]
     assert 10 ** (measured["Li9B19S33"] + 3) == pytest.approx(0.41)
     assert table["their_p_superionic"].is_monotonic_decreasing
-    found = predicted(table, scorer)
+    found = published_predicted(scorer, curated, distance=0.05, seed=0)
     assert found["log10_sigma"].notna().all() and found["d_composition"].between(0, 2).all()
+    side = side_by_side(found)
+    assert len(found) == 40 and len(side) == 20
+    blind = found[found["models"] == BLIND].set_index("formula")["log10_sigma"]
+    assert side.set_index("formula")["log10_blind"].equals(blind.rename("log10_blind"))
+    assert found.loc[found["models"] == BLIND, "d_composition"].min() > 0.05
+
+
+def test_no_model_keeps_a_row_near_a_candidate(scorer, curated) -> None:
+    found = without_relatives(["Li6PS5Cl", "LiNbOCl4"], scorer, curated=curated, distance=0.1, seed=3)
+    left = set(found.scorer.by_formula.training["id"])
+    fractions = element_fractions(["Li6PS5Cl", *curated["composition"]]).to_numpy()
+    near = set(curated["id"][l1_distances(fractions[:1], fractions[1:])[0] <= 0.1])
+    assert found.n_removed[0] == len(near) > 0 and not near & left
+    assert set(found.scorer.space.table["id"]) <= left
+    assert set(found.scorer.superionic.training["id"]) <= left
+    again, before = (m.superionic.predict_formulas(["Li6PS5Cl"]) for m in (found.scorer, scorer))
+    assert again["p_superionic"][0] != pytest.approx(before["p_superionic"][0], abs=1e-9)
+    assert found.scorer.superionic.formula.calibration == scorer.superionic.formula.calibration
 
 
 def test_errors_on_the_measured_ones_by_hand():
@@ -387,6 +413,7 @@ def test_errors_on_the_measured_ones_by_hand():
             "log10_measured": [-3.0, -4.0, np.nan],
             "log10_sigma": [-4.0, -4.0, -9.0],
             "nearest_log10_sigma": -3.0,
+            "models": "one",
         }
     )
     found = measured_errors(table, mean=-5.0, n_bootstrap=50, seed=0).set_index("model")

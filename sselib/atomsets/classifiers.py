@@ -24,10 +24,8 @@ from sselib.atomsets.sendek import SENDEK_FEATURES, sendek_features
 from sselib.atomsets.superionic_model import GP_ITERATIONS, share_above
 from sselib.columns import Curated, Entry, StructureTable
 from sselib.errors import DataError, ParameterError, nearest
-from sselib.features.formula import with_formula_features
 from sselib.features.representations import primitive_cell
 from sselib.features.site_features import SiteSet, named_site_sets, pooled
-from sselib.features.structure import with_environment
 from sselib.materials.composition import element_fractions, elmd_distances, l1_distances
 from sselib.materials.structures import structure_from_json
 from sselib.progress import progress
@@ -101,8 +99,8 @@ class SiteInputs:
 class Unpaired:
     """Labelled rows without a structure: they train the Gaussian process too, and are never tested.
 
-    ``X`` (n, columns) is what the process sees; ``nearest`` (n,) the position of the row of `Inputs` whose
-    composition is nearest (element mover's distance).
+    ``X`` (n, columns) is what the process sees; ``nearest`` (n,) the position of the row of
+    `ClassifierInputs` whose composition is nearest (element mover's distance).
     """
 
     table: pd.DataFrame
@@ -111,7 +109,7 @@ class Unpaired:
 
 
 @dataclass(frozen=True)
-class Inputs:
+class ClassifierInputs:
     """Labelled rows and what each classifier sees of them, in the order of ``table``.
 
     ``y`` (n,) of 0 and 1; ``matrices`` (n, columns) by feature name; ``sets`` a list of site sets by
@@ -202,17 +200,6 @@ def _sendek_row(structure: Structure) -> dict[str, float] | str:
         return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
-def with_environment_features(
-    features: pd.DataFrame, groups: pd.DataFrame, table: pd.DataFrame, structures: pd.DataFrame
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the features of notebook 03 and their groups with what the Gaussian process needs.
-
-    See `sselib.features.structure.with_environment` and `sselib.features.formula.with_formula_features`.
-    """
-    features, groups = with_environment(features, groups, table, structures)
-    return with_formula_features(features, groups, table)
-
-
 def classifier_inputs(
     rows: pd.DataFrame,
     *,
@@ -221,12 +208,12 @@ def classifier_inputs(
     sendek: pd.DataFrame,
     sites: SiteInputs,
     labelled: pd.DataFrame,
-) -> Inputs:
+) -> ClassifierInputs:
     """Return what the classifiers see; rows that any of them cannot use are left out for all.
 
-    ``features`` and ``groups`` are the tables of `with_environment_features`, ``sendek`` is `sendek_table`.
-    ``labelled`` is the whole curated table: its rows without a structure become `Inputs.unpaired`, and the
-    groups of `group_material` are those of the whole table.
+    ``features`` and ``groups`` are those of `sselib.regression.all_features`, ``sendek`` is `sendek_table`.
+    ``labelled`` is the whole curated table: its rows without a structure become
+    `ClassifierInputs.unpaired`, and the groups of `group_material` are those of the whole table.
     """
     usable = rows[Entry.ID].isin(sendek.index) & rows[Entry.ID].isin(features["id"])
     usable &= ~rows[Entry.ID].isin(sites.rejects["id"])
@@ -244,7 +231,7 @@ def classifier_inputs(
     matrices = {name: tabular.loc[ids, wanted].to_numpy(float) for name, wanted in columns.items()}
     matrices |= {"Sendek's features": sendek.loc[ids].to_numpy(float), "none": np.zeros((len(ids), 1))}
     sets = {name: [by_id[i] for i in ids] for name, by_id in sites.sets.items()}
-    return Inputs(
+    return ClassifierInputs(
         table=table,
         y=table[Curated.SUPERIONIC].to_numpy(int),
         matrices=matrices | {name: pooled(found) for name, found in sets.items()},
@@ -268,8 +255,8 @@ def _unpaired(
     return Unpaired(rows, features.loc[list(rows[Entry.ID])].to_numpy(float), nearest_row)
 
 
-def unpaired_rows(inputs: Inputs, split: Split) -> np.ndarray:
-    """Return the positions in `Inputs.unpaired` that may train under a split.
+def unpaired_rows(inputs: ClassifierInputs, split: Split) -> np.ndarray:
+    """Return the positions in `ClassifierInputs.unpaired` that may train under a split.
 
     Held out are all rows that do not train: the test rows, and for an inner fold those of its outer fold.
     ``group_...``: rows that share no group with a held-out row. ``loco``: rows whose nearest row with a
@@ -301,7 +288,7 @@ def _shares_group(protocol: str, rows: pd.DataFrame, held: pd.DataFrame) -> np.n
     return row_groups(protocol, rows).isin(set(row_groups(protocol, held))).to_numpy()
 
 
-def possible_models(names: Sequence[str], inputs: Inputs) -> list[Classifier]:
+def possible_models(names: Sequence[str], inputs: ClassifierInputs) -> list[Classifier]:
     """Return the classifiers of these names (all, if none is given) that can run on the inputs.
 
     Models of site features need a parent model. Raises `ParameterError` for an unknown name.
@@ -352,7 +339,7 @@ def cluster_summary(table: pd.DataFrame, labels: np.ndarray) -> pd.DataFrame:
 
 
 def class_splits(
-    protocols: Sequence[str], inputs: Inputs, *, clusters: Mapping[int, Clusters], seed: int
+    protocols: Sequence[str], inputs: ClassifierInputs, *, clusters: Mapping[int, Clusters], seed: int
 ) -> list[Split]:
     """Return the splits of all protocols; ``loco`` has one repeat per clustering, its fold is the cluster."""
     found = []
@@ -396,7 +383,7 @@ def make_classifier(classifier: Classifier, *, seed: int) -> BaseEstimator:
 
 
 def split_probability(
-    classifier: Classifier, inputs: Inputs, split: Split, settings: ClassifierSettings
+    classifier: Classifier, inputs: ClassifierInputs, split: Split, settings: ClassifierSettings
 ) -> np.ndarray:
     """Return the probabilities of a single model for the split's test rows, (n_test,)."""
     if classifier.model == ATOMSETS:
@@ -425,7 +412,7 @@ def probability_of(fitted: BaseEstimator, X: np.ndarray) -> np.ndarray:
 
 
 def atomsets_probability(
-    features: str, inputs: Inputs, split: Split, settings: ClassifierSettings
+    features: str, inputs: ClassifierInputs, split: Split, settings: ClassifierSettings
 ) -> np.ndarray:
     """Return the mean probability of ``n_members`` networks for the split's test rows, (n_test,)."""
     from sselib.atomsets.network import AtomSetsSettings

@@ -23,8 +23,8 @@ from sselib.atomsets.classifiers import (
     FRESH,
     PROCESS,
     Classifier,
+    ClassifierInputs,
     ClassifierSettings,
-    Inputs,
     make_classifier,
     probability_of,
     split_probability,
@@ -54,7 +54,7 @@ class HeldOutClasses:
 
 
 def class_predictions(
-    inputs: Inputs,
+    inputs: ClassifierInputs,
     splits: Sequence[Split],
     *,
     models: Sequence[Classifier],
@@ -85,7 +85,7 @@ def class_predictions(
 
 def _probabilities(
     case: Classifier,
-    inputs: Inputs,
+    inputs: ClassifierInputs,
     splits: Sequence[Split],
     settings: ClassifierSettings,
     parts: Path | None,
@@ -109,7 +109,7 @@ def _probabilities(
 
 
 def _one_by_one(
-    case: Classifier, inputs: Inputs, settings: ClassifierSettings, splits: Sequence[Split]
+    case: Classifier, inputs: ClassifierInputs, settings: ClassifierSettings, splits: Sequence[Split]
 ) -> list[np.ndarray]:
     import torch
 
@@ -117,7 +117,7 @@ def _one_by_one(
     return [split_probability(case, inputs, split, settings) for split in splits]
 
 
-def _seen_by(case: Classifier, inputs: Inputs) -> list[object]:
+def _seen_by(case: Classifier, inputs: ClassifierInputs) -> list[object]:
     """Return everything that the model reads."""
     rows = [inputs.table[Entry.ID], inputs.table[Entry.LOG10_SIGMA], inputs.y]
     if case.model == ATOMSETS:
@@ -128,7 +128,7 @@ def _seen_by(case: Classifier, inputs: Inputs) -> list[object]:
 
 def _thresholds(
     case: Classifier,
-    inputs: Inputs,
+    inputs: ClassifierInputs,
     splits: Sequence[Split],
     settings: ClassifierSettings,
     parts: Path | None,
@@ -153,7 +153,7 @@ def _held_out_folds(splits: Sequence[Split], n_rows: int) -> dict[tuple[str, int
     return found
 
 
-def inner_splits(inputs: Inputs, outer: Split, cluster: np.ndarray) -> list[Split]:
+def inner_splits(inputs: ClassifierInputs, outer: Split, cluster: np.ndarray) -> list[Split]:
     """Return inner folds of the training rows; ``cluster`` (n,) is the fold that holds each row out.
 
     Random for random protocols; whole clusters for ``loco``, at most five folds of them, where rows in no
@@ -185,7 +185,7 @@ def _cluster_folds(cluster: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(np.setdiff1d(np.arange(len(cluster)), b), b) for b in held]
 
 
-def _frame(inputs: Inputs, split: Split, probability: np.ndarray, case: Classifier) -> pd.DataFrame:
+def _frame(inputs: ClassifierInputs, split: Split, probability: np.ndarray, case: Classifier) -> pd.DataFrame:
     rows = inputs.table.iloc[split.test]
     return pd.DataFrame(
         {

@@ -15,7 +15,13 @@ import pandas as pd
 from pymatgen.core import Structure
 
 from sselib.atomsets.classification import classification_records
-from sselib.atomsets.classifiers import ATOMSETS, Classifier, ClassifierSettings, Inputs, class_splits
+from sselib.atomsets.classifiers import (
+    ATOMSETS,
+    Classifier,
+    ClassifierInputs,
+    ClassifierSettings,
+    class_splits,
+)
 from sselib.atomsets.held_out import class_predictions
 from sselib.columns import ClassPrediction as C
 from sselib.columns import Entry
@@ -68,7 +74,7 @@ class RepresentationComparison:
 
 
 def compare_representations(
-    inputs: Inputs,
+    inputs: ClassifierInputs,
     structures: Mapping[str, Structure],
     *,
     parent: str,
@@ -113,12 +119,12 @@ def _require_known(names: Sequence[str], known: Sequence[str]) -> None:
 
 
 def _grid_inputs(
-    inputs: Inputs,
+    inputs: ClassifierInputs,
     structures: Mapping[str, Structure],
     parent: str,
     representations: Sequence[str],
     n_jobs: int,
-) -> tuple[Inputs, pd.DataFrame]:
+) -> tuple[ClassifierInputs, pd.DataFrame]:
     """Return the rows that every case can use, with a site set and a matrix per case, and rejects."""
     ids = list(inputs.table[Entry.ID])
     crystals, layers = {i: structures[i] for i in ids}, {layer: (layer,) for layer in LAYERS}

@@ -48,7 +48,7 @@ _FORMULAS_AT_ONCE = 5000
 
 
 @dataclass(frozen=True)
-class Calibration:
+class PlattScaling:
     """p = sigmoid(slope * logit + intercept), and from which p on a material is called superionic."""
 
     slope: float = 1.0
@@ -68,11 +68,11 @@ class Belief:
     own: np.ndarray
     noise: float
 
-    def probability(self, calibration: Calibration = Calibration()) -> np.ndarray:
+    def probability(self, calibration: PlattScaling = PlattScaling()) -> np.ndarray:
         """Return the probability that a measurement lies above the limit, (n,)."""
         return calibration(share_above(self.mean, np.hypot(self.own, self.noise)))
 
-    def spread(self, calibration: Calibration = Calibration()) -> np.ndarray:
+    def spread(self, calibration: PlattScaling = PlattScaling()) -> np.ndarray:
         """Return the standard deviation of that probability over what the material's own value may be."""
         values = self.mean + _QUANTILES[:, None] * self.own
         return calibration(share_above(values, self.noise)).std(axis=0)
@@ -95,7 +95,7 @@ class Route:
     """What answers for one kind of input, formulas or structures."""
 
     process: CompositionGP
-    calibration: Calibration = Calibration()
+    calibration: PlattScaling = PlattScaling()
 
     def answer(self, X: np.ndarray) -> np.ndarray:
         """Return probability, its standard deviation and the threshold of each row of X, shape (n, 3)."""
@@ -269,7 +269,7 @@ def _folds(rows: pd.DataFrame) -> list[tuple[np.ndarray, np.ndarray]]:
 
 def _calibration(
     rows: pd.DataFrame, folds: Sequence[tuple[np.ndarray, Belief]], known: np.ndarray
-) -> Calibration:
+) -> PlattScaling:
     """Return the calibration and the threshold from the known rows of folds that were held out."""
     p = np.concatenate([b.probability()[known[test]] for test, b in folds])
     y = rows[Curated.SUPERIONIC].to_numpy(bool)[np.concatenate([test[known[test]] for test, _ in folds])]
@@ -277,10 +277,10 @@ def _calibration(
     return replace(found, threshold=best_threshold([y], [found(p)])[0])
 
 
-def fit_calibration(logits: np.ndarray, y: np.ndarray) -> Calibration:
+def fit_calibration(logits: np.ndarray, y: np.ndarray) -> PlattScaling:
     """Return the logistic map from held-out logits (n,) to probabilities (Platt scaling, light L2)."""
     fitted = LogisticRegression(C=10.0).fit(np.asarray(logits)[:, None], np.asarray(y, int))
-    return Calibration(slope=max(float(fitted.coef_[0, 0]), 0.0), intercept=float(fitted.intercept_[0]))
+    return PlattScaling(slope=max(float(fitted.coef_[0, 0]), 0.0), intercept=float(fitted.intercept_[0]))
 
 
 def _check(rows: pd.DataFrame, folds: Sequence[tuple[np.ndarray, Belief]], known: np.ndarray) -> pd.DataFrame:
@@ -337,7 +337,7 @@ def load_superionic_model(run: Path) -> SuperionicModel:
         description = json.loads(path.read_text(encoding="utf-8"))
         if (description.get("format"), description.get("columns")) != (_FORMAT, _column_names()):
             raise ValueError("other format or features than this version computes")
-        calibrations = {k: Calibration(**c) for k, c in description["calibrations"].items()}
+        calibrations = {k: PlattScaling(**c) for k, c in description["calibrations"].items()}
         routes = {k: Route(_load_process(folder / f"{k}.npz"), c) for k, c in calibrations.items()}
         return SuperionicModel(pd.read_parquet(folder / "training.parquet"), **routes)
     except Exception as error:  # a damaged archive raises what zip, zlib, JSON and NumPy raise

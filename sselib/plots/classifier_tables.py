@@ -59,7 +59,7 @@ def by_metric(scores: pd.DataFrame) -> pd.DataFrame:
     return wide.rename(columns=METRIC_NAMES).assign(n=rows.groupby("name")["n"].max())
 
 
-def readable(table: pd.DataFrame) -> Styler:
+def styled(table: pd.DataFrame) -> Styler:
     """Return the table as it is shown: every row, names of rows as first column, two decimals."""
     shown = table if isinstance(table.index, pd.RangeIndex) else table.reset_index()
     return shown.style.hide(axis="index").format(precision=2, na_rep="")

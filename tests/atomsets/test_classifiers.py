@@ -15,8 +15,8 @@ from sselib.atomsets.classifiers import (
     CLASSIFIERS,
     CONTROL_CASES,
     SUITE,
+    ClassifierInputs,
     ClassifierSettings,
-    Inputs,
     SiteInputs,
     Unpaired,
     class_splits,
@@ -49,7 +49,9 @@ PROCESS = BY_NAME["Gaussian process on formula and structure"]
 QUICK = ClassifierSettings(n_jobs=1, n_members=1, max_epochs=30, patience=10)
 
 
-def some_inputs(*, n: int = 80, with_sets: bool = False, n_unpaired: int = 0, seed: int = 0) -> Inputs:
+def some_inputs(
+    *, n: int = 80, with_sets: bool = False, n_unpaired: int = 0, seed: int = 0
+) -> ClassifierInputs:
     """Rows whose label is the sign of the first feature; the other four columns are noise.
 
     Neighbours are near-duplicates, four rows are one publication.
@@ -79,17 +81,19 @@ def some_inputs(*, n: int = 80, with_sets: bool = False, n_unpaired: int = 0, se
 
         sets = {"MEGNet V1": [unique_sites(np.vstack([x, x, -x / 2])) for x in X[:n]]}
     other = Unpaired(table[n:].reset_index(drop=True), of_process[n:], np.arange(n_unpaired) % n)
-    return Inputs(table[:n], y[:n], matrices, sets, np.arange(n) // 2, other if n_unpaired else None)
+    return ClassifierInputs(
+        table[:n], y[:n], matrices, sets, np.arange(n) // 2, other if n_unpaired else None
+    )
 
 
-def two_clusters(inputs: Inputs) -> dict[int, Clusters]:
+def two_clusters(inputs: ClassifierInputs) -> dict[int, Clusters]:
     """Two clusterings of the rows: thirds and halves, the first five rows in none."""
     k = np.arange(len(inputs.y))
     found = {42: np.where(k < 5, -1, k % 3), 0: np.where(k < 5, -1, k % 2)}
     return {seed: Clusters(labels, np.zeros((len(k), 2))) for seed, labels in found.items()}
 
 
-def scored(inputs: Inputs, models: list, **options: object) -> pd.DataFrame:
+def scored(inputs: ClassifierInputs, models: list, **options: object) -> pd.DataFrame:
     """Predictions under random folds and leave-one-cluster-out."""
     splits = class_splits(["kfold5", "loco"], inputs, clusters=two_clusters(inputs), seed=0)
     found = class_predictions(inputs, splits, models=models, dataset="obelix", settings=QUICK, **options)

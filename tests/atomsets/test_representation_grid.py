@@ -10,7 +10,7 @@ from pymatgen.core import Lattice, Structure
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install -e '.[atomsets]'")
 
-from sselib.atomsets.classifiers import ClassifierSettings, Inputs  # noqa: E402
+from sselib.atomsets.classifiers import ClassifierInputs, ClassifierSettings  # noqa: E402
 from sselib.atomsets.representation_grid import RepresentationComparison, compare_representations  # noqa: E402
 from sselib.errors import ParameterError  # noqa: E402
 from sselib.features import megnet, site_features  # noqa: E402
@@ -53,7 +53,7 @@ def compared(
     noise = np.random.default_rng(0).normal(size=(N, 3))
     matrices = {"composition": noise, "composition and structure": noise, "none": np.zeros((N, 1))}
     return compare_representations(
-        Inputs(table, y, matrices, {}, np.arange(N)),
+        ClassifierInputs(table, y, matrices, {}, np.arange(N)),
         {i: crystal(k) for k, i in enumerate(ids)},
         parent=parent,
         representations=representations,

@@ -14,8 +14,8 @@ from sselib.atomsets.superionic_model import (
     FOLDER,
     NOTEBOOK,
     Belief,
-    Calibration,
     FittedSuperionic,
+    PlattScaling,
     SuperionicModel,
     fit_calibration,
     fit_superionic_model,
@@ -204,7 +204,7 @@ def test_calibration_recovers_overconfident_probabilities() -> None:
     y = rng.uniform(size=4000) < 1 / (1 + np.exp(-true_logit))
     found = fit_calibration(3 * true_logit + 1, y)
     assert found.slope == pytest.approx(1 / 3, abs=0.05) and found.intercept == pytest.approx(-1 / 3, abs=0.1)
-    assert Calibration()(np.array([0.2, 0.9])) == pytest.approx([0.2, 0.9])
+    assert PlattScaling()(np.array([0.2, 0.9])) == pytest.approx([0.2, 0.9])
 
 
 def test_formulas_are_scored_fast(model: SuperionicModel) -> None:

@@ -36,5 +36,5 @@ def test_published_numbers_stand_below_ours() -> None:
 
 
 def test_no_row_is_hidden() -> None:
-    page = tables.readable(pd.DataFrame({"id": range(120), "x": 1 / 3})).to_html()
+    page = tables.styled(pd.DataFrame({"id": range(120), "x": 1 / 3})).to_html()
     assert page.count("<tr>") == 121 and "0.33" in page and "0.333" not in page

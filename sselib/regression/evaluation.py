@@ -400,26 +400,22 @@ def parity_points(
     """
     splits = {p: protocol_splits(p, table, seed=settings.seed, repeats=1)[0] for p in protocols}
 
-    def points(protocol: str, split: Split, name: str) -> list[pd.DataFrame]:
-        """Return measured and predicted values of a split, its training and its test rows apart."""
+    def points(protocol: str, split: Split, name: str) -> pd.DataFrame:
+        """Return measured and predicted values of a split's training and test rows."""
         arrays = _arrays(table, features, feature_columns(groups, name))
         fitted = make_model(model, options=settings.options, seed=settings.seed)
         fitted.fit(arrays.X[split.train], arrays.y[split.train])
-        return [
-            pd.DataFrame(
-                {
-                    "split": protocol,
-                    "features": name,
-                    "part": part,
-                    P.ID: table[Entry.ID].to_numpy()[rows],
-                    P.Y_TRUE: arrays.y[rows],
-                    P.CENSORED: table[Entry.CENSORED].to_numpy(bool)[rows],
-                    P.Y_PRED: fitted.predict(arrays.X[rows]),
-                }
-            )
-            for part, rows in (("train", split.train), ("test", split.test))
-        ]
+        rows = np.r_[split.train, split.test]
+        found = {
+            "split": protocol,
+            "features": name,
+            "part": np.repeat(["train", "test"], [len(split.train), len(split.test)]),
+            P.ID: table[Entry.ID].to_numpy()[rows],
+            P.Y_TRUE: arrays.y[rows],
+            P.CENSORED: arrays.censored[rows],
+            P.Y_PRED: fitted.predict(arrays.X[rows]),
+        }
+        return pd.DataFrame(found)
 
     jobs = [(p, split, name) for (p, split), name in itertools.product(splits.items(), feature_sets)]
-    parts = in_threads(points, jobs, n_jobs=settings.n_jobs)
-    return pd.concat(itertools.chain.from_iterable(parts), ignore_index=True)
+    return pd.concat(in_threads(points, jobs, n_jobs=settings.n_jobs), ignore_index=True)

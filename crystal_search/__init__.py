@@ -7,16 +7,16 @@ and every energy evaluation counted. Names are imported when they are asked for:
 from importlib import import_module
 
 _HOMES = {
-    "Candidate": "database",
     "RelaxationSettings": "relaxation",
+    "SearchCandidate": "database",
     "SearchDatabase": "database",
     "SearchError": "errors",
     "SearchSettings": "search_settings",
     "candidate_table": "database",
+    "find_crystals": "evolution",
     "make_calculator": "potentials",
     "random_search": "search_settings",
     "relax": "relaxation",
-    "search": "evolution",
     "survivors": "population",
 }
 __all__ = list(_HOMES)

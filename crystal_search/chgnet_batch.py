@@ -108,7 +108,7 @@ def _ordered_pairs(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return order[left[different]], order[right[different]]
 
 
-def evaluate(batch: Sequence[Atoms], *, model_name: str = "0.3.0") -> list[Evaluation]:
+def chgnet_evaluations(batch: Sequence[Atoms], *, model_name: str = "0.3.0") -> list[Evaluation]:
     """Return CHGNet's energy, forces and stress of each crystal; the order is kept."""
     model = chgnet_model(model_name)
     encoder = model.bond_basis_expansion
@@ -274,7 +274,7 @@ class CHGNetFast(Calculator):
 
     def evaluate_many(self, batch: Sequence[Atoms]) -> list[Evaluation]:
         """Return the evaluation of each crystal; small ones together cost less than one by one."""
-        return evaluate(batch, model_name=self._model_name)
+        return chgnet_evaluations(batch, model_name=self._model_name)
 
     def calculate(
         self,

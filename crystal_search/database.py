@@ -38,7 +38,7 @@ _REALS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Candidate:
+class SearchCandidate:
     """One structure of a search: where it came from, what became of it and what it cost.
 
     ``parent_enthalpy_ev_atom`` is that of the better parent, NaN for seeds; ``space_group`` that of the
@@ -80,7 +80,6 @@ class SearchDatabase:
         try:
             with closing(self._connect()) as connection, connection:
                 connection.executescript(_SCHEMA)
-                _add_missing_columns(connection)
         except sqlite3.DatabaseError as error:
             raise SearchError(
                 f"{self.path} is no database of searches ({error}): delete it, or name another file"
@@ -129,9 +128,9 @@ class SearchDatabase:
             raise SearchError(f"{self.path} has no search '{name}': expected one of {self.searches()}")
         return json.loads(found[0])
 
-    def add(self, name: str, candidate: Candidate) -> None:
+    def add(self, name: str, candidate: SearchCandidate) -> None:
         """Write one candidate; one that is there already is replaced."""
-        values = {key: getattr(candidate, key) for key in Candidate.__dataclass_fields__} | {
+        values = {key: getattr(candidate, key) for key in SearchCandidate.__dataclass_fields__} | {
             "search": name,
             "parents": json.dumps(candidate.parents),
             "curve": json.dumps([round(x, 5) for x in candidate.curve]),
@@ -144,7 +143,7 @@ class SearchDatabase:
                 f"INSERT OR REPLACE INTO candidates ({', '.join(values)}) VALUES ({marks})", values
             )
 
-    def candidates(self, name: str) -> list[Candidate]:
+    def candidates(self, name: str) -> list[SearchCandidate]:
         """Return the candidates of a search in the order of their numbers."""
         with closing(self._connect()) as connection:
             connection.row_factory = sqlite3.Row
@@ -152,28 +151,13 @@ class SearchDatabase:
             return [_candidate(dict(row)) for row in rows]
 
 
-def _add_missing_columns(connection: sqlite3.Connection) -> None:
-    """Bring a file of an earlier version up to date; what it did not record becomes missing or 0."""
-    there = {row[1] for row in connection.execute("PRAGMA table_info(candidates)")}
-    for column, before, kind in (
-        ("n_model_relaxations", "n_pair_relaxations", "INTEGER NOT NULL DEFAULT 0"),
-        ("model_seconds", "pair_seconds", "REAL"),
-        ("snapshots", "", "TEXT NOT NULL DEFAULT '[]'"),
-        ("learned", "", "INTEGER NOT NULL DEFAULT 0"),
-    ):
-        if before in there:
-            connection.execute(f"ALTER TABLE candidates RENAME COLUMN {before} TO {column}")
-        elif column not in there:
-            connection.execute(f"ALTER TABLE candidates ADD COLUMN {column} {kind}")
-
-
-def candidate_table(candidates: Sequence[Candidate]) -> pd.DataFrame:
+def candidate_table(candidates: Sequence[SearchCandidate]) -> pd.DataFrame:
     """Return one row per candidate without its structure.
 
     ``evaluations_so_far``: energy evaluations that the search had spent when the candidate was done with.
     """
     hidden = ("curve", "atoms", "parents", "snapshots")
-    names = [n for n in Candidate.__dataclass_fields__ if n not in hidden]
+    names = [n for n in SearchCandidate.__dataclass_fields__ if n not in hidden]
     table = pd.DataFrame([{n: getattr(c, n) for n in names} for c in candidates], columns=names)
     parents = [" ".join(map(str, c.parents)) for c in candidates]
     return table.assign(parents=parents, evaluations_so_far=table["n_evaluations"].cumsum())
@@ -207,8 +191,8 @@ def _snapshot(plain: Mapping[str, object]) -> Snapshot:
     )
 
 
-def _candidate(row: dict[str, object]) -> Candidate:
-    row = {key: row[key] for key in Candidate.__dataclass_fields__}
+def _candidate(row: dict[str, object]) -> SearchCandidate:
+    row = {key: row[key] for key in SearchCandidate.__dataclass_fields__}
     for key in _REALS:
         row[key] = float("nan") if row[key] is None else row[key]
     for key in ("parents", "curve"):
@@ -216,4 +200,4 @@ def _candidate(row: dict[str, object]) -> Candidate:
     row["atoms"] = _atoms(json.loads(row["atoms"]))
     row["learned"] = bool(row["learned"])
     row["snapshots"] = tuple(_snapshot(s) for s in json.loads(row["snapshots"]))
-    return Candidate(**row)
+    return SearchCandidate(**row)

@@ -15,12 +15,12 @@ from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
-from crystal_search.database import Candidate, SearchDatabase
+from crystal_search.database import SearchCandidate, SearchDatabase
 from crystal_search.errors import SearchError
 from crystal_search.ionic import guessed_states
 from crystal_search.learned_potential import Learner
-from crystal_search.offspring import choose_children, make_offspring, total_cost
-from crystal_search.plans import Plan, Preparation, child_plan, fresh_plan, stored_plan
+from crystal_search.offspring import choose_children, make_offspring
+from crystal_search.plans import ORIGIN, Plan, Preparation, child_plan, fresh_plan, stored_plan
 from crystal_search.population import (
     KINDS,
     LEARNED,
@@ -42,17 +42,17 @@ Relaxer = Callable[..., Relaxation]  # (atoms, calculator=, pressure_gpa=, seed=
 
 
 @threadpool_limits.wrap(limits=1)  # more threads round otherwise, and cost more than they save
-def search(
+def find_crystals(
     content: Mapping[str, int],
     *,
     name: str,
     settings: SearchSettings,
     database: SearchDatabase,
     n_jobs: int = 1,
-    solved: Callable[[Candidate], bool] | None = None,
+    solved: Callable[[SearchCandidate], bool] | None = None,
     relaxer: Relaxer | None = None,
     show_progress: bool = True,
-) -> list[Candidate]:
+) -> list[SearchCandidate]:
     """Search until a stop rule applies; return every candidate.
 
     ``content`` is the number of atoms of each element in the cell. Finished candidates are read from
@@ -66,8 +66,8 @@ def search(
         raise SearchError(f"protocol '{settings.protocol}': expected '{OPTIMISE}', or a relaxer for another")
     if settings.oxidation_states is None:
         settings = replace(settings, oxidation_states=guessed_states(content))
-    database.open_search(name, {"content": dict(content), **_recorded(settings)})
-    done: list[Candidate] = []
+    database.open_search(name, {"content": dict(content), **asdict(settings)})
+    done: list[SearchCandidate] = []
     stored = {c.number: c for c in database.candidates(name)}
     bar = tqdm(desc=name, unit=" structures", leave=False, disable=not show_progress)
     save, why, learner = partial(database.add, name), "", Learner()
@@ -97,19 +97,13 @@ def search(
     return done
 
 
-def _recorded(settings: SearchSettings) -> dict[str, object]:
-    """Return what the database records: what only a search that learns depends on is there for such ones."""
-    only_learned = ("learn", "offspring")
-    return {k: v for k, v in asdict(settings).items() if settings.learns or k not in only_learned}
-
-
 def plan_generation(
     content: Mapping[str, int],
-    done: Sequence[Candidate],
+    done: Sequence[SearchCandidate],
     *,
     generation: int,
     settings: SearchSettings,
-    stored: Mapping[int, Candidate],
+    stored: Mapping[int, SearchCandidate],
     learner: Learner,
     n_jobs: int = 1,
 ) -> list[Plan]:
@@ -139,15 +133,15 @@ def plan_generation(
                 content, [*done, *plans], population, made, weights=weights, settings=settings
             )
         if number in missing[:1]:
-            plan = replace(plan, spent=_sum(plan.spent, spent))
+            plan = replace(plan, spent=plan.spent + spent)
         plans.append(replace(plan, rule=rules.get(_kind(plan))))
     return plans
 
 
 def _learned_plans(
     content: Mapping[str, int],
-    done: Sequence[Candidate],
-    population: Sequence[Candidate],
+    done: Sequence[SearchCandidate],
+    population: Sequence[SearchCandidate],
     learner: Learner,
     *,
     generation: int,
@@ -170,17 +164,13 @@ def _learned_plans(
     pressure = settings.relaxation.pressure_gpa
     plans = choose_children(offspring, done, potential, n=settings.children, pressure_gpa=pressure)
     rest = Preparation(model_seconds=fitted + time.process_time() - start)
-    return plans, _sum(total_cost(offspring), rest)
-
-
-def _sum(one: Preparation, other: Preparation) -> Preparation:
-    return Preparation(**{k: v + getattr(other, k) for k, v in asdict(one).items()})
+    return plans, sum((o.plan.spent for o in offspring), rest)
 
 
 def _single_plan(
     content: Mapping[str, int],
-    earlier: Sequence[Candidate | Plan],
-    population: Sequence[Candidate],
+    earlier: Sequence[SearchCandidate | Plan],
+    population: Sequence[SearchCandidate],
     made: Mapping[str, object],
     *,
     weights: Mapping[str, float],
@@ -201,12 +191,12 @@ def _single_plan(
     )
 
 
-def _kind(one: Plan | Candidate) -> str:
+def _kind(one: Plan | SearchCandidate) -> str:
     return kind(one.operator, one.space_group, learned=one.learned)
 
 
 def _rules(
-    done: Sequence[Candidate], population: Sequence[Candidate], settings: SearchSettings
+    done: Sequence[SearchCandidate], population: Sequence[SearchCandidate], settings: SearchSettings
 ) -> dict[str, GiveUpRule]:
     same = {name: [c for c in done if _kind(c) == name] for name in KINDS}
     most = {LEARNED: LEARNED_DROP_EV_ATOM}
@@ -220,11 +210,11 @@ def _rules(
 
 def _finish(
     plans: Sequence[Plan],
-    stored: Mapping[int, Candidate],
+    stored: Mapping[int, SearchCandidate],
     *,
-    relax_all: Callable[[Sequence[Plan]], Iterator[Candidate]],
-    save: Callable[[Candidate], None],
-) -> Iterator[Candidate]:
+    relax_all: Callable[[Sequence[Plan]], Iterator[SearchCandidate]],
+    save: Callable[[SearchCandidate], None],
+) -> Iterator[SearchCandidate]:
     """Yield the finished candidates of a generation in the order of their numbers, each saved first."""
     fresh = relax_all([p for p in plans if p.number not in stored])
     for plan in plans:
@@ -238,7 +228,7 @@ def _finish(
 
 def _relax_all(
     plans: Sequence[Plan], *, settings: SearchSettings, relaxer: Relaxer | None, n_jobs: int
-) -> Iterator[Candidate]:
+) -> Iterator[SearchCandidate]:
     """Yield the relaxed plans in their order.
 
     They are taken `TOGETHER` at a time, so that a search that ends at one of them wastes little.
@@ -251,7 +241,7 @@ def _relax_all(
         yield from _relaxed_in_parallel(tasks, n_jobs)
 
 
-def _relaxed_in_parallel(tasks: Sequence[tuple], n_jobs: int) -> Iterator[Candidate]:
+def _relaxed_in_parallel(tasks: Sequence[tuple], n_jobs: int) -> Iterator[SearchCandidate]:
     """Yield the results in order; joblib's warning is kept back when a search ends before its last task."""
     results = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(_relaxed)(*t) for t in tasks)
     try:
@@ -263,7 +253,9 @@ def _relaxed_in_parallel(tasks: Sequence[tuple], n_jobs: int) -> Iterator[Candid
             results.close()
 
 
-def _relaxed(plans: Sequence[Plan], settings: SearchSettings, relaxer: Relaxer | None) -> list[Candidate]:
+def _relaxed(
+    plans: Sequence[Plan], settings: SearchSettings, relaxer: Relaxer | None
+) -> list[SearchCandidate]:
     """Relax some plans together; runs in a worker process where there are several."""
     calculator = make_calculator(settings.potential, settings.potential_options)
     if relaxer is not None:
@@ -284,42 +276,32 @@ def _verdict(rule: GiveUpRule | None) -> Verdict | None:
     return lambda steps, enthalpy, atoms: rule(steps, enthalpy, atoms) if steps else ""
 
 
-def _candidate(plan: Plan, result: Relaxation, *, keep: bool) -> Candidate:
+def _candidate(plan: Plan, result: Relaxation, *, keep: bool) -> SearchCandidate:
     """Return the relaxed plan; ``keep``: with the snapshots to learn from."""
-    return Candidate(
-        number=plan.number,
-        generation=plan.generation,
-        operator=plan.operator,
-        parents=plan.parents,
-        parent_enthalpy_ev_atom=plan.parent_enthalpy_ev_atom,
-        space_group=plan.space_group,
-        status=result.status,
-        reason=result.reason,
-        enthalpy_ev_atom=result.enthalpy_ev_atom,
-        energy_ev_atom=result.energy_ev_atom,
-        volume_angstrom3_atom=result.volume_angstrom3_atom,
+    outcome = ("status", "reason", "enthalpy_ev_atom", "energy_ev_atom", "volume_angstrom3_atom", "curve")
+    return SearchCandidate(
+        **{key: getattr(plan, key) for key in ORIGIN},
+        **{key: getattr(result, key) for key in outcome},
         n_evaluations=plan.spent.n_evaluations + result.n_evaluations,
         seconds=plan.spent.seconds + result.seconds,
         n_model_relaxations=plan.spent.n_model_relaxations,
         model_seconds=plan.spent.model_seconds,
-        curve=result.curve,
         atoms=result.atoms,
         snapshots=result.snapshots if keep else (),
-        learned=plan.learned,
     )
 
 
-def _best(done: Sequence[Candidate]) -> float:
+def _best(done: Sequence[SearchCandidate]) -> float:
     best = survivors(done, size=1)
     return best[0].enthalpy_ev_atom if best else float("nan")
 
 
 def _why_stop(
-    done: Sequence[Candidate],
+    done: Sequence[SearchCandidate],
     generation: int,
     *,
     settings: SearchSettings,
-    solved: Callable[[Candidate], bool] | None,
+    solved: Callable[[SearchCandidate], bool] | None,
 ) -> str:
     """Return the stop rule that applies after a generation, or an empty text.
 
@@ -335,16 +317,7 @@ def _why_stop(
     return ""
 
 
-def _out_of_patience(done: Sequence[Candidate], generation: int, settings: SearchSettings) -> bool:
+def _out_of_patience(done: Sequence[SearchCandidate], generation: int, settings: SearchSettings) -> bool:
     before = [c for c in done if c.generation <= generation - settings.patience]
     earlier, now = _best(before), _best(done)
     return bool(before) and np.isfinite(earlier) and now > earlier - settings.tolerance_ev_atom
-
-
-def generation_of_patience(candidates: Sequence[Candidate], settings: SearchSettings) -> float:
-    """Return after which generation `SearchSettings.patience` would have ended a search, NaN if not yet."""
-    for generation in range(1 + max((c.generation for c in candidates), default=-1)):
-        done = [c for c in candidates if c.generation <= generation]
-        if _out_of_patience(done, generation, settings):
-            return float(generation)
-    return float("nan")

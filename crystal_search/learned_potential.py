@@ -14,7 +14,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
-from crystal_search.database import Candidate
+from crystal_search.database import SearchCandidate
 from crystal_search.evaluations import VOIGT, Snapshot
 from crystal_search.moments import MomentBasis
 from crystal_search.relaxation import FAILED
@@ -49,7 +49,7 @@ class LearnedPotential(Calculator):
         self.results.update(energy=energy, free_energy=energy, forces=forces, stress=stress.flat[VOIGT])
 
 
-class Lessons:
+class NormalEquations:
     """The normal equations of the fit, to which snapshots are added one after another.
 
     The errors that energies are allowed grow above the lowest of the first snapshots, so these should be of a
@@ -104,10 +104,10 @@ class Learner:
 
     def __init__(self) -> None:
         """Begin without having seen any."""
-        self._lessons: Lessons | None = None
+        self._lessons: NormalEquations | None = None
         self._n_seen = 0
 
-    def potential(self, done: Sequence[Candidate]) -> LearnedPotential | None:
+    def potential(self, done: Sequence[SearchCandidate]) -> LearnedPotential | None:
         """Return the potential after these candidates, None if there is nothing to learn from.
 
         Nor is one made for more than `MOST_ELEMENTS`. Of the first generation, what failed teaches nothing.
@@ -119,7 +119,7 @@ class Learner:
             first = [s for c in whole for s in c.snapshots if np.isfinite(s.energy_ev_atom)]
             if not first or len(set(first[0].atoms.numbers)) > MOST_ELEMENTS:
                 return None
-            self._lessons = Lessons(first[0].atoms.numbers, first)
+            self._lessons = NormalEquations(first[0].atoms.numbers, first)
             new = [c for c in done if c.generation]
         self._n_seen = len(done)
         self._lessons.add(s for c in new for s in c.snapshots)

@@ -15,12 +15,12 @@ import numpy as np
 from ase import Atoms
 from joblib import Parallel, delayed
 
-from crystal_search.database import Candidate
+from crystal_search.database import SearchCandidate
 from crystal_search.learned_potential import LearnedPotential
 from crystal_search.plans import Plan, Preparation, child_plan, seed_plan
 from crystal_search.population import SEED, same_structure
 from crystal_search.preselection import random_crystal
-from crystal_search.relaxation import CONVERGED, UNCONVERGED, enthalpy, relax
+from crystal_search.relaxation import RELAXED, enthalpy, relax
 from crystal_search.search_settings import SearchSettings
 
 MAX_STEPS = 60  # of the learned potential
@@ -42,7 +42,7 @@ class Offspring:
 
 def make_offspring(
     content: Mapping[str, int],
-    population: Sequence[Candidate],
+    population: Sequence[SearchCandidate],
     potential: LearnedPotential,
     *,
     generation: int,
@@ -67,7 +67,7 @@ def make_offspring(
 
 def _offspring(
     content: Mapping[str, int],
-    population: Sequence[Candidate],
+    population: Sequence[SearchCandidate],
     potential: LearnedPotential,
     number: int,
     *,
@@ -86,7 +86,7 @@ def _offspring(
     ) or _fresh(content, made, settings=settings, rng=rng)
     shortened = replace(settings.relaxation, max_steps=MAX_STEPS)
     relaxed = relax(plan.atoms, calculator=potential, settings=shortened)
-    whole = relaxed.status in (CONVERGED, UNCONVERGED)
+    whole = relaxed.status in RELAXED
     n_relaxations = plan.spent.n_model_relaxations + 1
     spent = Preparation(n_model_relaxations=n_relaxations, model_seconds=time.process_time() - start)
     plan = replace(plan, atoms=relaxed.atoms, spent=spent, learned=True)
@@ -110,7 +110,7 @@ def _fresh(
 
 def choose_children(
     offspring: Sequence[Offspring],
-    done: Sequence[Candidate],
+    done: Sequence[SearchCandidate],
     potential: LearnedPotential,
     *,
     n: int,
@@ -118,11 +118,9 @@ def choose_children(
 ) -> list[Plan]:
     """Return the plans of the ``n`` lowest offspring that repeat neither each other nor a relaxed candidate.
 
-    Fewer if there are not as many. What they cost is left out, see `total_cost`.
+    Fewer if there are not as many. What they cost is left out: it is that of all offspring.
     """
-    known = [
-        _Place.of(c.atoms, potential, pressure_gpa) for c in done if c.status in (CONVERGED, UNCONVERGED)
-    ]
+    known = [_Place.of(c.atoms, potential, pressure_gpa) for c in done if c.status in RELAXED]
     whole = [o for o in offspring if np.isfinite(o.enthalpy_ev_atom)]
     chosen: list[Plan] = []
     for one in sorted(whole, key=lambda o: o.enthalpy_ev_atom):
@@ -133,15 +131,6 @@ def choose_children(
         if len(chosen) == n:
             break
     return chosen
-
-
-def total_cost(offspring: Sequence[Offspring]) -> Preparation:
-    """Return what making and relaxing all offspring cost."""
-    spent = [o.plan.spent for o in offspring]
-    return Preparation(
-        n_model_relaxations=sum(s.n_model_relaxations for s in spent),
-        model_seconds=sum(s.model_seconds for s in spent),
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,12 +3,12 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from ase import Atoms
 
-from crystal_search.database import Candidate
+from crystal_search.database import SearchCandidate
 from crystal_search.ionic import relax_as_ions
 from crystal_search.operators import N_PARENTS, make_child
 from crystal_search.polyanions import polyanions, whole_bonds
@@ -21,6 +21,10 @@ from crystal_search.seeds import Seed, random_seed
 N_ATTEMPTS = 10  # tries of an operator before a fresh seed takes its place
 BEST_SHARE = 0.3  # of the population, whose mean volume the seeds take
 
+ORIGIN = (  # of a candidate, known before it is relaxed
+    "number", "generation", "operator", "parents", "parent_enthalpy_ev_atom", "space_group", "learned",
+)  # fmt: skip
+
 Earlier = Callable[[str, int], int]  # (operator, number of a parent) -> how often it was used on it before
 
 
@@ -32,6 +36,10 @@ class Preparation:
     seconds: float = 0.0  # of these
     n_model_relaxations: int = 0
     model_seconds: float = 0.0  # of making crystals and relaxing them by the pair model or the learned one
+
+    def __add__(self, other: "Preparation") -> "Preparation":
+        """Return what both cost together."""
+        return Preparation(**{k: v + getattr(other, k) for k, v in asdict(self).items()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,22 +58,13 @@ class Plan:
     learned: bool = False  # whether the learned potential has relaxed and chosen it
 
 
-def stored_plan(c: Candidate) -> Plan:
+def stored_plan(c: SearchCandidate) -> Plan:
     """Return the plan of a candidate that is there already, without building it."""
-    return Plan(
-        number=c.number,
-        generation=c.generation,
-        operator=c.operator,
-        parents=c.parents,
-        parent_enthalpy_ev_atom=c.parent_enthalpy_ev_atom,
-        space_group=c.space_group,
-        atoms=c.atoms,
-        learned=c.learned,
-    )
+    return Plan(atoms=c.atoms, **{key: getattr(c, key) for key in ORIGIN})
 
 
 def child_plan(
-    population: Sequence[Candidate],
+    population: Sequence[SearchCandidate],
     operator: str,
     made: Mapping[str, object],
     *,
@@ -112,7 +111,7 @@ def _as_ions(
 
 def fresh_plan(
     content: Mapping[str, int],
-    population: Sequence[Candidate],
+    population: Sequence[SearchCandidate],
     made: Mapping[str, object],
     *,
     n_before: int,
@@ -139,7 +138,7 @@ def seed_plan(seed: Seed, spent: Preparation, made: Mapping[str, object]) -> Pla
     )
 
 
-def _learned_volume(content: Mapping[str, int], population: Sequence[Candidate]) -> float:
+def _learned_volume(content: Mapping[str, int], population: Sequence[SearchCandidate]) -> float:
     """Return the mean volume of the best part of the population for the cell, Angstrom^3."""
     best = population[: max(1, round(BEST_SHARE * len(population)))]
     return float(np.mean([c.volume_angstrom3_atom for c in best])) * sum(content.values())

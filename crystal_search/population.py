@@ -10,14 +10,13 @@ from ase import Atoms
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.io.ase import AseAtomsAdaptor
 
-from crystal_search.database import Candidate
-from crystal_search.relaxation import CONVERGED, UNCONVERGED
+from crystal_search.database import SearchCandidate
+from crystal_search.relaxation import CONVERGED, RELAXED
 
 SAME_ENTHALPY_EV_ATOM = 0.005  # structures further apart than this are never compared
 SAME_VOLUME = 0.03  # relative
 CHECKPOINTS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96)  # steps after which a candidate may be given up
 N_FOR_RULE = 5  # finished relaxations of a kind before the rule is used
-DROP_QUANTILE = 1.0  # of the drops in enthalpy seen so far: what a candidate is still credited with
 LEARNED_DROP_EV_ATOM = 0.1  # credited at most to what a learned potential has relaxed before
 SMALLEST_WEIGHT = 0.05  # share of the offspring that every operator keeps
 SEED = "seed"  # operator name of fresh random crystals
@@ -35,19 +34,19 @@ def same_structure(first: Atoms, second: Atoms) -> bool:
     return bool(matcher().fit(*(AseAtomsAdaptor.get_structure(a) for a in (first, second))))
 
 
-def near(candidate: Candidate, *, enthalpy: float, volume: float) -> bool:
+def near(candidate: SearchCandidate, *, enthalpy: float, volume: float) -> bool:
     """Return whether enthalpy (eV/atom) and volume (Angstrom^3/atom) are those of the candidate."""
     close = abs(candidate.enthalpy_ev_atom - enthalpy) < SAME_ENTHALPY_EV_ATOM
     return close and abs(candidate.volume_angstrom3_atom / volume - 1) < SAME_VOLUME
 
 
-def survivors(candidates: Sequence[Candidate], *, size: int) -> list[Candidate]:
+def survivors(candidates: Sequence[SearchCandidate], *, size: int) -> list[SearchCandidate]:
     """Return the ``size`` lowest distinct structures, lowest enthalpy first.
 
     Only relaxed structures take part; of two that match, the lower one stays.
     """
-    relaxed = [c for c in candidates if c.status in (CONVERGED, UNCONVERGED)]
-    kept: list[Candidate] = []
+    relaxed = [c for c in candidates if c.status in RELAXED]
+    kept: list[SearchCandidate] = []
     for c in sorted(relaxed, key=lambda c: (c.enthalpy_ev_atom, c.number)):
         near_ones = (k for k in kept if near(k, enthalpy=c.enthalpy_ev_atom, volume=c.volume_angstrom3_atom))
         if not any(same_structure(k.atoms, c.atoms) for k in near_ones):
@@ -58,8 +57,8 @@ def survivors(candidates: Sequence[Candidate], *, size: int) -> list[Candidate]:
 
 
 def choose_parents(
-    population: Sequence[Candidate], n: int, rng: np.random.Generator
-) -> tuple[Candidate, ...]:
+    population: Sequence[SearchCandidate], n: int, rng: np.random.Generator
+) -> tuple[SearchCandidate, ...]:
     """Return ``n`` different members, the lower their enthalpy the likelier (linear in rank)."""
     weights = np.arange(len(population), 0, -1, dtype=float)
     chosen = rng.choice(
@@ -69,8 +68,8 @@ def choose_parents(
 
 
 def operator_weights(
-    candidates: Sequence[Candidate],
-    population: Sequence[Candidate],
+    candidates: Sequence[SearchCandidate],
+    population: Sequence[SearchCandidate],
     *,
     weights: Mapping[str, float],
     adaptive: bool,
@@ -93,7 +92,7 @@ def operator_weights(
     return {n: share[SEED] if n == SEED else rest * floored[n] for n in share}
 
 
-def _relative_costs(candidates: Sequence[Candidate]) -> dict[str, float]:
+def _relative_costs(candidates: Sequence[SearchCandidate]) -> dict[str, float]:
     """Return the energy evaluations of each operator's children, in units of the mean of all children."""
     children = [c for c in candidates if c.operator != SEED]
     spent = Counter()
@@ -114,7 +113,7 @@ class GiveUpRule:
 
     cut_ev_atom: float
     drops: dict[int, float]
-    population: tuple[Candidate, ...]
+    population: tuple[SearchCandidate, ...]
 
     def __call__(self, steps: int, enthalpy: float, atoms: Atoms) -> str:
         """Return the reason to give up, or an empty text."""
@@ -144,7 +143,11 @@ def kind(operator: str, space_group: int, *, learned: bool = False) -> str:
 
 
 def give_up_rule(
-    same: Sequence[Candidate], population: Sequence[Candidate], *, size: int, most_ev_atom: float = np.inf
+    same: Sequence[SearchCandidate],
+    population: Sequence[SearchCandidate],
+    *,
+    size: int,
+    most_ev_atom: float = np.inf,
 ) -> GiveUpRule:
     """Return the rule that follows from the finished relaxations among candidates of the ``same`` `kind`.
 
@@ -157,7 +160,7 @@ def give_up_rule(
     drops = {}
     for step in CHECKPOINTS:
         seen = [c.curve[step] - c.enthalpy_ev_atom for c in finished if len(c.curve) > step]
-        expected = float(np.quantile(seen, DROP_QUANTILE)) if len(seen) >= N_FOR_RULE else np.inf
+        expected = max(seen) if len(seen) >= N_FOR_RULE else np.inf
         if min(expected, most_ev_atom) < np.inf:
             drops[step] = min(expected, most_ev_atom)
     return GiveUpRule(cut_ev_atom=cut, drops=drops, population=tuple(population))

@@ -3,29 +3,21 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
-from ase.constraints import FixSymmetry
 from ase.data import covalent_radii
 from ase.filters import FrechetCellFilter
-from ase.optimize import BFGS, FIRE
-from ase.optimize.optimize import Optimizer
+from ase.optimize import BFGS
 from ase.stress import voigt_6_to_full_3x3_stress
 from scipy.linalg import expm, expm_frechet
 from threadpoolctl import threadpool_limits
 
-from crystal_search.errors import SearchError, did_you_mean
 from crystal_search.evaluations import Evaluation, Snapshot, evaluate_many
 from crystal_search.neighbours import near_pairs
 
 CURVATURE_EV_ANGSTROM2 = 30.0  # BFGS's first guess; ASE's 70 took 10 to 15 % more steps for random crystals
-OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
-    "bfgs": partial(BFGS, alpha=CURVATURE_EV_ANGSTROM2),
-    "fire": FIRE,
-}
 SHORTEST_RATIO = 0.6  # of the sum of covalent radii; nearer atoms are outside every potential's training
 LARGEST_SWELLING = 2.5  # of the initial volume: the crystal has fallen apart
 CELL_FACTOR = 1 / 3  # of ASE's scaling of the cell against the atoms: random cells relax in fewer steps
@@ -34,6 +26,7 @@ ATOMS_TOGETHER = 64  # evaluated at once: more leave the processor's cache and c
 FAILURES = (ValueError, RuntimeError, ArithmeticError, np.linalg.LinAlgError, AssertionError)
 SNAPSHOT_STEPS = (0, 1, 2, 4, 7, 11, 16, 24, 40, 64, 100)  # denser where the crystal moves most
 CONVERGED, UNCONVERGED, ABANDONED, FAILED = "converged", "unconverged", "abandoned", "failed"
+RELAXED = (CONVERGED, UNCONVERGED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +36,6 @@ class RelaxationSettings:
     fmax_ev_angstrom: float = 0.1  # largest force (and generalised cell force) at the end, eV/Angstrom
     max_steps: int = 150
     pressure_gpa: float = 0.0
-    optimizer: str = "bfgs"
-    keep_symmetry: bool = False  # hold the space group of the start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,12 +82,11 @@ def relax_together(
     Each has its own optimizer; those that are still moving are evaluated together, a few at a time. Its
     verdict is asked after each step and abandons the relaxation by returning a reason. A structure that
     explodes, collapses or makes the potential fail ends with the status "failed" and its reason; nothing
-    is raised for it. Raises `SearchError` for an unknown optimizer.
+    is raised for it.
     """
-    make = _optimizer(settings.optimizer)
     asked = verdicts or [None] * len(batch)
     with threadpool_limits(limits=1):  # on matrices this small, threads cost three times what they save
-        runs = [_Run(a, make, settings, v) for a, v in zip(batch, asked, strict=True)]
+        runs = [_Run(a, settings, v) for a, v in zip(batch, asked, strict=True)]
         _relax_all(runs, calculator)
         return [r.result() for r in runs]
 
@@ -118,7 +108,7 @@ def _evaluate(runs: Sequence["_Run"], calculator: Calculator) -> None:
     """Give each run the evaluation of its present atoms; where a batch fails, one at a time."""
     start = time.process_time()
     try:
-        found = evaluate_many(calculator, [r.plain() for r in runs])
+        found = evaluate_many(calculator, [r.atoms.copy() for r in runs])
     except FAILURES as error:
         if len(runs) == 1:
             runs[0].fail(error)
@@ -180,36 +170,21 @@ class _Given(Calculator):
 class _Run:
     """One relaxation that waits for evaluations: take, advance, take, advance ... until not moving."""
 
-    def __init__(
-        self,
-        atoms: Atoms,
-        make: Callable[..., Optimizer],
-        settings: RelaxationSettings,
-        verdict: Verdict | None,
-    ) -> None:
+    def __init__(self, atoms: Atoms, settings: RelaxationSettings, verdict: Verdict | None) -> None:
         self.atoms, self.settings, self.verdict = atoms.copy(), settings, verdict
         self.given = self.atoms.calc = _Given()
-        if settings.keep_symmetry:
-            self.atoms.set_constraint(FixSymmetry(self.atoms))
-        cell_filter = FrechetCellFilter if settings.keep_symmetry else LogStrainFilter
-        self.filter = cell_filter(
+        self.filter = LogStrainFilter(
             self.atoms,
             exp_cell_factor=CELL_FACTOR * len(atoms),
             scalar_pressure=settings.pressure_gpa * units.GPa,
         )
-        self.optimizer = make(self.filter, logfile=None)
+        self.optimizer = BFGS(self.filter, alpha=CURVATURE_EV_ANGSTROM2, logfile=None)
         self.largest_volume = LARGEST_SWELLING * atoms.get_volume()
         self.curve: list[float] = []
         self.snapshots: list[Snapshot] = []
         self.newest: Snapshot | None = None
         self.energy_ev, self.seconds = float("nan"), 0.0
         self.moving, self.status, self.reason = True, UNCONVERGED, ""
-
-    def plain(self) -> Atoms:
-        """Return the present atoms without constraints and calculator."""
-        copy = self.atoms.copy()
-        copy.set_constraint()
-        return copy
 
     def fail(self, error: Exception) -> None:
         """End with an error of the potential or the optimizer as the reason."""
@@ -221,7 +196,7 @@ class _Run:
         self.given.give(self.atoms, evaluation)
         self.energy_ev = evaluation.energy
         self.seconds += seconds
-        self.newest = Snapshot.of(self.plain(), evaluation)
+        self.newest = Snapshot.of(self.atoms.copy(), evaluation)
         if len(self.curve) in SNAPSHOT_STEPS:
             self.snapshots.append(self.newest)
         self.curve.append(enthalpy(self.atoms, self.settings.pressure_gpa))
@@ -263,7 +238,7 @@ class _Run:
         """Return the relaxed structure and what it cost."""
         n = len(self.atoms)
         return Relaxation(
-            atoms=self.plain(),
+            atoms=self.atoms.copy(),
             energy_ev_atom=self.energy_ev / n,
             enthalpy_ev_atom=self.curve[-1] if self.curve else float("nan"),
             volume_angstrom3_atom=self.atoms.get_volume() / n,
@@ -306,12 +281,3 @@ def _unphysical(atoms: Atoms, value: float, largest_volume: float) -> str:
     if ratio < SHORTEST_RATIO:
         return f"two atoms at {ratio:.2f} of the sum of their covalent radii (limit {SHORTEST_RATIO})"
     return ""
-
-
-def _optimizer(name: str) -> Callable[..., Optimizer]:
-    if name not in OPTIMIZERS:
-        raise SearchError(
-            f"there is no optimizer '{name}': expected one of {', '.join(OPTIMIZERS)}."
-            f"{did_you_mean(name, list(OPTIMIZERS))}"
-        )
-    return OPTIMIZERS[name]

@@ -3,11 +3,11 @@
 import numpy as np
 from ase import Atoms
 
-from crystal_search.database import Candidate
+from crystal_search.database import SearchCandidate
 from crystal_search.population import SEED
 
 
-def candidate(number: int, enthalpy: float, atoms: Atoms, **changes: object) -> Candidate:
+def candidate(number: int, enthalpy: float, atoms: Atoms, **changes: object) -> SearchCandidate:
     """Return a relaxed candidate that took 10 evaluations; ``changes`` are other values of its fields."""
     values = {
         "number": number,
@@ -28,4 +28,4 @@ def candidate(number: int, enthalpy: float, atoms: Atoms, **changes: object) -> 
         "curve": tuple(enthalpy + 0.1 * np.exp(-np.arange(40) / 5)),
         "atoms": atoms,
     }
-    return Candidate(**(values | changes))
+    return SearchCandidate(**(values | changes))

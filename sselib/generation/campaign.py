@@ -11,8 +11,9 @@ from pymatgen.core import Composition, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
-from crystal_search.database import Candidate, SearchDatabase, candidate_table
-from crystal_search.evolution import search
+from crystal_search.benchmark_results import stored_results
+from crystal_search.database import SearchCandidate, SearchDatabase, candidate_table
+from crystal_search.evolution import find_crystals
 from crystal_search.known_crystals import known_structure
 from crystal_search.population import survivors
 from crystal_search.potentials import make_calculator
@@ -33,7 +34,7 @@ FINAL_MAX_STEPS = 300
 
 
 @dataclass(frozen=True, kw_only=True)
-class Case:
+class SearchCase:
     """One search of a campaign."""
 
     formula: str
@@ -42,12 +43,12 @@ class Case:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Best:
+class LowestCrystal:
     """The lowest structure that the evolutionary searches of a composition found, relaxed to the end."""
 
     formula: str
     relaxed: Relaxation
-    candidate: Candidate
+    candidate: SearchCandidate
     seed: int
 
     @property
@@ -69,8 +70,8 @@ def run_campaign(
     settings: SearchSettings,
     database: SearchDatabase,
     n_jobs: int = 1,
-    solved: Mapping[str, Callable[[Candidate], bool]] | None = None,
-) -> dict[Case, list[Candidate]]:
+    solved: Mapping[str, Callable[[SearchCandidate], bool]] | None = None,
+) -> dict[SearchCase, list[SearchCandidate]]:
     """Run an evolutionary and a random search with equal budget for each composition and seed.
 
     The random search stops with the relaxation in which it reaches the energy evaluations that the
@@ -78,7 +79,7 @@ def run_campaign(
     formula, when a search may stop early. Names in the database carry a hash of the settings, so that
     changed settings begin anew and unchanged ones continue.
     """
-    found: dict[Case, list[Candidate]] = {}
+    found: dict[SearchCase, list[SearchCandidate]] = {}
     cases = [(c, s) for c in contents for s in seeds]
     for content, seed in progress(cases, stage="searches"):
         stop = (solved or {}).get(content.formula)
@@ -87,19 +88,21 @@ def run_campaign(
         mine = _search(content, EVOLUTIONARY, case, **common)
         spent = max(1, sum(c.n_evaluations for c in mine))
         control = replace(random_search(case), max_evaluations=spent, patience=10_000, max_generations=10_000)
-        found[Case(formula=content.formula, arm=EVOLUTIONARY, seed=seed)] = mine
-        found[Case(formula=content.formula, arm=RANDOM, seed=seed)] = _search(
+        found[SearchCase(formula=content.formula, arm=EVOLUTIONARY, seed=seed)] = mine
+        found[SearchCase(formula=content.formula, arm=RANDOM, seed=seed)] = _search(
             content, RANDOM, control, **common
         )
     return found
 
 
-def _search(content: CellContent, arm: str, settings: SearchSettings, **options: object) -> list[Candidate]:
+def _search(
+    content: CellContent, arm: str, settings: SearchSettings, **options: object
+) -> list[SearchCandidate]:
     text = json.dumps([dict(content.amounts), asdict(settings)], sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:8]
     name = f"{content.formula} Z={content.z} {arm} seed {settings.seed} {key}"
     options |= {"relaxer": RELAXERS.get(settings.protocol), "show_progress": bars_are_shown()}
-    return search(content.amounts, name=name, settings=settings, **options)
+    return find_crystals(content.amounts, name=name, settings=settings, **options)
 
 
 def _states(amounts: Mapping[str, int]) -> dict[str, float]:
@@ -109,13 +112,22 @@ def _states(amounts: Mapping[str, int]) -> dict[str, float]:
 
 
 def best_structure(
-    formula: str, searches: Mapping[Case, Sequence[Candidate]], *, settings: SearchSettings, n_final: int = 3
-) -> Best:
+    formula: str,
+    searches: Mapping[SearchCase, Sequence[SearchCandidate]],
+    *,
+    settings: SearchSettings,
+    n_final: int = 3,
+) -> LowestCrystal:
     """Relax the ``n_final`` lowest candidates of a composition to the end; return the lowest.
 
     Raises `DataError` if no search of the composition ended with a relaxed structure.
     """
-    mine = [(case.seed, c) for case, cs in searches.items() if _is_mine(case, formula) for c in cs]
+    mine = [
+        (case.seed, c)
+        for case, found in searches.items()
+        if (case.formula, case.arm) == (formula, EVOLUTIONARY)
+        for c in found
+    ]
     lowest = survivors([c for _, c in mine], size=n_final)
     if not lowest:
         raise DataError(
@@ -127,16 +139,17 @@ def best_structure(
     pairs = zip(lowest, relaxed, strict=True)
     candidate, result = min(pairs, key=lambda pair: pair[1].enthalpy_ev_atom)
     seed = next(s for s, c in mine if c is candidate)
-    return Best(formula=formula, relaxed=result, candidate=candidate, seed=seed)
-
-
-def _is_mine(case: Case, formula: str) -> bool:
-    return case.formula == formula and case.arm == EVOLUTIONARY
+    return LowestCrystal(formula=formula, relaxed=result, candidate=candidate, seed=seed)
 
 
 def reference_crystal(name: str) -> Structure:
     """Return a known crystal of the suite (`data/benchmark`, `data/reference`) by its id."""
     return known_structure(name, folder=project_root() / "data")
+
+
+def benchmark_results() -> pd.DataFrame:
+    """Return the searches of the suite's benchmark, `data/benchmark`."""
+    return stored_results(project_root() / "data")
 
 
 def relaxed_reference(structure: Structure, *, settings: SearchSettings) -> Relaxation:
@@ -149,7 +162,7 @@ def relaxed_reference(structure: Structure, *, settings: SearchSettings) -> Rela
     )
 
 
-def validation_table(best: Sequence[Best], references: Mapping[str, Relaxation]) -> pd.DataFrame:
+def validation_table(best: Sequence[LowestCrystal], references: Mapping[str, Relaxation]) -> pd.DataFrame:
     """Return one row per composition: `validation_record` and the energy above the reference."""
     rows = []
     for b in best:
@@ -162,7 +175,7 @@ def validation_table(best: Sequence[Best], references: Mapping[str, Relaxation])
 
 
 def generated_rows(
-    best: Sequence[Best], validation: pd.DataFrame, *, settings: SearchSettings
+    best: Sequence[LowestCrystal], validation: pd.DataFrame, *, settings: SearchSettings
 ) -> list[dict[str, object]]:
     """Return the rows of `generated.parquet`: structure, enthalpy and where it came from."""
     rows = []
@@ -189,24 +202,7 @@ def generated_rows(
     return rows
 
 
-def size_table(searches: Mapping[Case, Sequence[Candidate]]) -> pd.DataFrame:
-    """Return one row per search: formula, arm, seed, n_atoms, generations until the best was found."""
-    rows = []
-    for case, candidates in searches.items():
-        low = survivors(candidates, size=1)
-        if low:
-            rows.append(
-                {
-                    **asdict(case),
-                    "n_atoms": len(low[0].atoms),
-                    "generation_of_best": low[0].generation,
-                    "generations": 1 + max(c.generation for c in candidates),
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def all_candidates(searches: Mapping[Case, Sequence[Candidate]]) -> pd.DataFrame:
+def all_candidates(searches: Mapping[SearchCase, Sequence[SearchCandidate]]) -> pd.DataFrame:
     """Return one row per candidate of every search, without structures."""
     parts = [candidate_table(v).assign(**asdict(k)) for k, v in searches.items()]
     return pd.concat(parts, ignore_index=True)

@@ -55,20 +55,34 @@ class Trajectory:
     table: pd.DataFrame
     atoms: Atoms
     n_evaluations: int
-    held: bool
-    finding: str
 
     @property
     def volume_change(self) -> float:
         """Return the relative change of the volume from the first to the last record."""
-        return float(
-            self.table["volume_angstrom3_atom"].iloc[-1] / self.table["volume_angstrom3_atom"].iloc[0] - 1
-        )
+        volumes = self.table["volume_angstrom3_atom"]
+        return float(volumes.iloc[-1] / volumes.iloc[0] - 1)
 
     @property
     def framework_displacement_angstrom(self) -> float:
         """Return the mean displacement of the framework at the end, in Angstrom."""
         return float(self.table["framework_displacement_angstrom"].iloc[-1])
+
+    @property
+    def finding(self) -> str:
+        """Return why the crystal did not hold together, or an empty text."""
+        if not np.isfinite(self.table.to_numpy(float)).all():
+            return "the run blew up: a value is not finite"
+        if abs(self.volume_change) > VOLUME_CHANGE:
+            return f"the volume changed by {self.volume_change:+.0%}"
+        moved = self.framework_displacement_angstrom
+        if moved > FRAMEWORK_DISPLACEMENT_ANGSTROM:
+            return f"the framework moved by {moved:.1f} Angstrom on average"
+        return ""
+
+    @property
+    def held(self) -> bool:
+        """Return whether the crystal held together."""
+        return not self.finding
 
 
 def relax_by_npt(
@@ -142,10 +156,7 @@ def run_npt(
     record = {"dynamics": dynamics, "moving": moving, "start": start, "mobile_ion": mobile_ion}
     dynamics.attach(lambda: rows.append(_record(**record)), interval=every)
     dynamics.run(n_steps)
-    table = pd.DataFrame(rows)
-    finding = _finding(table)
-    last = moving.copy()
-    return Trajectory(table=table, atoms=last, n_evaluations=n_steps + 1, held=not finding, finding=finding)
+    return Trajectory(table=pd.DataFrame(rows), atoms=moving.copy(), n_evaluations=n_steps + 1)
 
 
 def _supercell(atoms: Atoms, shortest: float) -> Atoms:
@@ -168,16 +179,3 @@ def _record(*, dynamics: object, moving: Atoms, start: Atoms, mobile_ion: str) -
         "volume_angstrom3_atom": moving.get_volume() / len(moving),
         "framework_displacement_angstrom": float(np.linalg.norm(shift[framework], axis=1).mean()),
     }
-
-
-def _finding(table: pd.DataFrame) -> str:
-    """Return why the crystal did not hold together, or an empty text."""
-    if not np.isfinite(table.to_numpy(float)).all():
-        return "the run blew up: a value is not finite"
-    change = table["volume_angstrom3_atom"].iloc[-1] / table["volume_angstrom3_atom"].iloc[0] - 1
-    if abs(change) > VOLUME_CHANGE:
-        return f"the volume changed by {change:+.0%}"
-    moved = table["framework_displacement_angstrom"].iloc[-1]
-    if moved > FRAMEWORK_DISPLACEMENT_ANGSTROM:
-        return f"the framework moved by {moved:.1f} Angstrom on average"
-    return ""

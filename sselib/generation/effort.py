@@ -1,15 +1,17 @@
 """What a search costs: evaluations, seconds, progress."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 
-from crystal_search.database import Candidate, candidate_table
-from crystal_search.relaxation import ABANDONED, CONVERGED, FAILED, UNCONVERGED
+from crystal_search.database import SearchCandidate, candidate_table
+from crystal_search.relaxation import ABANDONED, FAILED, RELAXED
+from sselib.generation.campaign import SearchCase
 
 
-def progress_curve(candidates: Sequence[Candidate]) -> pd.DataFrame:
+def progress_curve(candidates: Sequence[SearchCandidate]) -> pd.DataFrame:
     """Return the best enthalpy against evaluations: one row per candidate that lowered it.
 
     Columns evaluations_so_far, generation, operator, best_enthalpy_ev_atom; the first row is that of
@@ -17,7 +19,7 @@ def progress_curve(candidates: Sequence[Candidate]) -> pd.DataFrame:
     """
     table = candidate_table(candidates)
     table = table.sort_values("evaluations_so_far", kind="stable")
-    relaxed = table[table["status"].isin([CONVERGED, UNCONVERGED])]
+    relaxed = table[table["status"].isin(RELAXED)]
     best = relaxed["enthalpy_ev_atom"].cummin()
     lowered = relaxed[best.diff().fillna(-1) < 0].assign(best_enthalpy_ev_atom=best)
     columns = ["evaluations_so_far", "generation", "operator", "best_enthalpy_ev_atom"]
@@ -59,15 +61,20 @@ def _step_values(curve: pd.DataFrame, grid: np.ndarray) -> np.ndarray:
     return curve["best_enthalpy_ev_atom"].to_numpy()[np.maximum(at, 0)]
 
 
-def effort_table(searches: dict[str, Sequence[Candidate]]) -> pd.DataFrame:
-    """Return one row per search: structures, relaxations, energy evaluations, process seconds."""
+def effort_table(searches: Mapping[SearchCase, Sequence[SearchCandidate]]) -> pd.DataFrame:
+    """Return one row per search: structures, relaxations, energy evaluations, process seconds.
+
+    ``generation_of_best`` counts from 0 and is missing, as the best enthalpy is, where nothing was relaxed.
+    """
     rows = []
-    for name, candidates in searches.items():
-        relaxed = [c for c in candidates if c.status in (CONVERGED, UNCONVERGED)]
+    for case, candidates in searches.items():
+        relaxed = [c for c in candidates if c.status in RELAXED]
+        best = min(relaxed, key=lambda c: c.enthalpy_ev_atom, default=None)
         rows.append(
             {
-                "search": name,
-                "generations": 1 + max((c.generation for c in candidates), default=-1),
+                **asdict(case),
+                "n_atoms": len(candidates[0].atoms),
+                "generations": 1 + max(c.generation for c in candidates),
                 "structures": len(candidates),
                 "relaxed": len(relaxed),
                 "given_up": sum(c.status == ABANDONED for c in candidates),
@@ -76,7 +83,8 @@ def effort_table(searches: dict[str, Sequence[Candidate]]) -> pd.DataFrame:
                 "seconds": round(sum(c.seconds for c in candidates), 1),
                 "model_relaxations": sum(c.n_model_relaxations for c in candidates),
                 "model_seconds": round(sum(c.model_seconds for c in candidates), 1),
-                "best_enthalpy_ev_atom": min((c.enthalpy_ev_atom for c in relaxed), default=np.nan),
+                "best_enthalpy_ev_atom": best.enthalpy_ev_atom if best else np.nan,
+                "generation_of_best": best.generation if best else np.nan,
             }
         )
     return pd.DataFrame(rows)

@@ -89,13 +89,7 @@ def write_input(content: Mapping[str, int], folder: Path, *, settings: UspexInpu
     `ParameterError` for impossible fractions and if the folder already holds an INPUT.txt.
     """
     folder = Path(folder)
-    shares = (
-        settings.heredity,
-        settings.random,
-        settings.permutation,
-        settings.soft_mutation,
-        settings.strain,
-    )
+    shares = [getattr(settings, k) for k in ("heredity", "random", "permutation", "soft_mutation", "strain")]
     if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6 or min(content.values()) < 1:
         raise ParameterError(
             f"shares {shares} of a USPEX run: expected none below 0 and a sum of 1; content {dict(content)}: "
@@ -194,12 +188,12 @@ def _submit_script() -> str:
     )
 
 
-def read_run(folder: Path, *, elements: list[str] | None = None) -> UspexRun:
+def read_run(folder: Path) -> UspexRun:
     """Read a finished run: ``folder`` is results1 (or what contains it).
 
     Enthalpies become eV/atom. Where an ``origin`` file is there the parents come from it. Structures are
-    those of gatheredPOSCARS, else of goodStructures_POSCARS. ``elements`` are only needed to check the
-    content against the structures. Raises `DataError` without an Individuals file or a readable line.
+    those of gatheredPOSCARS, else of goodStructures_POSCARS. Raises `DataError` without an Individuals
+    file or a readable line.
     """
     folder = _results_folder(Path(folder))
     rejects: list[dict[str, object]] = []
@@ -216,7 +210,7 @@ def read_run(folder: Path, *, elements: list[str] | None = None) -> UspexRun:
     }
     table = pd.DataFrame([_row(m, origins) for m in rows], columns=list(COLUMNS))
     structures = _read_structures(folder, rejects)
-    _check_contents(table, structures, elements, rejects)
+    _check_sizes(table, structures, rejects)
     reject_table = pd.DataFrame(rejects, columns=["file", "row", "reason", "text"])
     return UspexRun(table=table, structures=structures, rejects=reject_table)
 
@@ -305,23 +299,12 @@ def _read_structures(folder: Path, rejects: list[dict[str, object]]) -> dict[int
     return found
 
 
-def _check_contents(
-    table: pd.DataFrame,
-    structures: dict[int, Structure],
-    elements: list[str] | None,
-    rejects: list[dict[str, object]],
+def _check_sizes(
+    table: pd.DataFrame, structures: dict[int, Structure], rejects: list[dict[str, object]]
 ) -> None:
-    """Drop structures whose number of atoms or elements is not that of their line, with a reject."""
+    """Drop structures whose number of atoms is not that of their line, with a reject."""
     sizes = dict(zip(table["number"], table["n_atoms"], strict=True))
-    for number in list(structures):
-        structure = structures[number]
-        symbols = {e.symbol for e in structure.composition.elements}
-        wrong = (
-            "" if len(structure) == sizes.get(number) else "its number of atoms is not that of Individuals"
-        )
-        wrong = wrong or ("" if elements is None or symbols <= set(elements) else "it has other elements")
-        if wrong:
-            rejects.append(
-                {"file": "gatheredPOSCARS", "row": None, "reason": f"EA{number}: {wrong}", "text": ""}
-            )
-            del structures[number]
+    for number in [n for n, s in structures.items() if len(s) != sizes.get(n)]:
+        reason = f"EA{number}: its number of atoms is not that of Individuals"
+        rejects.append({"file": "gatheredPOSCARS", "row": None, "reason": reason, "text": ""})
+        del structures[number]

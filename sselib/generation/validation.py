@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import yaml
+from ase.data import covalent_radii
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Composition, Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
@@ -12,20 +14,13 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 from crystal_search.ionic import ionic_radius
 from crystal_search.population import matcher
 from sselib.materials.oxidation import assign_oxidation_states
+from sselib.paths import project_root
 
 CUTOFF_ANGSTROM = 4.0  # Angstrom, within which distances are looked at
 SHORTEST_ALLOWED = 0.7  # of the sum of covalent radii
 LARGEST_IMBALANCE = 0.05  # elementary charges per atom
 SYMMETRY_PRECISION_ANGSTROM = 0.1  # Angstrom
 LENGTHS = ("short_angstrom", "middle_angstrom", "long_angstrom")  # of a cell, sorted
-# Kim et al., Table 6: atoms in the cell and its lengths in Angstrom. The angles are not given; for Li4SiS4
-# the product of the lengths would be 77 Angstrom^3 per atom, so these lengths are not those of 18 atoms.
-PUBLISHED_LATTICES: tuple[tuple[str, str, int, tuple[float, float, float]], ...] = (
-    ("Li4SiS4", "Kim et al., USPEX", 18, (11.156, 11.156, 11.158)),
-    ("Li4SiS4", "Kim et al., OQMD", 18, (11.587, 11.587, 10.376)),
-    ("Li5La3(SbO6)2", "Kim et al., USPEX", 88, (11.976, 10.332, 11.976)),
-    ("Li5La3(SbO6)2", "Kim et al., MP", 88, (11.199, 11.213, 11.218)),
-)
 WIDE = {"ltol": 0.5, "stol": 1.0, "angle_tol": 15}  # tolerances that let Kim et al.'s pairs through
 
 
@@ -66,7 +61,7 @@ def closest_pair(structure: Structure) -> ClosestPair:
     if not len(d):
         return ClosestPair(pair="", distance_angstrom=np.inf, covalent_ratio=np.inf, ionic_ratio=np.nan)
     symbols = np.array([site.specie.symbol for site in structure])
-    covalent = np.array([_covalent_radius(s) for s in symbols])
+    covalent = covalent_radii[np.array(structure.atomic_numbers)]
     ratio = d / (covalent[i] + covalent[j])
     k = int(ratio.argmin())
     states = assign_oxidation_states(structure.composition.element_composition).states
@@ -80,12 +75,6 @@ def closest_pair(structure: Structure) -> ClosestPair:
         covalent_ratio=float(ratio[k]),
         ionic_ratio=float(np.nanmin(ionic_ratio)) if np.isfinite(ionic_ratio).any() else np.nan,
     )
-
-
-def _covalent_radius(symbol: str) -> float:
-    from ase.data import atomic_numbers, covalent_radii
-
-    return float(covalent_radii[atomic_numbers[symbol]])
 
 
 def match(structure: Structure, reference: Structure) -> Match:
@@ -169,13 +158,14 @@ def _lattice(structure: Structure) -> dict[str, object]:
 
 
 def published_lattices(formulas: Sequence[str]) -> pd.DataFrame:
-    """Return the lattices of Kim et al.'s Table 6 for these reduced formulas; no rows for others.
+    """Return the lattices of Kim et al.'s Table 6 (`data/kim_table6.yaml`) for these reduced formulas.
 
-    Columns as in `lattice_comparison` where the paper gives them.
+    Columns as in `lattice_comparison` where the paper gives them; no rows for other formulas.
     """
+    text = (project_root() / "data" / "kim_table6.yaml").read_text(encoding="utf-8")
     rows = [
-        {"compound": name, "structure": source, "n_atoms": n, **dict(zip(LENGTHS, sorted(abc), strict=True))}
-        for name, source, n, abc in PUBLISHED_LATTICES
-        if Composition(name).reduced_formula in formulas
+        {**row, **dict(zip(LENGTHS, sorted(row["lengths_angstrom"]), strict=True))}
+        for row in yaml.safe_load(text)
+        if Composition(row["compound"]).reduced_formula in formulas
     ]
     return pd.DataFrame(rows, columns=["compound", "structure", "n_atoms", *LENGTHS])

@@ -1,4 +1,4 @@
-"""Figures of notebook 02: enthalpy by generation, children and parents, effort, sizes, dynamics.
+"""Figures of notebook 02: enthalpy by generation, children and parents, effort, dynamics.
 
 Each function returns the figure and the data that it draws.
 """
@@ -10,12 +10,11 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from crystal_search.benchmark_results import PLAIN
-from crystal_search.database import Candidate
+from crystal_search.database import SearchCandidate
 from crystal_search.population import SEED
-from crystal_search.relaxation import CONVERGED, UNCONVERGED
+from crystal_search.relaxation import RELAXED
 from sselib.figures import PALETTE
-from sselib.generation.campaign import EVOLUTIONARY, RANDOM, Case
+from sselib.generation.campaign import EVOLUTIONARY, RANDOM, SearchCase
 from sselib.generation.effort import curves_on_grid, progress_curve
 
 Drawing = tuple[go.Figure, pd.DataFrame]
@@ -42,7 +41,7 @@ def enthalpy_by_generation(table: pd.DataFrame, *, title: str) -> Drawing:
 
     ``table``: columns generation, operator, status, enthalpy_ev_atom (of one search, ours or USPEX's).
     """
-    data = table[table["status"].isin([CONVERGED, UNCONVERGED])].copy()
+    data = table[table["status"].isin(RELAXED)].copy()
     data["above_best_ev_atom"] = data["enthalpy_ev_atom"] - data["enthalpy_ev_atom"].min()
     best = data.groupby("generation")["above_best_ev_atom"].min().cummin()
     figure = go.Figure()
@@ -71,9 +70,7 @@ def enthalpy_by_generation(table: pd.DataFrame, *, title: str) -> Drawing:
 
 def child_minus_parent(table: pd.DataFrame) -> Drawing:
     """Draw enthalpy of each relaxed child minus that of its better parent, as Kim et al.'s Fig. 5b."""
-    data = table[
-        table["status"].isin([CONVERGED, UNCONVERGED]) & table["parent_enthalpy_ev_atom"].notna()
-    ].copy()
+    data = table[table["status"].isin(RELAXED) & table["parent_enthalpy_ev_atom"].notna()].copy()
     data["difference_ev_atom"] = data["enthalpy_ev_atom"] - data["parent_enthalpy_ev_atom"]
     figure = go.Figure()
     for operator, part in data.groupby("operator", sort=True):
@@ -100,7 +97,7 @@ def child_minus_parent(table: pd.DataFrame) -> Drawing:
 
 
 def effort_comparison(
-    searches: Mapping[Case, Sequence[Candidate]],
+    searches: Mapping[SearchCase, Sequence[SearchCandidate]],
     formula: str,
     *,
     reference_ev_atom: float | None = None,
@@ -162,60 +159,6 @@ def _add_band(figure: go.Figure, grid: pd.DataFrame, *, name: str, colour: str) 
     )
 
 
-def operator_shares(success: pd.DataFrame) -> Drawing:
-    """Draw the share of children below their better parent by operator, with 95 % Wilson intervals."""
-    data = success.sort_values("share")
-    figure = go.Figure(
-        go.Scatter(
-            x=data["share"],
-            y=[f"{o.replace('_', ' ')} (n = {n})" for o, n in zip(data["operator"], data["n"], strict=True)],
-            mode="markers",
-            marker={"color": [_colour(o) for o in data["operator"]], "size": 11},
-            cliponaxis=False,
-            error_x={
-                "type": "data",
-                "symmetric": False,
-                "array": data["ci_high"] - data["share"],
-                "arrayminus": data["share"] - data["ci_low"],
-                "color": "#888",
-            },
-        )
-    )
-    figure.update_xaxes(title="share of children below their better parent", range=[0, 1])
-    title = "Success of the operators (bars: 95 % interval)"
-    return figure.update_layout(height=120 + 45 * max(1, len(data)), title=title), data
-
-
-def sizes_and_generations(sizes: pd.DataFrame) -> Drawing:
-    """Draw cell sizes, and generations against the number of atoms, as Kim et al.'s Figs. 2b and 2c."""
-    figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.14)
-    counts = sizes.drop_duplicates("formula")["n_atoms"].value_counts().sort_index()
-    figure.add_trace(
-        go.Bar(x=counts.index, y=counts, width=0.8, marker={"color": PALETTE[0]}, showlegend=False), 1, 1
-    )
-    for place, (arm, part) in enumerate(sizes.groupby("arm")):
-        rings = {"symbol": "circle-open", "size": 9 + 6 * place, "line": {"width": 2}}  # none hides another
-        figure.add_trace(
-            go.Scatter(
-                x=part["n_atoms"],
-                y=part["generation_of_best"],
-                text=part["formula"],
-                mode="markers",
-                name=arm,
-                marker={"color": ARM_COLOURS[arm]} | (rings if place else {"size": 9}),
-                cliponaxis=False,
-                hovertemplate="%{text}: generation %{y}<extra>%{fullData.name}</extra>",
-            ),
-            1,
-            2,
-        )
-    figure.update_xaxes(title="atoms in the cell")
-    few = {"dtick": 1} if sizes["generation_of_best"].max() < 10 else {}
-    figure.update_yaxes(title="compositions", row=1, col=1, dtick=1 if counts.max() < 10 else None)
-    figure.update_yaxes(title="generation that held the best", rangemode="tozero", row=1, col=2, **few)
-    return figure.update_layout(height=380, title="Cell sizes, and generations needed"), sizes
-
-
 def dynamics(tables: Mapping[str, pd.DataFrame]) -> Drawing:
     """Draw potential energy, volume and framework displacement against time, as Kim et al.'s Fig. 6."""
     panels = (
@@ -247,58 +190,6 @@ def dynamics(tables: Mapping[str, pd.DataFrame]) -> Drawing:
     figure.update_xaxes(title="time (ps)", row=3, col=1)
     data = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
     return figure.update_layout(height=560, title="Molecular dynamics at constant pressure"), data
-
-
-RATIO_MARKERS: dict[
-    tuple[bool, bool], tuple[str, str, str]
-] = {  # did not always find it: evolutionary, random
-    (False, False): ("both found it with every seed", "circle", PALETTE[0]),
-    (False, True): ("random did not: true ratio at most this", "triangle-left", PALETTE[2]),
-    (True, False): ("evolutionary did not: at least this", "triangle-right", PALETTE[1]),
-    (True, True): ("neither always did: undecided", "circle-open", "#666666"),
-}
-RATIO_TICKS = {0.01: "0.01", 0.03: "0.03", 0.1: "0.1", 1 / 3: "1/3", 1: "1", 3: "3"}
-
-
-def benchmark_ratio(comparisons: Mapping[str, pd.DataFrame]) -> Drawing:
-    """Draw mean evaluations of the evolutionary over those of a random search, per compound.
-
-    ``comparisons``: title and `crystal_search.benchmark_results.compare_arms` of each random search, which
-    has a panel of its own.
-    """
-    first = next(iter(comparisons.values())).sort_values("ratio", ascending=False)
-    rows = (first["compound"] + " (" + first["n_seeds"].astype(str) + ")").tolist()
-    figure = make_subplots(1, len(comparisons), shared_yaxes=True, subplot_titles=list(comparisons))
-    for column, data in enumerate(comparisons.values(), start=1):
-        _add_ratios(figure, data, column)
-        for ratio in (1 / 3, 1):
-            figure.add_vline(ratio, line_dash="dot", line_color="#444", row=1, col=column)
-    for label, _, _ in RATIO_MARKERS.values():
-        of_label = [trace for trace in figure.data if trace.name == label]
-        for k, trace in enumerate(sorted(of_label, key=lambda t: -len(t.x))):
-            trace.showlegend = k == 0 and len(trace.x) > 0
-    figure.update_xaxes(type="log", tickvals=list(RATIO_TICKS), ticktext=list(RATIO_TICKS.values()))
-    figure.update_xaxes(title="mean evaluations, evolutionary over random")
-    figure.update_yaxes(title={"text": "compound (seeds)", "standoff": 12}, automargin=True, col=1)
-    figure.update_yaxes(categoryorder="array", categoryarray=rows)
-    legend = {"orientation": "h", "yanchor": "top", "y": -0.2, "x": 0}
-    height = 280 + 26 * len(first)
-    data = pd.concat([d.assign(beside=title) for title, d in comparisons.items()], ignore_index=True)
-    return figure.update_layout(height=height, legend=legend), data
-
-
-def _add_ratios(figure: go.Figure, data: pd.DataFrame, column: int) -> None:
-    names = data["compound"] + " (" + data["n_seeds"].astype(str) + ")"
-    failed = data["bound"].map(
-        lambda text: (EVOLUTIONARY in text, bool({RANDOM, PLAIN} & set(text.split(", "))))
-    )
-    for bound, (label, symbol, colour) in RATIO_MARKERS.items():
-        mine = failed == bound
-        marker = {"symbol": symbol, "color": colour, "size": 11}
-        points = go.Scatter(
-            x=data["ratio"][mine], y=names[mine], mode="markers", name=label, legendgroup=label, marker=marker
-        )
-        figure.add_trace(points, row=1, col=column)
 
 
 def uspex_figures(table: pd.DataFrame) -> dict[str, Drawing]:

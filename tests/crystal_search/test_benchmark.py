@@ -1,35 +1,29 @@
 """Benchmark crystals: composition, bonds, symmetry; and the arithmetic of the comparison."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pandas as pd
 import pytest
 from ase.build import bulk
 from pymatgen.io.ase import AseAtomsAdaptor
 from search_candidates import candidate
 
-from crystal_search.benchmark import (
-    arms,
-    benchmark_settings,
-    random_budget,
-)
+from crystal_search.benchmark import arms, benchmark_settings, collect_results, random_budget, run_benchmark
 from crystal_search.benchmark_results import (
     PLAIN,
     RESULT_COLUMNS,
-    RESULTS_BLOCK,
-    against_plain,
-    compare_arms,
-    cost_table,
+    arm_table,
+    compound_table,
     operator_success,
     paired_ratio,
-    results_text,
-    seed_table,
-    stored_operators,
     stored_results,
-    summary,
+    within_a_third,
 )
+from crystal_search.database import SearchDatabase
 from crystal_search.errors import SearchError
 from crystal_search.known_crystals import (
     COMPOUNDS,
-    DATA,
     DEVELOPMENT,
     FURTHER,
     known_structure,
@@ -97,13 +91,14 @@ def test_an_unknown_compound_is_named() -> None:
 
 def _rows(compound: str, seed: int, evolutionary: float | None, random: float | None) -> list[dict]:
     def row(arm: str, value: float | None) -> dict:
-        values = dict.fromkeys(RESULT_COLUMNS) | {"compound": compound, "arm": arm, "seed": seed}
-        return values | {
-            "solved": value is not None,
-            "evaluations_to_solution": value,
-            "evaluations": 1000,
-            "ended": True,
+        values = dict.fromkeys(RESULT_COLUMNS) | {
+            "compound": compound,
+            "n_atoms": 4,
+            "arm": arm,
+            "seed": seed,
         }
+        spent = {"evaluations_to_solution": value, "evaluations": 1000, "arm": arm, "seed": seed}
+        return values | spent | {"solved": value is not None, "ended": True}
 
     return [row("evolutionary", evolutionary), row("random", random)]
 
@@ -120,19 +115,13 @@ def results() -> pd.DataFrame:
     return table.assign(evaluations_to_solution=table["evaluations_to_solution"].astype(float))
 
 
-def test_comparison_counts_bounds_and_leaves_out_what_has_no_partner(results: pd.DataFrame) -> None:
-    table = compare_arms(results, beside="random").set_index("compound")
-    assert list(table.index) == ["a", "b"]
-    assert (table.loc["a", "ratio"], table.loc["a", "bound"]) == (0.25, "")
-    assert (table.loc["b", "ratio"], table.loc["b", "bound"]) == (0.5, "random")
-    assert table.loc["b", "solved_random"] == 0
-
-
-def test_geometric_mean_of_the_ratios(results: pd.DataFrame) -> None:
-    ratio = paired_ratio(results, beside="random")
-    assert ratio["ratio"] == pytest.approx((0.25 * 0.5) ** 0.5)
-    assert ratio["ci_low"] <= ratio["ratio"] <= ratio["ci_high"] and ratio["n"] == 3
-    assert "3 of 12 compounds, 4 evolutionary" in summary(results) and "random 2 of 3" in summary(results)
+def test_one_row_per_arm_counts_what_ended_and_leaves_out_what_has_no_partner(results: pd.DataFrame) -> None:
+    table = arm_table(results).set_index("arm")
+    assert table[["searches", "found"]].to_numpy().tolist() == [[4, 4], [3, 2]]
+    row = table.loc["random"]
+    assert row["ratio"] == pytest.approx((0.25 * 0.5) ** 0.5)
+    assert row["ratio_low"] <= row["ratio"] <= row["ratio_high"] and row["found_low"] < 2 / 3
+    assert (row["pairs"], row["within_a_third"]) == (2, 2)  # that of "b" spent 1000, not three times 500
 
 
 def test_plain_random_search_counts_where_it_was_run(results: pd.DataFrame) -> None:
@@ -143,45 +132,19 @@ def test_plain_random_search_counts_where_it_was_run(results: pd.DataFrame) -> N
     ]
     rows = pd.DataFrame(plain).assign(arm=PLAIN, evaluations=1500, ended=True)
     table = pd.concat([results, rows], ignore_index=True)
-    assert against_plain(table)["within_a_third"].tolist() == [True, False, True]
+    assert within_a_third(table)["within_a_third"].tolist() == [True, False, True]
     early = pd.concat([results, rows.assign(evaluations=1499)], ignore_index=True)
-    assert len(against_plain(early)) == 2  # "b" is undecided until plain has spent 1500
-    assert "in 2 of the 3 pairs" in summary(table) and "for 1 of 3 compounds" in summary(table)
+    assert len(within_a_third(early)) == 2  # "b" is undecided until plain has spent 1500
     assert paired_ratio(table)["ratio"] == pytest.approx(
         (100 / 300 * 200 / 599) ** 0.25 * (500 / 1500) ** 0.5
     )
 
 
-def test_an_interrupted_search_is_named_and_not_counted(results: pd.DataFrame) -> None:
+def test_seeds_stand_side_by_side_and_an_interrupted_search_in_brackets(results: pd.DataFrame) -> None:
     cut = [dict(r, ended=False) for r in _rows("d", 1, None, 900)]
-    table = pd.concat([results, pd.DataFrame(cut)], ignore_index=True)
-    assert "d" not in compare_arms(table, beside="random")["compound"].tolist()
-    assert "d seed 1 after 1000 evaluations" in summary(table) and "Interrupted" not in summary(results)
-
-
-def test_the_goal_is_judged_against_each_random_search() -> None:
-    rows = [row for k in range(12) for seed in range(3) for row in _rows(f"c{k}", seed, 100, 200)]
-    plain = [dict(r, arm=PLAIN, evaluations_to_solution=400.0) for r in rows if r["arm"] == "random"]
-    text = summary(pd.DataFrame([*rows, *plain]))
-    assert "(by this count the goal, two of three, is reached), with most" in text
-    assert "(in this count the goal, two of three, is not reached); evolutionary" in text
-    late = [dict(r, evaluations_to_solution=299.0) if r["seed"] == 0 else r for r in plain]
-    assert "(by this count the goal, two of three, is not reached)" in summary(pd.DataFrame([*rows, *late]))
-
-
-def test_costs_count_the_pair_model_and_estimate_it_where_it_was_not_recorded() -> None:
-    both = {"compound": "a", "seed": 0, "solved": True, "ended": True, "generation_of_solution": 0.0}
-    rows = [
-        {"arm": "evolutionary", "evaluations_to_solution": 10.0, "seconds": 1.0}
-        | {"model_relaxations": 100, "model_seconds": 20.0},
-        {"arm": "random", "evaluations_to_solution": 40.0, "seconds": 4.0}
-        | {"model_relaxations": 5, "model_seconds": float("nan")},
-    ]
-    table = cost_table(pd.DataFrame([both | r for r in rows])).set_index("beside")
-    row = table.loc["random"]
-    assert (row["pairs"], row["evaluations, other"], row["s potential, other"]) == (1, 40, 4)
-    assert (row["s in all, evolutionary"], row["s in all, other"]) == (21, 4 + 5 * 0.2)
-    assert table.loc[PLAIN, "pairs"] == 0
+    table = compound_table(pd.concat([results, pd.DataFrame(cut)], ignore_index=True)).set_index("compound")
+    assert table.loc["a", "evolutionary"] == "100, 200" and table.loc["a", PLAIN] == "-, -"
+    assert table.loc["b", "random"] == ">1000" and table.loc["d", "evolutionary"] == "(>1000)"
 
 
 def test_the_plain_arm_knows_no_ions_and_random_search_does() -> None:
@@ -189,15 +152,6 @@ def test_the_plain_arm_knows_no_ions_and_random_search_does() -> None:
     assert settings["evolutionary"].pool_size > settings["random"].pool_size == settings[PLAIN].pool_size == 0
     assert settings[PLAIN].as_ions_first == () and SEED in settings["random"].as_ions_first
     assert settings[PLAIN].weights == settings["random"].weights == {SEED: 1.0}
-
-
-def test_what_a_patient_search_alone_found_is_said(results: pd.DataFrame) -> None:
-    generations = {
-        "generation_of_solution": [2.0, None, 9.0, None, 3.0, None, 1.0],
-        "generation_of_patience": 4.0,
-    }
-    text = summary(results.assign(**generations))
-    assert "after 4 generations without a lower enthalpy, and 3 of 4 had found" in text
 
 
 def test_stored_results_have_the_columns_of_the_command() -> None:
@@ -227,41 +181,18 @@ def test_operator_success_counts_what_was_given_up_as_failure() -> None:
     assert row["ci_low"] < 1 / 3 < row["ci_high"]
 
 
-def test_stored_operators_are_shares_with_intervals() -> None:
-    table = stored_operators()
-    assert (table["below_parent"] <= table["n"]).all()
-    assert ((table["ci_low"] <= table["share"]) & (table["share"] <= table["ci_high"])).all()
-
-
-@pytest.mark.parametrize(("n_good", "words"), [(8, "is reached"), (7, "is not reached")])
-def test_the_goal_is_eight_of_twelve_within_a_third_over_three_seeds(n_good: int, words: str) -> None:
-    rows = [
-        row
-        for k in range(12)
-        for seed in range(3)
-        for row in _rows(f"c{k}", seed, 100 if k < n_good else 200, 400)
-    ]
-    assert words in summary(pd.DataFrame(rows))
-    assert "is not reached" in summary(pd.DataFrame([r for r in rows if r["seed"] < 2]))
-
-
-def test_results_become_a_block_of_markdown(results: pd.DataFrame) -> None:
-    operators = pd.DataFrame(
-        {"operator": ["soft_mutation"], "n": [10], "below_parent": [3], "ci_low": [0.11], "ci_high": [0.6]}
+def test_the_benchmark_runs_continues_and_is_collected(tmp_path: Path) -> None:
+    settings = replace(
+        benchmark_settings(6),
+        potential="ase.calculators.lj:LennardJones",
+        potential_options={"sigma": 2.0, "epsilon": 0.3},
+        first_generation=2,
+        pool_size=0,
     )
-    text = results_text(results, operators)
-    assert "| a | 2 | 2 | 2 |" in text and "soft mutation 3 of 10 [0.11, 0.60]" in text
-    page = (DATA / "benchmark" / "README.md").read_text(encoding="utf-8")
-    assert len(RESULTS_BLOCK.findall(page)) == 1
-
-
-def test_summary_without_results_says_so() -> None:
-    empty = pd.DataFrame(columns=list(RESULT_COLUMNS))
-    assert compare_arms(empty).empty and "No search" in summary(empty)
-
-
-def test_seeds_stand_side_by_side(results: pd.DataFrame) -> None:
-    plain = dict(results.iloc[0], arm=PLAIN, solved=False, evaluations_to_solution=float("nan"))
-    table = seed_table(pd.concat([results, pd.DataFrame([plain])], ignore_index=True)).set_index("compound")
-    assert table.loc["a", "evolutionary"] == "100, 200" and table.loc["a", PLAIN] == ">1000, -"
-    assert table.loc["b", "random"] == ">1000" and table.loc["a", "within a third of plain"] == "1 of 2"
+    like = {"seeds": [0], "settings": settings, "folder": tmp_path}
+    results = run_benchmark(["li3ocl"], **like)
+    assert set(results["arm"]) == {"evolutionary", "random", PLAIN} and (results["n_atoms"] == 5).all()
+    assert (results["evaluations"] >= 6).all() and len(pd.read_csv(tmp_path / "benchmark_results.csv")) == 3
+    pd.testing.assert_frame_equal(run_benchmark(["li3ocl"], **like), results)
+    collected = collect_results(SearchDatabase(tmp_path / "benchmark.sqlite"), settings)
+    pd.testing.assert_frame_equal(collected, results)

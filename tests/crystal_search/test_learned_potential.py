@@ -11,11 +11,12 @@ from ase.calculators.emt import EMT
 from scipy.stats import spearmanr
 
 from crystal_search import evolution as search_module
-from crystal_search.database import Candidate, SearchDatabase
+from crystal_search.database import SearchCandidate, SearchDatabase
 from crystal_search.evaluations import Snapshot, evaluate_many
-from crystal_search.evolution import search
-from crystal_search.learned_potential import Learner, Lessons
-from crystal_search.offspring import choose_children, make_offspring, total_cost
+from crystal_search.evolution import find_crystals
+from crystal_search.learned_potential import Learner, NormalEquations
+from crystal_search.offspring import choose_children, make_offspring
+from crystal_search.plans import Preparation
 from crystal_search.population import SEED, same_structure, survivors
 from crystal_search.relaxation import FAILED, SNAPSHOT_STEPS, RelaxationSettings, relax
 from crystal_search.search_settings import SearchSettings
@@ -34,17 +35,17 @@ SETTINGS = SearchSettings(
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> list[Candidate]:
+def done(tmp_path_factory: pytest.TempPathFactory) -> list[SearchCandidate]:
     database = SearchDatabase(tmp_path_factory.mktemp("learned") / "s.sqlite")
-    return search(CONTENT, name="a", settings=SETTINGS, database=database)
+    return find_crystals(CONTENT, name="a", settings=SETTINGS, database=database)
 
 
 @pytest.fixture(scope="module")
-def first(done: list[Candidate]) -> list[Candidate]:
+def first(done: list[SearchCandidate]) -> list[SearchCandidate]:
     return [c for c in done if not c.generation]
 
 
-def test_relaxations_leave_snapshots_of_their_way(first: list[Candidate]) -> None:
+def test_relaxations_leave_snapshots_of_their_way(first: list[SearchCandidate]) -> None:
     for c in first:
         assert len(c.snapshots) <= len(SNAPSHOT_STEPS) + 1
         assert c.snapshots[0].energy_ev_atom == pytest.approx(c.curve[0], abs=1e-4)
@@ -52,7 +53,9 @@ def test_relaxations_leave_snapshots_of_their_way(first: list[Candidate]) -> Non
         np.testing.assert_allclose(c.snapshots[-1].atoms.positions, c.atoms.positions)
 
 
-def test_snapshots_survive_the_database_to_the_last_digit(first: list[Candidate], tmp_path: Path) -> None:
+def test_snapshots_survive_the_database_to_the_last_digit(
+    first: list[SearchCandidate], tmp_path: Path
+) -> None:
     database = SearchDatabase(tmp_path / "s.sqlite")
     database.open_search("a", {})
     database.add("a", first[0])
@@ -64,7 +67,7 @@ def test_snapshots_survive_the_database_to_the_last_digit(first: list[Candidate]
         np.testing.assert_array_equal(old.atoms.positions, new.atoms.positions)
 
 
-def test_the_learned_potential_ranks_crystals_that_it_has_not_seen(first: list[Candidate]) -> None:
+def test_the_learned_potential_ranks_crystals_that_it_has_not_seen(first: list[SearchCandidate]) -> None:
     potential, rng = Learner().potential(first), np.random.default_rng(99)
     true, learned = [], []
     for _ in range(12):
@@ -76,10 +79,12 @@ def test_the_learned_potential_ranks_crystals_that_it_has_not_seen(first: list[C
     assert np.median(np.abs(np.array(true) - learned)) < 0.2 * np.std(true)
 
 
-def test_lessons_in_several_parts_teach_the_same_and_bad_ones_are_left_out(first: list[Candidate]) -> None:
+def test_lessons_in_several_parts_teach_the_same_and_bad_ones_are_left_out(
+    first: list[SearchCandidate],
+) -> None:
     learner = Learner()
     learner.potential(first[:5])
-    lessons = Lessons((29, 79), [s for c in first[:5] for s in c.snapshots])
+    lessons = NormalEquations((29, 79), [s for c in first[:5] for s in c.snapshots])
     lessons.add(s for c in first[5:] for s in c.snapshots)
     lessons.add([replace(first[0].snapshots[0], forces=np.full((6, 3), np.nan))])
     atoms = first[0].atoms
@@ -87,26 +92,28 @@ def test_lessons_in_several_parts_teach_the_same_and_bad_ones_are_left_out(first
     assert energies[0] == pytest.approx(energies[1], abs=1e-8)
 
 
-def test_without_snapshots_nothing_is_learned(first: list[Candidate]) -> None:
+def test_without_snapshots_nothing_is_learned(first: list[SearchCandidate]) -> None:
     assert Learner().potential([replace(c, snapshots=()) for c in first]) is None
     assert Learner().potential([replace(c, status=FAILED) for c in first]) is None
 
 
-def test_an_energy_that_is_not_finite_does_not_spoil_the_lessons(first: list[Candidate]) -> None:
+def test_an_energy_that_is_not_finite_does_not_spoil_the_lessons(first: list[SearchCandidate]) -> None:
     bad = replace(first[0].snapshots[0], energy_ev_atom=float("nan"))
     spoiled = [replace(first[0], snapshots=(bad, *first[0].snapshots[1:])), *first[1:]]
     energy = evaluate_many(Learner().potential(spoiled), [first[0].atoms])[0].energy
     assert energy / 6 == pytest.approx(first[0].energy_ev_atom, abs=0.1)
 
 
-def _offspring(first: list[Candidate], **changes: object) -> tuple:
+def _offspring(first: list[SearchCandidate], **changes: object) -> tuple:
     potential = Learner().potential(first)
     population = survivors(first, size=6)
     like = {"generation": 1, "weights": {SEED: 0.5, "rattle": 0.5}, "settings": SETTINGS} | changes
     return make_offspring(CONTENT, population, potential, **like), potential
 
 
-def test_children_are_the_lowest_and_repeat_neither_each_other_nor_the_past(first: list[Candidate]) -> None:
+def test_children_are_the_lowest_and_repeat_neither_each_other_nor_the_past(
+    first: list[SearchCandidate],
+) -> None:
     made, potential = _offspring(first)
     assert len(made) == SETTINGS.offspring
     children = choose_children(made, first, potential, n=5, pressure_gpa=0.0)
@@ -122,22 +129,23 @@ def test_children_are_the_lowest_and_repeat_neither_each_other_nor_the_past(firs
     assert choose_children([], first, potential, n=5, pressure_gpa=0.0) == []
 
 
-def test_the_cost_is_that_of_all_offspring(first: list[Candidate]) -> None:
+def test_the_cost_is_that_of_all_offspring(first: list[SearchCandidate]) -> None:
     made, potential = _offspring(first)
     children = choose_children(made, first, potential, n=3, pressure_gpa=0.0)
-    total = sum(o.plan.spent.n_model_relaxations for o in made)
-    assert total_cost(made).n_model_relaxations == total >= SETTINGS.offspring
-    assert total_cost(made).model_seconds > 0
+    spent = sum((o.plan.spent for o in made), Preparation())
+    assert spent.n_model_relaxations >= SETTINGS.offspring and spent.model_seconds > 0
     assert [p.spent.n_model_relaxations for p in children] == [0, 0, 0]
 
 
 @pytest.mark.slow
-def test_offspring_do_not_depend_on_the_number_of_processes(first: list[Candidate]) -> None:
+def test_offspring_do_not_depend_on_the_number_of_processes(first: list[SearchCandidate]) -> None:
     alone, both = (_offspring(first, n_jobs=n)[0] for n in (1, 2))
     assert [o.enthalpy_ev_atom for o in alone] == pytest.approx([o.enthalpy_ev_atom for o in both])
 
 
-def test_a_search_that_learns_saves_evaluations_after_its_first_generation(done: list[Candidate]) -> None:
+def test_a_search_that_learns_saves_evaluations_after_its_first_generation(
+    done: list[SearchCandidate],
+) -> None:
     begun = [c.n_evaluations for c in done if not c.generation]
     later = [c.n_evaluations for c in done if c.generation]
     assert len(later) == 2 * SETTINGS.children and np.mean(later) < 0.7 * np.mean(begun)
@@ -148,7 +156,7 @@ def test_a_search_that_learns_saves_evaluations_after_its_first_generation(done:
 def test_a_search_that_is_told_not_to_learn_keeps_no_snapshots(tmp_path: Path) -> None:
     database = SearchDatabase(tmp_path / "s.sqlite")
     plain = replace(SETTINGS, learn=False, max_generations=2)
-    found = search(CONTENT, name="plain", settings=plain, database=database)
+    found = find_crystals(CONTENT, name="plain", settings=plain, database=database)
     assert len(found) == 15 and not any(c.snapshots or c.learned for c in found)
     assert "learn" not in database.settings("plain")  # continues those stored before there was such a thing
     assert not replace(SETTINGS, protocol="npt").learns
@@ -160,10 +168,10 @@ def test_where_too_few_offspring_are_new_the_other_children_are_made_directly(
     all_children = search_module.choose_children
     monkeypatch.setattr(search_module, "choose_children", lambda *a, **k: all_children(*a, **k)[:1])
     short = replace(SETTINGS, max_generations=2)
-    found = search(CONTENT, name="a", settings=short, database=SearchDatabase(tmp_path / "s.sqlite"))
+    found = find_crystals(CONTENT, name="a", settings=short, database=SearchDatabase(tmp_path / "s.sqlite"))
     assert [c.learned for c in found[12:]] == [True, False, False]
     monkeypatch.setattr(search_module, "choose_children", lambda *a, **k: [])
-    found = search(CONTENT, name="b", settings=short, database=SearchDatabase(tmp_path / "s.sqlite"))
+    found = find_crystals(CONTENT, name="b", settings=short, database=SearchDatabase(tmp_path / "s.sqlite"))
     assert [c.number for c in found[12:]] == [12, 13, 14] and not any(c.learned for c in found)
     assert found[12].n_model_relaxations >= SETTINGS.offspring  # the choice has cost what it has cost
 

@@ -25,5 +25,5 @@ def test_public_names_are_there(name: str) -> None:
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="expected one of Candidate"):
+    with pytest.raises(AttributeError, match="expected one of RelaxationSettings"):
         crystal_search.serach  # noqa: B018

@@ -9,7 +9,7 @@ from ase.build import bulk
 from ase.calculators.lj import LennardJones
 
 from crystal_search.database import SearchDatabase
-from crystal_search.evolution import search
+from crystal_search.evolution import find_crystals
 from crystal_search.ionic import pair_energy
 from crystal_search.population import SEED, same_structure
 from crystal_search.preselection import (
@@ -86,13 +86,13 @@ def test_a_search_counts_the_pool_once_and_every_tournament(tmp_path: Path) -> N
         pool_size=SIZE,
     )
     database = SearchDatabase(tmp_path / "s.sqlite")
-    done = search(dict(LIF), name="a", settings=settings, database=database)
+    done = find_crystals(dict(LIF), name="a", settings=settings, database=database)
     assert {c.operator for c in done} == {SEED}
     assert [c.n_model_relaxations for c in done] == [SIZE, 0, 0, 0]
     assert [c.n_evaluations - len(c.curve) for c in done] == [0, TOURNAMENT, 0, TOURNAMENT]
     assert done[0].model_seconds > 0 and done[1].model_seconds == 0
     without = replace(settings, pool_size=0)
-    plain = search(dict(LIF), name="b", settings=without, database=database)
+    plain = find_crystals(dict(LIF), name="b", settings=without, database=database)
     assert [c.n_model_relaxations for c in plain] == [1, 1, 1, 1]
 
 
@@ -104,6 +104,6 @@ def test_an_alloy_has_no_pool(tmp_path: Path) -> None:
         max_generations=1,
     )
     database = SearchDatabase(tmp_path / "s.sqlite")
-    done = search({"Cu": 2, "Au": 1}, name="a", settings=settings, database=database)
+    done = find_crystals({"Cu": 2, "Au": 1}, name="a", settings=settings, database=database)
     assert settings.pool_size > 0 and [c.n_model_relaxations for c in done] == [1, 1, 1]
     assert [c.n_evaluations - len(c.curve) for c in done] == [0, 0, 0]

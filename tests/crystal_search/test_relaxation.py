@@ -111,14 +111,6 @@ def test_overlapping_atoms_fail_with_their_reason() -> None:
     assert shortest_ratio(atoms) == pytest.approx(1.0 / 2.64, abs=0.01)
 
 
-def test_symmetry_is_kept_where_asked_for() -> None:
-    from pymatgen.io.ase import AseAtomsAdaptor
-
-    atoms = bulk("Cu", a=3.9, cubic=True)
-    result = relax(atoms, calculator=EMT(), settings=RelaxationSettings(keep_symmetry=True))
-    assert AseAtomsAdaptor.get_structure(result.atoms).get_space_group_info()[1] == 225
-
-
 @pytest.mark.parametrize("name", ["chgnett", "ase.calculators.nothing:EMT", "ase.calculators.emt:Nothing"])
 def test_unknown_potentials_are_named(name: str) -> None:
     with pytest.raises(SearchError, match=name.split(":")[0]):
@@ -127,8 +119,3 @@ def test_unknown_potentials_are_named(name: str) -> None:
 
 def test_another_potential_plugs_in_by_name() -> None:
     assert isinstance(make_calculator("ase.calculators.emt:EMT"), EMT)
-
-
-def test_unknown_optimizer_is_named() -> None:
-    with pytest.raises(SearchError, match="Did you mean 'bfgs'"):
-        relax(bulk("Cu"), calculator=EMT(), settings=RelaxationSettings(optimizer="bfg"))

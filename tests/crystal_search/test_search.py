@@ -11,9 +11,9 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from search_candidates import candidate
 
-from crystal_search.database import Candidate, SearchDatabase, candidate_table
+from crystal_search.database import SearchCandidate, SearchDatabase, candidate_table
 from crystal_search.errors import SearchError
-from crystal_search.evolution import generation_of_patience, plan_generation, search
+from crystal_search.evolution import find_crystals, plan_generation
 from crystal_search.learned_potential import Learner
 from crystal_search.population import (
     CHILD,
@@ -46,9 +46,9 @@ FAST = SearchSettings(
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[SearchDatabase, list[Candidate]]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[SearchDatabase, list[SearchCandidate]]:
     database = SearchDatabase(tmp_path_factory.mktemp("search") / "s.sqlite")
-    return database, search(CONTENT, name="a", settings=FAST, database=database)
+    return database, find_crystals(CONTENT, name="a", settings=FAST, database=database)
 
 
 def test_a_killed_search_ends_with_the_same_candidates(finished, tmp_path: Path) -> None:
@@ -57,17 +57,17 @@ def test_a_killed_search_ends_with_the_same_candidates(finished, tmp_path: Path)
     class Killed(SearchDatabase):
         written = 0
 
-        def add(self, name: str, candidate: Candidate) -> None:
+        def add(self, name: str, candidate: SearchCandidate) -> None:
             if self.written == 8:  # in the middle of a generation
                 raise KeyboardInterrupt
             self.written += 1
             super().add(name, candidate)
 
     with pytest.raises(KeyboardInterrupt):
-        search(CONTENT, name="a", settings=FAST, database=Killed(tmp_path / "k.sqlite"))
+        find_crystals(CONTENT, name="a", settings=FAST, database=Killed(tmp_path / "k.sqlite"))
     left = SearchDatabase(tmp_path / "k.sqlite").candidates("a")
     assert 0 < len(left) < len(whole)
-    resumed = search(CONTENT, name="a", settings=FAST, database=SearchDatabase(tmp_path / "k.sqlite"))
+    resumed = find_crystals(CONTENT, name="a", settings=FAST, database=SearchDatabase(tmp_path / "k.sqlite"))
     assert [(c.operator, c.status, c.n_evaluations) for c in resumed] == [
         (c.operator, c.status, c.n_evaluations) for c in whole
     ]
@@ -78,20 +78,20 @@ def test_a_killed_search_ends_with_the_same_candidates(finished, tmp_path: Path)
 
 def test_a_finished_search_is_read_and_not_repeated(finished) -> None:
     database, whole = finished
-    again = search(CONTENT, name="a", settings=FAST, database=database)
+    again = find_crystals(CONTENT, name="a", settings=FAST, database=database)
     assert [c.seconds for c in again] == [c.seconds for c in whole]
 
 
 def test_other_settings_under_the_same_name_are_refused(finished) -> None:
     with pytest.raises(SearchError, match="children: 4 then, 5 now"):
-        search(CONTENT, name="a", settings=replace(FAST, children=5), database=finished[0])
+        find_crystals(CONTENT, name="a", settings=replace(FAST, children=5), database=finished[0])
 
 
 def test_another_budget_continues_a_search(finished, tmp_path: Path) -> None:
     database = SearchDatabase(tmp_path / "s.sqlite")
-    poor = search(CONTENT, name="a", settings=replace(FAST, max_evaluations=1), database=database)
+    poor = find_crystals(CONTENT, name="a", settings=replace(FAST, max_evaluations=1), database=database)
     assert len(poor) < len(finished[1])
-    rich = search(CONTENT, name="a", settings=FAST, database=database)
+    rich = find_crystals(CONTENT, name="a", settings=FAST, database=database)
     assert [c.n_evaluations for c in rich] == [c.n_evaluations for c in finished[1]]
     assert database.settings("a")["max_evaluations"] == FAST.max_evaluations
 
@@ -111,16 +111,16 @@ def test_random_search_learns_nothing() -> None:
 def test_stop_rules(tmp_path: Path) -> None:
     database = SearchDatabase(tmp_path / "s.sqlite")
     poor = replace(FAST, max_evaluations=1)
-    assert {c.generation for c in search(CONTENT, name="poor", settings=poor, database=database)} == {0}
+    assert {c.generation for c in find_crystals(CONTENT, name="poor", settings=poor, database=database)} == {
+        0
+    }
     assert "budget" in database.note("poor")
     small = replace(FAST, first_generation=2, children=1)
-    search(CONTENT, name="solved", settings=small, database=database, solved=lambda c: True)
+    find_crystals(CONTENT, name="solved", settings=small, database=database, solved=lambda c: True)
     assert database.note("solved") == "the reference was found"
     patient = replace(small, patience=1, tolerance_ev_atom=100.0, max_generations=9)
-    done = search(CONTENT, name="patient", settings=patient, database=database)
+    done = find_crystals(CONTENT, name="patient", settings=patient, database=database)
     assert max(c.generation for c in done) == 1 and "no better" in database.note("patient")
-    assert generation_of_patience(done, patient) == 1
-    assert np.isnan(generation_of_patience(done, replace(patient, patience=2)))
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,9 @@ def test_stop_rules(tmp_path: Path) -> None:
 )
 def test_impossible_settings_are_refused(change: dict, tmp_path: Path) -> None:
     with pytest.raises(SearchError):
-        search(CONTENT, name="x", settings=replace(FAST, **change), database=SearchDatabase(tmp_path / "s"))
+        find_crystals(
+            CONTENT, name="x", settings=replace(FAST, **change), database=SearchDatabase(tmp_path / "s")
+        )
 
 
 def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
@@ -158,24 +160,6 @@ def test_candidates_survive_the_database(tmp_path: Path) -> None:
     assert np.isnan(back.parent_enthalpy_ev_atom)
     with sqlite3.connect(database.path) as connection:
         assert connection.execute("SELECT count(*) FROM candidates").fetchone() == (1,)
-
-
-def test_a_file_of_an_earlier_version_can_still_be_read_and_added_to(tmp_path: Path) -> None:
-    database = SearchDatabase(tmp_path / "s.sqlite")
-    database.open_search("a", {})
-    database.add("a", candidate(0, -1.5, bulk("Cu")))
-    with sqlite3.connect(database.path) as connection:
-        connection.execute("ALTER TABLE candidates ADD COLUMN screening_enthalpy_ev_atom REAL")
-        for column in ("n_model_relaxations", "snapshots"):
-            connection.execute(f"ALTER TABLE candidates DROP COLUMN {column}")
-        connection.execute("ALTER TABLE candidates RENAME COLUMN model_seconds TO pair_seconds")
-        connection.execute("ALTER TABLE candidates DROP COLUMN learned")
-    again = SearchDatabase(database.path)
-    again.add("a", candidate(1, -1.4, bulk("Cu")))
-    old, new = again.candidates("a")
-    assert (old.n_model_relaxations, new.n_model_relaxations) == (0, 1)
-    assert old.model_seconds == new.model_seconds == pytest.approx(0.1)
-    assert (old.snapshots, old.learned) == ((), False)
 
 
 def test_survivors_are_the_lowest_distinct_structures() -> None:
@@ -266,18 +250,18 @@ def test_another_protocol_needs_a_relaxer_and_gets_eachcandidate(tmp_path: Path)
     settings = replace(FAST, protocol="as it is", max_generations=1)
     database = SearchDatabase(tmp_path / "s.sqlite")
     with pytest.raises(SearchError, match="expected 'optimise', or a relaxer"):
-        search(CONTENT, name="a", settings=settings, database=database)
+        find_crystals(CONTENT, name="a", settings=settings, database=database)
     seen = []
 
     def relaxer(atoms: Atoms, *, calculator: EMT, pressure_gpa: float, seed: int) -> Relaxation:
         seen.append(seed)
         return relax(atoms, calculator=calculator, settings=RelaxationSettings(max_steps=0))
 
-    done = search(CONTENT, name="a", settings=settings, database=database, relaxer=relaxer)
+    done = find_crystals(CONTENT, name="a", settings=settings, database=database, relaxer=relaxer)
     assert seen == [0, 1, 2, 3, 4] and {c.n_evaluations for c in done} == {1}
 
 
 @pytest.mark.slow
 def test_two_processes_give_the_same_candidates(finished, tmp_path: Path) -> None:
-    both = search(CONTENT, name="a", settings=FAST, database=SearchDatabase(tmp_path / "p"), n_jobs=2)
+    both = find_crystals(CONTENT, name="a", settings=FAST, database=SearchDatabase(tmp_path / "p"), n_jobs=2)
     assert [c.n_evaluations for c in both] == [c.n_evaluations for c in finished[1]]

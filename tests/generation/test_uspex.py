@@ -55,7 +55,7 @@ def finished(tmp_path: Path) -> Path:
 
 
 def test_a_finished_run_is_read_with_parents_and_origins(finished: Path) -> None:
-    table = uspex.read_run(finished, elements=["Li", "S"]).table.set_index("number")
+    table = uspex.read_run(finished).table.set_index("number")
     assert list(table["operator"]) == ["seed", "seed", "heredity", "soft_mutation", "kept_best"]
     assert table.loc[1, "enthalpy_ev_atom"] == pytest.approx(-3.5)
     assert table.loc[3, "parent_enthalpy_ev_atom"] == pytest.approx(-3.45)
@@ -81,8 +81,10 @@ def test_what_cannot_be_read_is_rejected_with_its_reason(finished: Path) -> None
 
 
 def test_structures_that_do_not_belong_to_the_run_are_rejected(finished: Path) -> None:
-    run = uspex.read_run(finished, elements=["Na", "S"])
-    assert not run.structures and run.rejects["reason"].str.contains("other elements").any()
+    other = INDIVIDUALS.replace("Random    [  2  1  ]", "Random    [  2  2  ]")
+    (finished / "results1" / "Individuals").write_text(other)
+    run = uspex.read_run(finished)
+    assert not run.structures and run.rejects["reason"].str.contains("number of atoms").any()
 
 
 def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:

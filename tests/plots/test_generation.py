@@ -52,16 +52,3 @@ def test_dynamics_start_at_zero_energy_and_keep_every_record() -> None:
     figure, data = draw.dynamics({"LiCl": one, "LiF": one})
     assert len(data) == 4 and data["energy_ev_atom"].tolist() == pytest.approx([0, 0.1, 0, 0.1])
     assert len(figure.data) == 6
-
-
-def test_benchmark_markers_carry_their_ratio_and_what_bounds_it() -> None:
-    comparison = pd.DataFrame(
-        {"compound": ["a", "b"], "ratio": [0.2, 1.5], "bound": ["", "random"], "n_seeds": [3, 1]}
-    )
-    other = comparison.assign(bound=["evolutionary, plain", ""])
-    figure, data = draw.benchmark_ratio({"pair model": comparison, "plain": other})
-    shown = {(t.name, t.xaxis): (t.y, t.x) for t in figure.data if len(t.x)}
-    assert shown["both found it with every seed", "x"] == (("a (3)",), (0.2,))
-    assert shown["random did not: true ratio at most this", "x"] == (("b (1)",), (1.5,))
-    assert shown["neither always did: undecided", "x2"] == (("a (3)",), (0.2,))
-    assert figure.layout.xaxis2.type == "log" and len(data) == 4

@@ -158,7 +158,6 @@ def test_a_search_that_is_told_not_to_learn_keeps_no_snapshots(tmp_path: Path) -
     plain = replace(SETTINGS, learn=False, max_generations=2)
     found = find_crystals(CONTENT, name="plain", settings=plain, database=database)
     assert len(found) == 15 and not any(c.snapshots or c.learned for c in found)
-    assert "learn" not in database.settings("plain")  # continues those stored before there was such a thing
     assert not replace(SETTINGS, protocol="npt").learns
 
 

@@ -538,11 +538,16 @@ def _wrong_z(block: Items, structure: Structure) -> str:
     z = str(block.get("_cell_formula_units_z", ""))
     text = " ".join(str(block.get("_chemical_formula_sum", "")).split())
     try:
-        expected = read_formula(text).composition.num_atoms
+        composition = read_formula(text).composition
     except FormulaError:
         return ""
-    found = structure.composition.num_atoms
-    if not z.isdigit() or any(abs(found / (n * expected) - 1) <= _Z_TOLERANCE for n in (1, int(z)) if n):
+    expected, found = composition.num_atoms, structure.composition.num_atoms
+    if not z.isdigit() or int(z) == 0:
+        return ""
+    whole = all(float(x).is_integer() for x in composition.values())
+    of_the_cell = not whole or all(x % int(z) == 0 for x in composition.values())  # as pymatgen writes it
+    factors = (int(z), 1) if of_the_cell else (int(z),)
+    if any(abs(found / (n * expected) - 1) <= _Z_TOLERANCE for n in factors):
         return ""
     return (
         f"the file states {z} x {text} in its cell, {int(z) * expected:.4g} atoms; its sites hold {found:.4g}"

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from sselib.figures import PALETTE
+from sselib.plots.features import axis_title
 from sselib.plots.parity import Marks, parity_panels
 from sselib.regression.models import CONTROLS
 from sselib.regression.residuals import CLASSES
@@ -257,15 +258,16 @@ def beeswarm(values: pd.DataFrame, *, features: Sequence[str], seed: int = 0) ->
 
 def dependence(values: pd.DataFrame, *, features: Sequence[str], units: Mapping[str, str]) -> go.Figure:
     """Draw SHAP value against feature value for held-out rows, one panel per feature, three in a line."""
+    titles = {f: axis_title(f, units.get(f, "")) for f in features}
     rows = values[values["feature"].isin(features)]
     figure = px.scatter(
-        rows.assign(panel=[_with_unit(f, units.get(f, "")) for f in rows["feature"]]),
+        rows.assign(panel=rows["feature"].map(titles)),
         x="value",
         y="shap",
         facet_col="panel",
         facet_col_wrap=3,
         facet_row_spacing=0.22,
-        category_orders={"panel": [_with_unit(f, units.get(f, "")) for f in features]},
+        category_orders={"panel": list(titles.values())},
         color_discrete_sequence=[PALETTE[0]],
         opacity=0.6,
         labels={"value": "", "shap": "SHAP value"},
@@ -274,12 +276,6 @@ def dependence(values: pd.DataFrame, *, features: Sequence[str], units: Mapping[
     figure.update_traces(marker_size=4).update_xaxes(matches=None, showticklabels=True)
     title = f"What the leading features add to the prediction, {LOG_UNITS}"
     return figure.update_layout(height=120 + 250 * -(-len(features) // 3), title=title)
-
-
-def _with_unit(feature: str, unit: str) -> str:
-    """Return "mean atomic radius (Angstrom)" for ``mean_atomic_radius_angstrom``."""
-    name = feature.removesuffix(f"_{unit.lower()}").replace("_", " ")
-    return name if unit in ("", "1") else f"{name} ({unit})"
 
 
 def importance_bars(table: pd.DataFrame, *, by: str) -> go.Figure:

@@ -35,7 +35,7 @@ MODELS: tuple[str, ...] = ("0.3.0", "r2scan")
 
 @lru_cache(maxsize=2)
 def chgnet_model(name: str) -> CHGNet:
-    """Return a frozen CHGNet on one CPU thread; its messages to stdout are dropped.
+    """Return a frozen CHGNet on the CPU; its messages to stdout are dropped.
 
     Raises `SearchError` for a name that is not in `MODELS`; the weights ship with the package.
     """
@@ -44,7 +44,6 @@ def chgnet_model(name: str) -> CHGNet:
             f"model_name '{name}': expected one of {', '.join(MODELS)}; CHGNet 0.2.0 has other layers and "
             "runs as potential 'chgnet.model.dynamics:CHGNetCalculator'"
         )
-    torch.set_num_threads(1)
     with contextlib.redirect_stdout(io.StringIO()):
         model = CHGNet.load(model_name=name, use_device="cpu", verbose=False)
     for parameter in model.parameters():
@@ -118,12 +117,15 @@ def chgnet_evaluations(batch: Sequence[Atoms], *, model_name: str = "0.3.0") -> 
         short_cutoff=1 / encoder.rbf_expansion_bg.inv_cutoff,
     )
     vectors = torch.tensor(graph.vectors, dtype=torch.float32, requires_grad=True)
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # on graphs this small more cost more than they save
     torch.set_flush_denormal(True)  # near the cutoff numbers become so small that arithmetic slows down
     try:
         per_atom = _site_energies(model, graph, vectors)
         (gradient,) = torch.autograd.grad(per_atom.sum(), [vectors], allow_unused=True)
     finally:
         torch.set_flush_denormal(False)
+        torch.set_num_threads(n_threads)
     pull = np.zeros_like(graph.vectors) if gradient is None else gradient.numpy().astype(float)
     return _shared_out(batch, graph, per_atom.detach().numpy().astype(float), pull)
 

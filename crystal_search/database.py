@@ -29,12 +29,8 @@ CREATE TABLE IF NOT EXISTS candidates (
 
 STOP_RULES = ("max_evaluations", "max_generations", "patience", "tolerance_ev_atom")
 _REALS = (
-    "parent_enthalpy_ev_atom",
-    "enthalpy_ev_atom",
-    "energy_ev_atom",
-    "volume_angstrom3_atom",
-    "model_seconds",
-)
+    "parent_enthalpy_ev_atom", "enthalpy_ev_atom", "energy_ev_atom", "volume_angstrom3_atom", "model_seconds"
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

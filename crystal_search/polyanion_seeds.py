@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from crystal_search.polyanions import DIRECTIONS, Polyanion, whole_bonds
 from crystal_search.relaxation import shortest_ratio
-from crystal_search.seeds import SEED_RATIO, Seed, guessed_volume, random_seed, sorted_atoms
+from crystal_search.seeds import SEED_RATIO, Seed, guessed_volume, random_seed, scaled_to, sorted_atoms
 
 N_ORIENTATIONS = 30  # tries to turn a complex so that the symmetry of its place leaves it as it is
 N_AVERAGES = 12  # rounds of averaging in one such try, fewer if it stays
@@ -62,8 +62,7 @@ def _decorated(
     skeleton: Atoms, ligands: Sequence[tuple[int, str, np.ndarray]], volume_angstrom3: float
 ) -> Atoms:
     """Return the skeleton at a volume, with its ligands at their distances."""
-    atoms = skeleton.copy()
-    atoms.set_cell(atoms.cell * (volume_angstrom3 / atoms.get_volume()) ** (1 / 3), scale_atoms=True)
+    atoms = scaled_to(skeleton, volume_angstrom3)
     for centre, symbol, vectors in ligands:
         atoms += Atoms([symbol] * len(vectors), atoms.positions[centre] + vectors)
     return sorted_atoms(atoms)

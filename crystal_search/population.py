@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from ase import Atoms
@@ -13,6 +12,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from crystal_search.database import SearchCandidate
 from crystal_search.relaxation import CONVERGED, RELAXED
 
+MATCHER = StructureMatcher()  # with pymatgen's default tolerances
 SAME_ENTHALPY_EV_ATOM = 0.005  # structures further apart than this are never compared
 SAME_VOLUME = 0.03  # relative
 CHECKPOINTS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96)  # steps after which a candidate may be given up
@@ -23,15 +23,9 @@ SEED = "seed"  # operator name of fresh random crystals
 FREE_SEED, SYMMETRIC_SEED, CHILD, LEARNED = KINDS = ("free seed", "symmetric seed", "child", "learned")
 
 
-@lru_cache(maxsize=1)
-def matcher() -> StructureMatcher:
-    """Return pymatgen's StructureMatcher with its default tolerances."""
-    return StructureMatcher()
-
-
 def same_structure(first: Atoms, second: Atoms) -> bool:
     """Return whether two crystals match within StructureMatcher's default tolerances."""
-    return bool(matcher().fit(*(AseAtomsAdaptor.get_structure(a) for a in (first, second))))
+    return bool(MATCHER.fit(*(AseAtomsAdaptor.get_structure(a) for a in (first, second))))
 
 
 def near(candidate: SearchCandidate, *, enthalpy: float, volume: float) -> bool:

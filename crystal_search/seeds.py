@@ -82,10 +82,10 @@ def symmetric_seed(
         atoms = _pyxtal_atoms(content, group, seed=int(rng.integers(2**31)))
         if atoms is None:
             continue
-        _scale_to(atoms, volume * rng.uniform(0.9, 1.15))
+        atoms = scaled_to(atoms, volume * rng.uniform(0.9, 1.15))
         ratio = shortest_ratio(atoms)
         if ratio < SEED_RATIO:
-            _scale_to(atoms, atoms.get_volume() * (SEED_RATIO / ratio) ** 3)
+            atoms = scaled_to(atoms, atoms.get_volume() * (SEED_RATIO / ratio) ** 3)
         if atoms.get_volume() < LARGEST_GROWTH * guessed_volume(atoms.get_chemical_symbols()):
             return Seed(atoms=atoms, space_group=group)
     return None
@@ -95,12 +95,8 @@ def scaled_to(atoms: Atoms, volume_angstrom3: float | None) -> Atoms:
     """Return the crystal stretched or squeezed evenly to a volume; None leaves it as it is."""
     copy = atoms.copy()
     if volume_angstrom3 is not None:
-        _scale_to(copy, volume_angstrom3)
+        copy.set_cell(copy.cell * (volume_angstrom3 / copy.get_volume()) ** (1 / 3), scale_atoms=True)
     return copy
-
-
-def _scale_to(atoms: Atoms, volume: float) -> None:
-    atoms.set_cell(atoms.cell * (volume / atoms.get_volume()) ** (1 / 3), scale_atoms=True)
 
 
 def _pyxtal_atoms(content: dict[str, int], group: int, *, seed: int) -> Atoms | None:

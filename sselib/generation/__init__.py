@@ -1,4 +1,1 @@
-"""Crystal structures for compositions that have none: evolutionary search with an interatomic potential.
-
-Import the modules, not this package: the potentials need the extra `generation`.
-"""
+"""Crystal structures for compositions that have none, by `crystal_search` (the extra `generation`)."""

@@ -17,10 +17,10 @@ from crystal_search.evolution import find_crystals
 from crystal_search.known_crystals import known_structure
 from crystal_search.population import survivors
 from crystal_search.potentials import make_calculator
-from crystal_search.relaxation import Relaxation, relax, relax_together
+from crystal_search.relaxation import Relaxation, relax_together
 from crystal_search.search_settings import EVOLUTIONARY, RANDOM, SearchSettings, random_search
 from sselib.errors import DataError
-from sselib.generation.dynamics import RECORDED, Trajectory, relax_by_npt
+from sselib.generation.dynamics import Trajectory, relax_by_npt
 from sselib.generation.formula_units import CellContent
 from sselib.generation.validation import SYMMETRY_PRECISION_ANGSTROM, validation_record
 from sselib.materials.oxidation import IMBALANCED, METALLIC, assign_oxidation_states
@@ -122,20 +122,14 @@ def best_structure(
 
     Raises `DataError` if no search of the composition ended with a relaxed structure.
     """
-    mine = [
-        (case.seed, c)
-        for case, found in searches.items()
-        if (case.formula, case.arm) == (formula, EVOLUTIONARY)
-        for c in found
-    ]
+    ours = [k for k in searches if (k.formula, k.arm) == (formula, EVOLUTIONARY)]
+    mine = [(k.seed, c) for k in ours for c in searches[k]]
     lowest = survivors([c for _, c in mine], size=n_final)
     if not lowest:
         raise DataError(
             f"no structure of {formula} could be relaxed: allow more energy evaluations or another volume"
         )
-    calculator = make_calculator(settings.potential, settings.potential_options)
-    final = replace(settings.relaxation, fmax_ev_angstrom=FINAL_FMAX_EV_ANGSTROM, max_steps=FINAL_MAX_STEPS)
-    relaxed = relax_together([c.atoms for c in lowest], calculator=calculator, settings=final)
+    relaxed = _relaxed_to_the_end([c.atoms for c in lowest], settings)
     pairs = zip(lowest, relaxed, strict=True)
     candidate, result = min(pairs, key=lambda pair: pair[1].enthalpy_ev_atom)
     seed = next(s for s, c in mine if c is candidate)
@@ -156,10 +150,13 @@ def relaxed_reference(structure: Structure, *, settings: SearchSettings) -> Rela
     """Relax a reference crystal (primitive cell) with the potential and pressure of a search."""
     raw = AseAtomsAdaptor.get_atoms(structure.get_primitive_structure())
     atoms = Atoms(raw.numbers, raw.positions, cell=raw.cell, pbc=True)
+    return _relaxed_to_the_end([atoms], settings)[0]
+
+
+def _relaxed_to_the_end(batch: Sequence[Atoms], settings: SearchSettings) -> list[Relaxation]:
+    calculator = make_calculator(settings.potential, settings.potential_options)
     final = replace(settings.relaxation, fmax_ev_angstrom=FINAL_FMAX_EV_ANGSTROM, max_steps=FINAL_MAX_STEPS)
-    return relax(
-        atoms, calculator=make_calculator(settings.potential, settings.potential_options), settings=final
-    )
+    return relax_together(batch, calculator=calculator, settings=final)
 
 
 def validation_table(best: Sequence[LowestCrystal], references: Mapping[str, Relaxation]) -> pd.DataFrame:
@@ -210,6 +207,5 @@ def all_candidates(searches: Mapping[SearchCase, Sequence[SearchCandidate]]) -> 
 
 def dynamics_table(runs: Mapping[str, Trajectory]) -> pd.DataFrame:
     """Return the records of every molecular dynamics run with its formula; no rows where none was made."""
-    columns = ["formula", *RECORDED]
-    parts = [t.table.assign(formula=f)[columns] for f, t in runs.items()]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+    parts = [t.table.assign(formula=f) for f, t in runs.items()]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["formula"])

@@ -18,13 +18,6 @@ THERMOSTAT_FS = 100.0
 BAROSTAT_FS = 1000.0  # Kim et al.: 1 ps
 COMPRESSIBILITY_PER_BAR = 2.0e-6  # 50 GPa bulk modulus, typical of oxides; sets the speed of the cell only
 N_RECORDS = 100
-RECORDED: tuple[str, ...] = (
-    "time_ps",
-    "energy_ev_atom",
-    "temperature_k",
-    "volume_angstrom3_atom",
-    "framework_displacement_angstrom",
-)
 VOLUME_CHANGE = 0.2  # relative; beyond it the crystal did not hold
 FRAMEWORK_DISPLACEMENT_ANGSTROM = 1.5  # Angstrom, mean; beyond it the framework did not hold
 

@@ -44,10 +44,6 @@ _ORIGIN = re.compile(
 )
 _SPACE_GROUP = re.compile(r"\[[\d\s]+\]\s+(\d+)")
 NO_ENTHALPY = 1e4  # USPEX writes 100000 where a relaxation failed
-COLUMNS: tuple[str, ...] = (
-    "number", "generation", "operator", "parents", "n_atoms", "enthalpy_ev_atom",
-    "parent_enthalpy_ev_atom", "volume_angstrom3_atom", "space_group", "status",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +67,7 @@ class UspexInput:
 
 @dataclass(frozen=True, kw_only=True)
 class UspexRun:
-    """A finished USPEX run: ``table`` with the columns `COLUMNS`, structures by their number, rejects.
+    """A finished USPEX run: ``table`` with one row per structure, structures by their number, rejects.
 
     ``rejects`` holds the lines that could not be read: file, row, reason, text.
     """
@@ -99,7 +95,7 @@ def write_input(content: Mapping[str, int], folder: Path, *, settings: UspexInpu
         raise ParameterError(f"{folder} already holds an INPUT.txt: choose an empty folder")
     texts = {
         "INPUT.txt": _input_text(content, settings),
-        "Specific/INCAR_1": _incar_text(settings),
+        "Specific/INCAR_1": f"# read by nobody: ASE relaxes\nPSTRESS = {10 * settings.pressure_gpa:g}\n",
         "Specific/relax_with_ase.py": _relax_script(settings),
         **{f"Specific/POTCAR_{element}": f"{element}: no pseudopotential needed\n" for element in content},
         "submit.sh": _submit_script(),
@@ -136,10 +132,6 @@ def _input_text(content: Mapping[str, int], settings: UspexInput) -> str:
         f"{settings.parallel} : numParallelCalcs",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _incar_text(settings: UspexInput) -> str:
-    return f"# read by nobody: the relaxation runs through ASE\nPSTRESS = {10 * settings.pressure_gpa:g}\n"
 
 
 def _relax_script(settings: UspexInput) -> str:
@@ -200,15 +192,10 @@ def read_run(folder: Path) -> UspexRun:
     rows = _read_lines(folder / "Individuals", _INDIVIDUAL, rejects, header_lines=2)
     if not rows:
         raise DataError(f"{folder / 'Individuals'} has no readable line: {_first_reason(rejects)}")
-    origins = {
-        int(m["id"]): m
-        for m in (
-            _read_lines(folder / "origin", _ORIGIN, rejects, header_lines=1)
-            if (folder / "origin").is_file()
-            else []
-        )
-    }
-    table = pd.DataFrame([_row(m, origins) for m in rows], columns=list(COLUMNS))
+    origin = folder / "origin"
+    lines = _read_lines(origin, _ORIGIN, rejects, header_lines=1) if origin.is_file() else []
+    origins = {int(m["id"]): m for m in lines}
+    table = pd.DataFrame([_row(m, origins) for m in rows])
     structures = _read_structures(folder, rejects)
     _check_sizes(table, structures, rejects)
     reject_table = pd.DataFrame(rejects, columns=["file", "row", "reason", "text"])
@@ -255,19 +242,18 @@ def _row(m: re.Match, origins: Mapping[int, re.Match]) -> dict[str, object]:
     name = m["origin"].lower()
     failed = not np.isfinite(enthalpy) or enthalpy >= NO_ENTHALPY
     per_atom = parent * _origin_scale(enthalpy, n_atoms, origin) if parents else np.nan
-    values = (
-        int(m["id"]),
-        int(m["gen"]),
-        ORIGINS.get(name, name),
-        " ".join(parents),
-        n_atoms,
-        np.nan if failed else enthalpy / n_atoms,
-        per_atom,
-        float(m["volume"]) / n_atoms,
-        int(group[1]) if group else 0,
-        "failed" if failed else "converged",
-    )
-    return dict(zip(COLUMNS, values, strict=True))
+    return {
+        "number": int(m["id"]),
+        "generation": int(m["gen"]),
+        "operator": ORIGINS.get(name, name),
+        "parents": " ".join(parents),
+        "n_atoms": n_atoms,
+        "enthalpy_ev_atom": np.nan if failed else enthalpy / n_atoms,
+        "parent_enthalpy_ev_atom": per_atom,
+        "volume_angstrom3_atom": float(m["volume"]) / n_atoms,
+        "space_group": int(group[1]) if group else 0,
+        "status": "failed" if failed else "converged",
+    }
 
 
 def _origin_scale(enthalpy: float, n_atoms: int, origin: re.Match) -> float:

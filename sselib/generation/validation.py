@@ -12,7 +12,7 @@ from pymatgen.core import Composition, Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from crystal_search.ionic import ionic_radius
-from crystal_search.population import matcher
+from crystal_search.population import MATCHER
 from sselib.materials.oxidation import assign_oxidation_states
 from sselib.paths import project_root
 
@@ -42,17 +42,14 @@ class ClosestPair:
 class Match:
     """How near a structure is to a reference.
 
-    ``matches`` within pymatgen's default tolerances (site tolerance 0.3). ``rms`` and ``max_distance`` are
-    dimensionless, divided by (V/N)^(1/3); ``rms_angstrom`` and ``max_distance_angstrom`` are in Angstrom,
-    with the mean volume per atom of both. Numbers come from wide tolerances where the default ones find
-    no mapping, NaN where none is found at all.
+    ``matches`` within pymatgen's default tolerances (site tolerance 0.3). ``rms`` is divided by (V/N)^(1/3),
+    ``rms_angstrom`` is in Angstrom. Both come from wide tolerances where the default ones find no mapping,
+    NaN where none is found at all.
     """
 
     matches: bool
     rms: float
-    max_distance: float
     rms_angstrom: float
-    max_distance_angstrom: float
 
 
 def closest_pair(structure: Structure) -> ClosestPair:
@@ -82,17 +79,11 @@ def match(structure: Structure, reference: Structure) -> Match:
 
     Kim et al. print 0.320 and 0.521 of such an rms as Angstrom; it is dimensionless.
     """
-    found = matcher().get_rms_dist(structure, reference)
+    found = MATCHER.get_rms_dist(structure, reference)
     near = found or StructureMatcher(**WIDE).get_rms_dist(structure, reference)
-    rms, largest = near or (np.nan, np.nan)
+    rms = float(near[0]) if near else np.nan
     length = float(np.mean([s.volume / len(s) for s in (structure, reference)])) ** (1 / 3)
-    return Match(
-        matches=found is not None,
-        rms=float(rms),
-        max_distance=float(largest),
-        rms_angstrom=float(rms) * length,
-        max_distance_angstrom=float(largest) * length,
-    )
+    return Match(matches=found is not None, rms=rms, rms_angstrom=rms * length)
 
 
 def validation_record(

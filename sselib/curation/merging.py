@@ -30,9 +30,8 @@ from sselib.errors import DataError
 from sselib.materials.composition import (
     chemical_system,
     element_fractions,
-    elmd_distances,
-    l1_distances,
     parse_formula,
+    rows_within,
 )
 from sselib.materials.conductivity import conductivity_class, is_superionic
 from sselib.materials.disorder import disorder_class
@@ -40,7 +39,7 @@ from sselib.materials.families import Family, normalise_family
 from sselib.materials.structures import quality_findings, structure_from_json
 from sselib.sources.own import RESERVED_NAMES
 from sselib.sources.table import SourceTable
-from sselib.validation.clusters import Clusters, composition_clusters, duplicate_groups
+from sselib.validation.clusters import Clusters, composition_clusters, duplicate_groups, nearest_rows
 
 MERGE_TOLERANCE_L1 = 0.002  # rounding of formulas; the finest composition steps in OBELiX are above 0.005
 DUPLICATE_TOLERANCE_L1 = 0.02
@@ -180,17 +179,16 @@ def _merge_into_earlier(rows: pd.DataFrame, kept: pd.DataFrame, ledger: _Ledger,
     """Merge rows into kept rows of earlier sources, or drop them as unknown polymorphs."""
     if rows.empty or kept.empty:
         return
-    distances = l1_distances(_fractions(rows), _fractions(kept))
+    neighbours = rows_within(_fractions(rows), _fractions(kept), tolerance)
     named = {same: row_id for row_id, text in kept[Entry.SAME_AS].dropna().items() for same in text.split()}
     records = kept.to_dict("records")
-    for row, distance in zip(rows.to_dict("records"), distances, strict=True):
+    for row, near in zip(rows.to_dict("records"), neighbours, strict=True):
         same = [i for i in str(row[Entry.SAME_AS]).split() if i in kept.index] or [named.get(row[Entry.ID])]
         if same[0] is not None:
             ledger.record(row[Entry.ID], MERGED, "the same measurement, named by the source", same[0])
             ledger.copies.add(row[Entry.ID])
             continue
-        near = [records[k] for k in np.argsort(distance, kind="stable") if distance[k] <= tolerance]
-        _merge_by_composition(row, [r for r in near if _compatible(row, r)], ledger)
+        _merge_by_composition(row, [records[k] for k in near if _compatible(row, records[k])], ledger)
 
 
 def _merge_by_composition(row: Mapping, candidates: list[Mapping], ledger: _Ledger) -> None:
@@ -323,7 +321,7 @@ def _clusters(curated: pd.DataFrame, *, seed: int) -> Clusters:
     found = composition_clusters(fractions[~is_recent], seed=seed)
     place = np.empty(len(curated), int)
     place[~is_recent] = np.arange((~is_recent).sum())
-    place[is_recent] = elmd_distances(fractions[is_recent], fractions[~is_recent]).argmin(axis=1)
+    place[is_recent] = nearest_rows(fractions[is_recent], fractions[~is_recent])
     return Clusters(found.labels[place], found.coordinates[place])
 
 

@@ -1,7 +1,6 @@
 """Label noise: how far repeated measurements of one material lie apart, the floor of every model's error."""
 
-from collections.abc import Callable
-from itertools import combinations
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -70,39 +69,46 @@ def _repeats(table: pd.DataFrame, keys: list[str]) -> list[np.ndarray]:
     return [values.to_numpy() for _, values in groups if len(values) > 1]
 
 
-def _deviations(values: np.ndarray) -> np.ndarray:
-    return np.abs(values - np.median(values))
+def _deviations(values: np.ndarray) -> tuple[float, int]:
+    """Return the sum of the distances from the median and their number."""
+    return float(np.abs(values - np.median(values)).sum()), len(values)
 
 
-def _pair_differences(values: np.ndarray) -> np.ndarray:
-    return np.array([abs(a - b) for a, b in combinations(values, 2)])
+def _pair_differences(values: np.ndarray) -> tuple[float, int]:
+    """Return the sum of the differences of all pairs and their number, from the ranks of the values."""
+    n = len(values)
+    return float(((2 * np.arange(n) - n + 1) * np.sort(values)).sum()), n * (n - 1) // 2
 
 
-_MEASURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+_MEASURES: dict[str, Callable[[np.ndarray], tuple[float, int]]] = {
     "mean_abs_deviation": _deviations,
     "mean_pair_difference": _pair_differences,
 }
 
 
 def _summary(
-    groups: list[np.ndarray], pool: Callable[[np.ndarray], np.ndarray], rng: np.random.Generator
+    groups: list[np.ndarray], pool: Callable[[np.ndarray], tuple[float, int]], rng: np.random.Generator
 ) -> dict[str, float]:
     """Return the pooled mean with its bootstrap interval over groups; NaN without repeats."""
     counts = {"n_groups": len(groups), "n_measurements": sum(len(g) for g in groups)}
     if not groups:
         return {"value": np.nan, "ci_low": np.nan, "ci_high": np.nan, **counts}
-    parts = [pool(g) for g in groups]
-    sums, sizes = np.array([p.sum() for p in parts]), np.array([len(p) for p in parts])
-    draws = rng.integers(len(parts), size=(N_BOOTSTRAP, len(parts)))
-    low, high = np.quantile(sums[draws].sum(axis=1) / sizes[draws].sum(axis=1), [0.025, 0.975])
+    sums, sizes = np.array([pool(g) for g in groups]).T
+    means = [sums[k].sum() / sizes[k].sum() for k in _draws(len(groups), rng)]
+    low, high = np.quantile(means, [0.025, 0.975])
     return {"value": sums.sum() / sizes.sum(), "ci_low": low, "ci_high": high, **counts}
+
+
+def _draws(n: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Yield the rows of `N_BOOTSTRAP` draws with replacement."""
+    return (rng.integers(n, size=n) for _ in range(N_BOOTSTRAP))
 
 
 def _median_row(pairs: str, values: np.ndarray, rng: np.random.Generator) -> dict[str, object]:
     """Return the median of ``values`` with its bootstrap interval; NaN without values."""
     if len(values) == 0:
         return {"pairs": pairs, "value": np.nan, "ci_low": np.nan, "ci_high": np.nan, "n": 0}
-    draws = values[rng.integers(len(values), size=(N_BOOTSTRAP, len(values)))]
-    low, high = np.quantile(np.median(draws, axis=1), [0.025, 0.975])
+    medians = [np.median(values[k]) for k in _draws(len(values), rng)]
+    low, high = np.quantile(medians, [0.025, 0.975])
     middle = float(np.median(values))
     return {"pairs": pairs, "value": middle, "ci_low": low, "ci_high": high, "n": len(values)}

@@ -4,12 +4,13 @@ Everything works on element fractions (mole fractions that add up to 1), so that
 the order in which a formula is written make no difference.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 from pymatgen.core import Composition
+from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
 from sselib.materials.formula_input import read_formula
@@ -70,6 +71,18 @@ def l1_distances(fractions: np.ndarray, others: np.ndarray) -> np.ndarray:
     if present.any():
         fractions, others = fractions[:, present], others[:, present]
     return cdist(fractions, others, metric="cityblock")
+
+
+def rows_within(fractions: np.ndarray, others: np.ndarray, limit: float) -> Iterator[np.ndarray]:
+    """Yield for each row the positions of the ``others`` within ``limit`` (L1), the nearest first.
+
+    A search tree, so that neither time nor memory grows with the product of the two.
+    """
+    tree = cKDTree(np.asarray(others, float))
+    for row in np.asarray(fractions, float):
+        near = np.sort(np.asarray(tree.query_ball_point(row, limit, p=1), int))
+        distance = np.abs(others[near] - row).sum(axis=1)
+        yield near[np.argsort(distance, kind="stable")]
 
 
 def elmd_distances(fractions: np.ndarray, others: np.ndarray) -> np.ndarray:

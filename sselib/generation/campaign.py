@@ -18,8 +18,8 @@ from crystal_search.known_crystals import known_structure
 from crystal_search.population import survivors
 from crystal_search.potentials import make_calculator
 from crystal_search.relaxation import Relaxation, relax_together
-from crystal_search.search_settings import EVOLUTIONARY, RANDOM, SearchSettings, random_search
-from sselib.errors import DataError
+from crystal_search.search_settings import EVOLUTIONARY, OPTIMISE, RANDOM, SearchSettings, random_search
+from sselib.errors import DataError, ParameterError
 from sselib.generation.dynamics import Trajectory, relax_by_npt
 from sselib.generation.formula_units import CellContent
 from sselib.generation.validation import SYMMETRY_PRECISION_ANGSTROM, validation_record
@@ -79,6 +79,8 @@ def run_campaign(
     formula, when a search may stop early. Names in the database carry a hash of the settings, so that
     changed settings begin anew and unchanged ones continue.
     """
+    if settings.protocol not in (OPTIMISE, *RELAXERS):
+        raise ParameterError(f"protocol '{settings.protocol}': expected {OPTIMISE}, {', '.join(RELAXERS)}")
     found: dict[SearchCase, list[SearchCandidate]] = {}
     cases = [(c, s) for c in contents for s in seeds]
     for content, seed in progress(cases, stage="searches"):

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from crystal_search.database import SearchCandidate, SearchDatabase
-from crystal_search.errors import SearchError
 from crystal_search.relaxation import RelaxationSettings
 from crystal_search.search_settings import SearchSettings
-from sselib.errors import DataError
+from sselib.errors import DataError, ParameterError
 from sselib.generation.campaign import SearchCase, best_structure, run_campaign
 from sselib.generation.effort import curves_on_grid, effort_table, progress_curve
 from sselib.generation.formula_units import CellContent
@@ -52,7 +51,7 @@ def test_both_arms_have_the_same_budget_and_the_best_structure_is_relaxed_on(cam
 
 def test_an_unknown_protocol_is_refused(tmp_path: Path) -> None:
     content = CellContent(formula="Cu2Au", z=1, amounts=CONTENT)
-    with pytest.raises(SearchError, match="protocol 'nvt'"):
+    with pytest.raises(ParameterError, match="protocol 'nvt': expected optimise, npt"):
         run_campaign(
             [content],
             seeds=[0],

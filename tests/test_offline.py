@@ -27,7 +27,7 @@ SHORTER = (
     "04.repeats=1",
     "04.n_bootstrap=100",
     "05.repeats=1",
-    "05.encoder_epochs=1",
+    "05.causal_cases=[case1_formula, case4_both]",
     "05.pretrain_epochs=1",
     "06.models=[gradient boosting on composition, AtomSets on MEGNet V1, "
     "Gaussian process on formula and structure]",

@@ -15,12 +15,11 @@ from sselib.materials.conductivity import LOG10_SIGMA_MAX, LOG10_SIGMA_MIN
 _MINUS = str.maketrans(dict.fromkeys("−–‐‑‒﹣－", "-"))
 _PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)")
 _SCIENTIFIC = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+.*|.*\b10\s*\^\s*[({]?-?\d.*|.*\bS\s*/?\s*cm.*")
-REASONS: tuple[str, ...] = ("empty", "conductivity", "no number", "more than a number", "out of range")
 
 
 @dataclass(frozen=True)
 class WrittenAnswer:
-    """``value`` in log10(S/cm), NaN where ``reason`` (a key of `REASONS`) is not empty."""
+    """``value`` in log10(S/cm), NaN where ``reason`` says why it is refused."""
 
     text: str
     value: float

@@ -143,9 +143,8 @@ def write_answers(
     found: list[list[WrittenAnswer]] = [[] for _ in users]
     wanted = [k for k in range(len(users)) for _ in range(sampling.n_samples or 1)]
     for attempt in range(1 + sampling.retries if sampling.n_samples else 1):
-        answers = _generate(
-            causal, [tokens[k] for k in wanted], sampling=sampling, seed=seed + 1000 * attempt
-        )
+        asked = [tokens[k] for k in wanted]
+        answers = _generate(causal, asked, sampling=sampling, seed=seed + 1000 * attempt)
         for k, answer in zip(wanted, answers, strict=True):
             found[k].append(answer)
         wanted = [k for k, answer in zip(wanted, answers, strict=True) if answer.reason]

@@ -73,8 +73,7 @@ def line_up(
 
 def text_models(rows: pd.DataFrame) -> list[str]:
     """Return the names of the models that read or write texts, without the controls."""
-    names = rows[P.MODEL].unique()
-    return [n for n in names if n not in CONTROLS and not n.startswith(CONTROL_PREFIX)]
+    return [n for n in rows[P.MODEL].unique() if n not in CONTROLS and not n.startswith(CONTROL_PREFIX)]
 
 
 def text_records(

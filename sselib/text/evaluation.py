@@ -133,13 +133,10 @@ def share_records(rows: pd.DataFrame, *, seed: int) -> list[dict]:
         counts = {"share_copied": (int(found["copied"].sum()), len(found))}
         if found["n_answers"].sum():
             counts["share_unparsed"] = (int(found["n_unparsed"].sum()), int(found["n_answers"].sum()))
-        records += [named | {"metric": name, **_share(k, n)} for name, (k, n) in counts.items()]
+        for name, (k, n) in counts.items():
+            low, high = map(float, binomtest(k, n).proportion_ci(method="wilson"))
+            records.append(named | {"metric": name, "value": k / n, "ci_low": low, "ci_high": high, "n": n})
     return records
-
-
-def _share(k: int, n: int) -> dict[str, float | int]:
-    interval = binomtest(k, n).proportion_ci(method="wilson")
-    return {"value": k / n, "ci_low": float(interval.low), "ci_high": float(interval.high), "n": n}
 
 
 def example_prompts(data: TextData, *, prompts: Sequence[PromptSet], row: int = 0) -> pd.DataFrame:

@@ -6,22 +6,14 @@ chat template, LoRA, generation and parsing run for real on any laptop, not to p
 are the same network at this size and give identical numbers; Qwen3 normalises queries and keys.
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import (
-    LlamaConfig,
-    LlamaForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-)
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from sselib.errors import FormulaError, ParameterError, nearest
 from sselib.materials.composition import MODIFIED_PETTIFOR_ORDER, parse_formula
@@ -29,11 +21,7 @@ from sselib.materials.families import family_from_composition
 
 Chat = tuple[str, str, str]  # system, user, assistant
 
-ARCHITECTURES = {
-    "llama": (LlamaConfig, LlamaForCausalLM),
-    "mistral": (MistralConfig, MistralForCausalLM),
-    "qwen3": (Qwen3Config, Qwen3ForCausalLM),
-}
+ARCHITECTURES: tuple[str, ...] = ("llama", "mistral", "qwen3")  # names of transformers
 SPECIAL_TOKENS = ("<|pad|>", "<|unknown|>", "<|start|>", "<|end|>")
 # A word with the blank before it, an element symbol, a digit or one sign is one piece: a number is read digit
 # by digit.
@@ -100,8 +88,8 @@ def miniature_model(
             f"miniature architecture {architecture!r} is unknown: expected one of "
             f"{', '.join(ARCHITECTURES)}.{nearest(architecture, list(ARCHITECTURES))}"
         )
-    config_class, model_class = ARCHITECTURES[architecture]
-    config = config_class(
+    config = AutoConfig.for_model(
+        architecture,
         vocab_size=len(tokenizer),
         hidden_size=size.hidden,
         intermediate_size=3 * size.hidden,
@@ -117,7 +105,7 @@ def miniature_model(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return model_class(config)
+        return AutoModelForCausalLM.from_config(config)
 
 
 def pretraining_chats(formulas: Sequence[str], *, system: str) -> list[Chat]:
@@ -129,19 +117,15 @@ def pretraining_chats(formulas: Sequence[str], *, system: str) -> list[Chat]:
     is learnt, not its value.
     """
     chats: list[Chat] = []
-    for formula in filter(_is_plain, dict.fromkeys(formulas)):
-        fractions = parse_formula(formula).fractional_composition.get_el_amt_dict()
-        user = f"formula: {formula}"
-        chats.append(("List the elements.", user, " ".join(sorted(fractions))))
-        chats.append(("Name the family.", user, str(family_from_composition(parse_formula(formula)))))
-        share = np.log10(max(fractions.get("Li", 0.0), 1e-3))
-        chats.append((f"{system} Here: of the mole fraction of lithium.", user, f"{share:.3f}"))
+    for formula in dict.fromkeys(formulas):
+        with contextlib.suppress(FormulaError):
+            composition = parse_formula(formula)
+            fractions = composition.fractional_composition.get_el_amt_dict()
+            share = np.log10(max(fractions.get("Li", 0.0), 1e-3))
+            answers = (
+                ("List the elements.", " ".join(sorted(fractions))),
+                ("Name the family.", str(family_from_composition(composition))),
+                (f"{system} Here: of the mole fraction of lithium.", f"{share:.3f}"),
+            )
+            chats += [(task, f"formula: {formula}", answer) for task, answer in answers]
     return chats
-
-
-def _is_plain(formula: str) -> bool:
-    try:
-        parse_formula(formula)
-    except FormulaError:
-        return False
-    return True

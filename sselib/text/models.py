@@ -195,13 +195,9 @@ class CausalAnswers:
         base = causal.load_causal(self.source, four_bit=self.four_bit)
         users = render_all(data.fields, prompts=self.prompts, case=case)
         tuned = self._tuned(base, data, split, users=users, case=case)
-        answers = causal.write_answers(
-            tuned,
-            [users[k] for k in split.test],
-            system=self.prompts.system,
-            sampling=self.sampling,
-            seed=_seed_of(split, self.lora.seed),
-        )
+        asked, seed = [users[k] for k in split.test], _seed_of(split, self.lora.seed)
+        how = {"system": self.prompts.system, "sampling": self.sampling, "seed": seed}
+        answers = causal.write_answers(tuned, asked, **how)
         found = summarise(answers, fallback=float(np.median(data.y[split.train])))
         return replace(found, trainable=training.trainable_parameters(tuned.model))
 
@@ -250,21 +246,15 @@ def causal_answers(
 
     ``name`` is a Hugging Face name, a local folder, or miniature-llama, miniature-mistral, miniature-qwen3:
     those are pretrained now on the formulas of ``data`` (no label is read) and kept in ``folder``.
-    ``hardware``: four_bit and keep_adapters of `CausalAnswers`. Raises `DataError` at once for a
-    model that cannot be had, `ParameterError` for one without a chat template.
+    ``hardware``: four_bit and keep_adapters of `CausalAnswers`. Raises `DataError` at once for a model that
+    cannot be had, `ParameterError` for one without a chat template.
     """
     source = name
     if name.startswith(causal.MINIATURE):
-        made = causal.pretrained_miniature(
-            name,
-            list(data.fields["formula"]),
-            prompts=prompts,
-            users=[text for case in CASES for text in render_all(data.fields, prompts=prompts, case=case)],
-            size=size,
-            epochs=pretrain_epochs,
-            seed=lora.seed,
-            folder=folder / "bases",
-        )
+        users = [text for case in CASES for text in render_all(data.fields, prompts=prompts, case=case)]
+        made_with = {"size": size, "epochs": pretrain_epochs, "seed": lora.seed, "folder": folder / "bases"}
+        formulas = list(data.fields["formula"])
+        made = causal.pretrained_miniature(name, formulas, prompts=prompts, users=users, **made_with)
         source = str(made)
     training.chat_text(causal.load_tokenizer(source, shown=name), system=prompts.system, user="")
     lora = replace(lora, gradient_checkpointing=not name.startswith(causal.MINIATURE))  # memory for time

@@ -108,14 +108,11 @@ def space_group_symbol(number: int) -> str:
 def space_groups(table: pd.DataFrame, structures: pd.DataFrame) -> list[int]:
     """Return the space-group number of each row, 0 where neither the table nor a structure tells it."""
     texts = structures.set_index(StructureTable.STRUCTURE_ID)[StructureTable.STRUCTURE_JSON]
+    given = table[Entry.SPACE_GROUP_NUMBER].fillna(0).astype(int)
     return [
-        int(number) if pd.notna(number) else _found_group(texts, key)
-        for number, key in zip(table[Entry.SPACE_GROUP_NUMBER], table[Entry.STRUCTURE_ID], strict=True)
+        space_group_of(structure_from_json(texts[key])) if not number and key in texts.index else number
+        for number, key in zip(given, table[Entry.STRUCTURE_ID], strict=True)
     ]
-
-
-def _found_group(texts: pd.Series, key: object) -> int:
-    return space_group_of(structure_from_json(texts[key])) if key in texts.index else 0
 
 
 def render_all(fields: pd.DataFrame, *, prompts: PromptSet, case: str) -> list[str]:

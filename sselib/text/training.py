@@ -27,8 +27,7 @@ from sselib.text.words import load_words
 
 IGNORED = -100  # label of a token that does not count in the loss
 Example = dict[str, list[int]]  # input_ids and labels, one entry a token
-_ATTENTION, _GATED_UNIT = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj", "down_proj")
-KIM_TARGET_MODULES: tuple[str, ...] = (*_ATTENTION, *_GATED_UNIT)
+KIM_TARGET_MODULES = tuple(f"{name}_proj" for name in ("q", "k", "v", "o", "gate", "up", "down"))
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,6 @@ class LoraSettings:
     rank: int = 16
     alpha: int = 64
     dropout: float = 0.05
-    target_modules: tuple[str, ...] = KIM_TARGET_MODULES
     learning_rate: float = 2.0e-4
     weight_decay: float = 0.01
     scheduler: str = "cosine"
@@ -104,16 +102,16 @@ def add_lora(model: PreTrainedModel, settings: LoraSettings) -> PeftModel:
     Raises `ParameterError` if the model has none of the target modules.
     """
     names = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules()}
-    if not names & set(settings.target_modules):
+    if not names & set(KIM_TARGET_MODULES):
         raise ParameterError(
-            f"{type(model).__name__} has none of the modules {', '.join(settings.target_modules)}: "
-            "expected a Llama, Mistral or Qwen type model, or other names in LoraSettings.target_modules"
+            f"{type(model).__name__} has none of the modules {', '.join(KIM_TARGET_MODULES)}: expected a "
+            "Llama, Mistral or Qwen type model"
         )
     if getattr(model, "is_quantized", False):
         checkpointing = settings.gradient_checkpointing
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=checkpointing)
     adapters = {"r": settings.rank, "lora_alpha": settings.alpha, "lora_dropout": settings.dropout}
-    modules = list(settings.target_modules)
+    modules = list(KIM_TARGET_MODULES)
     with _seeded(settings.seed):
         return get_peft_model(
             model, LoraConfig(task_type=TaskType.CAUSAL_LM, target_modules=modules, **adapters)

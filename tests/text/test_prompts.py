@@ -12,7 +12,7 @@ from pymatgen.core import Lattice, Structure
 from sselib.errors import ParameterError
 from sselib.materials.structures import structure_record
 from sselib.text import controls
-from sselib.text.answers import REASONS, copied, format_answer, parse_answer
+from sselib.text.answers import copied, format_answer, parse_answer
 from sselib.text.prompts import (
     CASES,
     load_prompts,
@@ -131,7 +131,7 @@ def test_numbers_are_read(text, value):
 )
 def test_other_texts_are_refused_with_a_reason(text, reason):
     answer = parse_answer(text)
-    assert answer.reason == reason and reason in REASONS
+    assert answer.reason == reason
     assert math.isnan(answer.value)
 
 
@@ -145,7 +145,6 @@ def test_an_answer_written_is_an_answer_read(value):
 def test_any_text_gives_a_number_in_range_or_a_reason(text):
     answer = parse_answer(text)
     assert (answer.reason == "") == (-30 <= answer.value <= 1)
-    assert answer.reason == "" or answer.reason in REASONS
 
 
 def test_no_negative_zero_is_trained():

@@ -32,7 +32,7 @@ def score_chart(
     panels = list(dict.fromkeys(rows[panel])) if panel else [""]
     figure = interval_chart(rows, category=category, labels=known, panel=panel, panels=panels)
     name = METRIC_NAMES[metric]
-    figure.update_yaxes(title=name, col=1)
+    figure.update_xaxes(range=[-0.5, len(known) - 0.5]).update_yaxes(title=name, col=1)
     return figure.update_layout(title=f"{name} by {category} (bars: 95 % interval)")
 
 
@@ -47,7 +47,7 @@ def by_cluster(folds: pd.DataFrame, *, metric: str = "auc_pr") -> go.Figure:
     rows = rows.assign(value=rows[metric], ci_low=np.nan, ci_high=np.nan, metric=metric)
     figure = score_chart(rows, metric=metric, category="fold", labels=labels)
     figure.update_xaxes(title="held-out cluster, superionic of all rows")
-    return figure.update_layout(title=f"{METRIC_NAMES[metric]} of each held-out cluster")
+    return figure.update_layout(title=f"{METRIC_NAMES[metric]} of each held-out cluster", legend_y=-0.32)
 
 
 def ordered_or_not(scores: pd.DataFrame) -> go.Figure:

@@ -4,8 +4,8 @@ Definitions as in Zeo++ (Ongari et al., Langmuir 33, 14529 (2017), doi 10.1021/a
 *accessible* volume holds the centres of all probes that overlap no atom, the *probe-occupiable* volume
 everything that those probes cover. Zeo++ samples both at random points; here a grid does, so that the
 value is the same on every call. Atoms are balls; every atom counts in full. At 0.15 Angstrom the
-probe-occupiable share is off by 0.5 % (median of 15 structures, at most 5 %); the reference is a grid of
-0.1 Angstrom on which each centre is pushed into contact.
+probe-occupiable share of channels is off by 1 % in the median, by less than 4 % for 95 % of 253 structures of
+OBELiX and the reference set, by 7 % at most; the comparison is with centres pushed into contact.
 """
 
 from dataclasses import dataclass

@@ -199,12 +199,13 @@ def fit_superionic_model(
     held out, as those of a user would be. Without both the model answers for formulas only.
     """
     rows = rows[rows[Curated.SUPERIONIC].notna()].reset_index(drop=True)
-    seen, held = {"formula": _of_formulas(rows)}, {"formula": _of_formulas(rows)}
-    rejects: dict[str, str] = {}
+    formula, rejects = _of_formulas(rows), {}
+    seen, held = {"formula": formula}, {"formula": formula}
     if features is not None and structures:
-        seen["structure"] = _of_rows(rows, features)
+        known_of = features.set_index("id").reindex(rows[Entry.ID])[list(STRUCTURE_COLUMNS)]
         described, rejects = _described_rows(rows, structures, n_jobs)
-        held["structure"] = np.hstack([held["formula"], described])
+        seen["structure"] = np.hstack([formula, known_of.to_numpy(float)])
+        held["structure"] = np.hstack([formula, described])
     folds = _folds(rows)
     jobs = [(X, rows, train) for X in seen.values() for train, _ in [*folds, (np.arange(len(rows)), None)]]
     fitted = iter(in_threads(_process, jobs, n_jobs=n_jobs, stage="superionic model"))
@@ -234,12 +235,6 @@ def _training_table(rows: pd.DataFrame, *, with_structure: Collection[str]) -> p
 
 def _of_formulas(rows: pd.DataFrame) -> np.ndarray:
     return formula_features(list(rows[Entry.COMPOSITION])).to_numpy(float)
-
-
-def _of_rows(rows: pd.DataFrame, features: pd.DataFrame) -> np.ndarray:
-    """Return what the process sees of training rows: NaN for what is not known of a structure."""
-    known = features.set_index("id").reindex(rows[Entry.ID])[list(STRUCTURE_COLUMNS)]
-    return np.hstack([_of_formulas(rows), known.to_numpy(float)])
 
 
 def _described_rows(

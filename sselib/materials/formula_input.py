@@ -93,6 +93,11 @@ def read_formula(value: object) -> FormulaReading:
         raise FormulaError("the formula is missing" + (f" ({text!r} means a missing value)" if text else ""))
     if len(text) > MAX_CHARACTERS:
         raise FormulaError(f"the formula is {len(text)} characters long: at most {MAX_CHARACTERS} are read")
+    return _read(text)
+
+
+@lru_cache(maxsize=4_000)  # what a table says is asked for again, in the same words, by the models
+def _read(text: str) -> FormulaReading:
     notes: list[str] = []
     if _FRACTIONS.fullmatch(text):
         return _reading(_grammar(text.replace(" ", ""), text), notes)

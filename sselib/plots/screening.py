@@ -12,17 +12,9 @@ from sselib.screening.explanation import Explanation, with_unit
 _P_LABEL = "P(superionic), σ ≥ 10<sup>−4</sup> S cm<sup>−1</sup>"
 MAX_POINTS = 20_000  # of a scatter plot, which stays near 2 MB with them
 LABELS: dict[str, str] = {
-    "p_superionic": _P_LABEL,
-    "p_superionic_sd": "standard deviation of P(superionic)",
     "log10_sigma": "predicted " + SIGMA_LABEL,
-    "d_training": "d<sub>training</sub>, standard deviations of the training structures",
     "d_composition": "distance to the nearest training composition (L1, 0 to 2)",
-    "band_gap_ev": "band gap (MEGNet, PBE) / eV",
     "element_cost_usd_kg": "cost of the elements / (USD kg<sup>−1</sup>)",
-    "formation_energy_ev_atom": "formation energy (MEGNet) / (eV atom<sup>−1</sup>)",
-    "density_g_cm3": "density / (g cm<sup>−3</sup>)",
-    "bulk_modulus_gpa": "bulk modulus (MEGNet) / GPa",
-    "shear_modulus_gpa": "shear modulus (MEGNet) / GPa",
 }
 
 

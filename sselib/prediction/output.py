@@ -1,16 +1,15 @@
 """The output of `sse predict`: it grows aside, chunk by chunk, and gets its name when it is whole."""
 
+import contextlib
 import csv
-import fcntl
 import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
-from sselib.errors import DataError, RunError
-from sselib.runfolder import to_json, write_whole
+from sselib.errors import DataError
+from sselib.runfolder import locked, to_json, write_whole
 
 
 @dataclass(frozen=True)
@@ -34,29 +33,22 @@ class PredictionFile:
     def __init__(
         self, out: Path, *, columns: Sequence[str], basis: Mapping[str, object], resume: bool
     ) -> None:
-        self.out, self._columns = out, columns
-        self._basis = json.loads(to_json(basis))
-        self._partial = out.with_name(f".{out.name}.partial")
-        self._state = out.with_name(f".{out.name}.partial.json")
-        self._file = self._opened()
+        if out.is_dir():
+            raise DataError(f"{out} is a folder: expected the name of a CSV file for --out")
+        self.out, self._columns, self._basis = out, columns, json.loads(to_json(basis))
+        ends = ("partial", "partial.json", "lock")
+        self._partial, self._state, self._lock = (out.with_name(f".{out.name}.{end}") for end in ends)
+        self._held = contextlib.ExitStack()
+        busy = f"another 'sse predict' writes {out}: give another name with --out"
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            self._held.enter_context(locked(self._lock, busy=busy))
+            self._partial.touch()
+            self._file = self._partial.open("r+b")
+        except OSError as error:
+            raise DataError(f"{out} cannot be written: {error.strerror or error}") from error
         self.done, self.restarted_because = self._found() if resume else (Progress(), "")
         self._begin()
-
-    def _opened(self) -> io.BufferedRandom:
-        if self.out.is_dir():
-            raise DataError(f"{self.out} is a folder: expected the name of a CSV file for --out")
-        try:
-            self.out.parent.mkdir(parents=True, exist_ok=True)
-            self._partial.touch()
-            file = self._partial.open("r+b")
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RunError(
-                f"another 'sse predict' writes {self.out}: give another name with --out"
-            ) from error
-        except OSError as error:
-            raise DataError(f"{self.out} cannot be written: {error.strerror or error}") from error
-        return file
 
     def _found(self) -> tuple[Progress, str]:
         """Return how far an interrupted output is, and why it cannot be continued where it cannot."""
@@ -96,7 +88,7 @@ class PredictionFile:
 
     def finish(self) -> Path:
         """Give the output its name; it replaces what was there."""
-        self._file.close()
+        self._file.close()  # Windows renames no open file
         self._partial.replace(self.out)
         self._state.unlink(missing_ok=True)
         return self.out
@@ -104,7 +96,7 @@ class PredictionFile:
     def __enter__(self) -> "PredictionFile":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
+        self._held.close()
+        self._lock.unlink(missing_ok=True)

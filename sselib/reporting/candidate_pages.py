@@ -17,7 +17,7 @@ from sselib.errors import DataError
 from sselib.figures import styled
 from sselib.materials.structures import structure_from_json
 from sselib.plots.structure_view import structure_figure
-from sselib.reporting.ranked_table import cif_text, page_name
+from sselib.reporting.ranked_table import page_name, structure_to_cif
 
 NOTEBOOK, FILE = "07_screening", "candidates.json"
 _MAX_VERTICES = 5_000  # of a page's 3D view: about 0.3 MB
@@ -61,5 +61,5 @@ def _page(record: Mapping[str, object], text: str) -> CandidatePage:
     try:
         figure = structure_figure(crystal, max_sites=_MAX_SITES, max_vertices=_MAX_VERTICES)
     except DataError:  # too many sites to draw: the CIF remains
-        return CandidatePage(name, record, {}, cif_text(crystal))
-    return CandidatePage(name, record, json.loads(styled(figure).to_json()), cif_text(crystal))
+        return CandidatePage(name, record, {}, structure_to_cif(crystal))
+    return CandidatePage(name, record, json.loads(styled(figure).to_json()), structure_to_cif(crystal))

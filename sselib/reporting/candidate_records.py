@@ -27,7 +27,7 @@ SCORES: Sequence[tuple[str, str, str, tuple[str, ...]]] = (
     ),
     ("P(superionic), σ ≥ 10⁻⁴ S cm⁻¹", "p_superionic", ".3f", ("p_superionic_sd",)),
     ("the same from the formula alone", "p_formula", ".3f", ("p_formula_sd",)),
-    ("distance to the training structures (standard deviations)", "d_training", ".2f", ()),
+    ("distance to the nearest composition of the superionic model (L1, 0 to 2)", "d_training", ".2f", ()),
     ("distance to the nearest training composition (L1, 0 to 2)", "d_composition", ".3f", ()),
     ("band gap (MEGNet, PBE) / eV", "band_gap_ev", ".2f", ("band_gap_sd_ev",)),
     ("formation energy (MEGNet) / (eV atom⁻¹)", "formation_energy_ev_atom", ".2f", ()),

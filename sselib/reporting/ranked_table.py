@@ -56,7 +56,7 @@ def csv_bytes(table: pd.DataFrame) -> bytes:
     return table.to_csv(index=False).encode()
 
 
-def cif_text(structure: Structure) -> str:
+def structure_to_cif(structure: Structure) -> str:
     """Return the CIF of a structure, occupancies included, every site written out (P1)."""
     bare = Structure(structure.lattice, structure.species_and_occu, structure.frac_coords)
     return str(CifWriter(bare))  # without the labels of a host, so that those of the CIF are unique
@@ -82,7 +82,7 @@ RANKED_COLUMNS: Mapping[str, tuple[str, str]] = {
     "log10_sigma": ("log₁₀(σ / S cm⁻¹)", ".2f"),
     "lower": ("lower", ".1f"),
     "upper": ("upper", ".1f"),
-    "d_training": ("d training / sd", ".2f"),
+    "d_training": ("d training (L1)", ".2f"),
     "d_composition": ("d composition (L1)", ".2f"),
     "band_gap_ev": ("gap / eV", ".2f"),
     "band_gap_sd_ev": ("gap sd / eV", ".2f"),

@@ -4,7 +4,7 @@ from sselib.materials.lithium_sites import lithium_filling
 from sselib.materials.structures import structures_by_id
 from sselib.prediction.scorer import load_scorer
 from sselib.screening.candidate_pool import PoolSettings, candidate_pool
-from sselib.screening.enrichment import enrichment_table, metric_records
+from sselib.screening.enrichment import enrichment_records, enrichment_table
 from sselib.screening.explanation import contribution_rows, explain_candidates
 from sselib.screening.filters import FilterSettings, apply_filters, filter_summary
 from sselib.screening.material_properties import load_property_models
@@ -16,7 +16,7 @@ from sselib.screening.scoring import (
     composition_error,
     score_formulas,
     score_structures,
-    structure_table,
+    scored_structures,
     with_hull_energies,
 )
 
@@ -29,6 +29,7 @@ __all__ = [
     "combine",
     "composition_error",
     "contribution_rows",
+    "enrichment_records",
     "enrichment_table",
     "explain_candidates",
     "filter_summary",
@@ -36,14 +37,13 @@ __all__ = [
     "load_property_models",
     "load_scorer",
     "measured_errors",
-    "metric_records",
     "objectives_of",
     "published_predicted",
     "ranked",
     "score_formulas",
     "score_structures",
+    "scored_structures",
     "side_by_side",
-    "structure_table",
     "structures_by_id",
     "with_hull_energies",
     "with_values",

@@ -139,10 +139,10 @@ def formula_of(structure: Structure) -> str:
     amounts = structure.composition.element_composition.get_el_amt_dict()
     whole = [round(x) for x in amounts.values() if abs(x - round(x)) < 1e-3]
     divisor = int(np.gcd.reduce(whole)) if len(whole) == len(amounts) and min(whole) > 0 else 1
-    return formula_text({el: x / divisor for el, x in amounts.items()})
+    return formula_of_amounts({el: x / divisor for el, x in amounts.items()})
 
 
-def formula_text(amounts: dict[str, float]) -> str:
+def formula_of_amounts(amounts: dict[str, float]) -> str:
     """Return a formula such as ``Li6.4La3Zr1.4Ta0.6O12``: lithium first, anions last, no zero amounts."""
     kept = {el: round(x, 3) for el, x in amounts.items() if round(x, 3) > 0}
     order = sorted(kept, key=lambda el: (el != "Li", np.nan_to_num(Element(el).X), el))

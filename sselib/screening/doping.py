@@ -15,7 +15,7 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 from scipy.spatial import cKDTree
 
 from sselib.errors import DataError
-from sselib.screening.candidates import Material, formula_text
+from sselib.screening.candidates import Material, formula_of_amounts
 from sselib.screening.substitution import MOBILE_ION, Host, partners
 
 _GRID_ANGSTROM = 0.4  # spacing of the points at which an interstitial site is looked for
@@ -72,7 +72,7 @@ def _candidate(host: Host, amounts: Mapping[str, float], doping: Doping, probabi
     new[doping.old] -= new[doping.new]
     change = _added_lithium(amounts, doping)
     new[MOBILE_ION] += change
-    formula = formula_text(new)
+    formula = formula_of_amounts(new)
     kind = "Li vacancies" if change < 0 else "Li interstitials"
     return Material(
         id=f"doped:{host.id}:{formula}",

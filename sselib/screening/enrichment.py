@@ -66,7 +66,9 @@ def _random(labels: np.ndarray, k: int) -> tuple[float, float, float]:
     return k * float(labels.mean()), float(draw.ppf(0.025)), float(draw.ppf(0.975))
 
 
-def metric_records(table: pd.DataFrame, *, dataset: str, protocol: str, seed: int) -> list[dict[str, object]]:
+def enrichment_records(
+    table: pd.DataFrame, *, dataset: str, protocol: str, seed: int
+) -> list[dict[str, object]]:
     """Return `enrichment_table` as metric records ``enrichment_top<k>``, controls included."""
     return [
         {

@@ -101,7 +101,7 @@ def describe(
     down = [reason(f, v) for f, v in named.loc[named["shap"] < 0, ["feature", "value"]].head(1).to_numpy()]
     reasons = [f"{' and '.join(up)} raise it" if len(up) > 1 else f"{up[0]} raises it"] if up else []
     reasons += [f"{down[0]} lowers it"] if down else []
-    new = f"; outside the training range: {', '.join(words(f) for f in outside['feature'].head(3))}"
+    new = f"; outside the training range: {', '.join(feature_words(f) for f in outside['feature'].head(3))}"
     sigma, lower = float(row["log10_sigma"]), float(row["lower"])
     from_formula = float(row.get("sigma_formula", sigma))
     also = f" (from its structure; {from_formula:.1f} from the formula, which is explained here)"
@@ -134,17 +134,17 @@ def reason(feature: str, value: float) -> str:
     if value == 0 and feature.startswith("mole_fraction_"):
         return f"no {feature.removeprefix('mole_fraction_')}"
     if value == 0 and feature.startswith("suggests_"):
-        return f"not {words(feature).removeprefix('family ')}"
-    return words(feature)
+        return f"not {feature_words(feature).removeprefix('family ')}"
+    return feature_words(feature)
 
 
 def with_unit(feature: str) -> str:
     """Return a feature's name as words, with its unit if it has one."""
     unit = next((shown for ending, shown in _UNITS.items() if feature.endswith(ending)), "")
-    return words(feature) + (f" / {unit}" if unit else "")
+    return feature_words(feature) + (f" / {unit}" if unit else "")
 
 
-def words(feature: str) -> str:
+def feature_words(feature: str) -> str:
     """Return a feature's name as words: ``mole_fraction_Li`` is "Li content"."""
     if feature.startswith("mole_fraction_"):
         return f"{feature.removeprefix('mole_fraction_')} content"

@@ -25,9 +25,8 @@ class FilterSettings:
     ``drop_open_d_shell`` (ions with a partly filled d shell, which conduct electrons, such as Rh4+),
     ``max_imbalance_per_atom`` (elementary charges), ``max_lithium_filling`` (of what the lithium sites can
     hold, see `sselib.materials.lithium_sites`), ``min_d_better`` (L1 of a proposal to a better one),
-    ``min_p_superionic``, ``min_log10_sigma`` (log10(S/cm)), ``max_d_training``, ``min_d_composition`` (L1, 0
-    to 2: a wider novelty), ``max_element_cost_usd_kg``, ``max_energy_above_hull_ev_atom``;
-    ``excluded_elements`` are symbols the user does not want.
+    ``min_d_composition`` (L1, 0 to 2: a wider novelty), ``max_element_cost_usd_kg``,
+    ``max_energy_above_hull_ev_atom``; ``excluded_elements`` are symbols the user does not want.
     """
 
     min_band_gap_ev: float | None = 1.0
@@ -39,9 +38,6 @@ class FilterSettings:
     max_imbalance_per_atom: float | None = 0.02
     max_lithium_filling: float | None = 1.005
     min_d_better: float | None = 0.05
-    min_p_superionic: float | None = None
-    min_log10_sigma: float | None = None
-    max_d_training: float | None = None
     min_d_composition: float | None = None
     max_element_cost_usd_kg: float | None = None
     max_energy_above_hull_ev_atom: float | None = None
@@ -247,9 +243,6 @@ _RULES: Mapping[str, Rule] = {
     "radioactive": _flag("radioactive_elements", "drop_radioactive"),
     "toxic": _flag("toxic_elements", "drop_toxic"),
     "unwanted element": Rule(_excluded, setting="excluded_elements", relation="none of"),
-    "P(superionic)": _limit("p_superionic", "min_p_superionic", below=True),
-    "conductivity": _limit("log10_sigma", "min_log10_sigma", below=True, unit="log10(S/cm)"),
-    "far from training": _limit("d_training", "max_d_training", below=False, unit="standard deviations"),
     "close to training": _limit("d_composition", "min_d_composition", below=True, unit="(L1)"),
     "cost": _limit("element_cost_usd_kg", "max_element_cost_usd_kg", below=False, unit="USD/kg"),
     "energy above hull": _limit(
@@ -260,4 +253,3 @@ _RULES: Mapping[str, Rule] = {
     ),
     "not among the best by formula": Rule(_not_chosen),
 }
-FILTERS: tuple[str, ...] = tuple(_RULES)

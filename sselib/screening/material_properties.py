@@ -97,17 +97,11 @@ def _unsupported(structure: Structure) -> str:
     return ""
 
 
-def _batches(structures: Mapping[str, Structure]) -> "Sequence[list[str]]":
+def _batches(structures: Mapping[str, Structure]) -> list[list[str]]:
     """Return lists of ids with about `_SITES_PER_BATCH` sites each, to keep memory flat."""
-    batches: list[list[str]] = []
-    room = 0
-    for key, structure in structures.items():
-        if room < len(structure) or not batches:
-            batches.append([])
-            room = _SITES_PER_BATCH
-        batches[-1].append(key)
-        room -= len(structure)
-    return batches
+    sites = np.cumsum([len(s) for s in structures.values()])
+    ids = pd.Series(list(structures), dtype=object)
+    return [list(part) for _, part in ids.groupby(sites // _SITES_PER_BATCH)] if len(ids) else []
 
 
 def _values(structures: Sequence[Structure], models: PropertyModels) -> dict[str, np.ndarray]:

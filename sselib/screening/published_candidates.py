@@ -7,7 +7,7 @@ candidate is out.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -47,35 +47,24 @@ def published_predicted(scorer: Scorer, curated: pd.DataFrame, *, distance: floa
     """
     table = published_candidates()
     formulas = table["formula"].tolist()
-    again = without_relatives(formulas, scorer, curated=curated, distance=distance, seed=seed)
+    blind, n_removed = without_relatives(formulas, scorer, curated=curated, distance=distance, seed=seed)
     fractions = element_fractions(formulas).to_numpy()
     parts = [
         pd.concat([table, models.score(formulas)], axis=1).assign(
-            is_known=is_known(fractions, models.space.fractions), n_removed=again.n_removed, models=name
+            is_known=is_known(fractions, models.space.fractions), n_removed=n_removed, models=name
         )
-        for name, models in ((SAVED, scorer), (BLIND, again.scorer))
+        for name, models in ((SAVED, scorer), (BLIND, blind))
     ]
     return pd.concat(parts, ignore_index=True)
 
 
-@dataclass(frozen=True)
-class Retrained:
-    """Models trained without the relatives of candidates; ``n_removed`` (n,) is the number of each one's.
-
-    All relatives are left out for all candidates.
-    """
-
-    scorer: Scorer
-    n_removed: np.ndarray
-
-
 def without_relatives(
     formulas: Sequence[str], scorer: Scorer, *, curated: pd.DataFrame, distance: float, seed: int
-) -> Retrained:
-    """Return models of formulas like those of ``scorer``, trained without every material near a formula.
+) -> tuple[Scorer, np.ndarray]:
+    """Return models of formulas like those of ``scorer``, trained without any relative of any formula.
 
-    ``distance`` is the largest L1 distance of mole fractions (0 to 2) that counts as near; ``curated`` is
-    the table of notebook 01. The calibration of the probabilities stays that of the saved model.
+    Also the number of each formula's relatives, (n,): materials of ``curated``, the table of notebook 01,
+    within ``distance`` (L1 of mole fractions, 0 to 2). The calibration of the probabilities stays.
     """
     fractions = element_fractions(list(formulas)).to_numpy()
     known = element_fractions(list(curated[Entry.COMPOSITION])).to_numpy()
@@ -89,7 +78,7 @@ def without_relatives(
         superionic=fitted_like(scorer.superionic, rest),
         space=training_space(conductivity.training),
     )
-    return Retrained(again, close.sum(axis=1))
+    return again, close.sum(axis=1)
 
 
 def side_by_side(found: pd.DataFrame) -> pd.DataFrame:

@@ -102,7 +102,7 @@ def _chemistry(formulas: Sequence[str]) -> pd.DataFrame:
 
 
 @dataclass(frozen=True)
-class Best:
+class SecondPass:
     """Rows that go on to the second pass: ``ids``, best first; ``variant_of`` them, by the id left out."""
 
     ids: list[str]
@@ -116,7 +116,7 @@ def best_by_formula(
     n: int,
     at_most: Mapping[str, int],
     min_distance: float = 0.0,
-) -> Best:
+) -> SecondPass:
     """Return the ``n`` best rows that have a structure and pass the filters on the formula.
 
     ``table`` is that of `sselib.screening.filters.apply_filters`. Ranked by the objectives that the table has
@@ -128,13 +128,13 @@ def best_by_formula(
     passed = table[table["has_structure"] & (table["problem"] == "") & table["kept"]]
     known = [o for o in objectives if o.column in table and passed[o.column].notna().any()]
     if passed.empty or not known:
-        return Best([], {})
+        return SecondPass([], {})
     ranked = passed.assign(score=score_by_objectives(passed, known))
     ranked = ranked.sort_values(["score", "id"], ascending=[False, True]).reset_index(drop=True)
     return _taken(ranked, n=n, at_most=at_most, min_distance=min_distance)
 
 
-def _taken(ranked: pd.DataFrame, *, n: int, at_most: Mapping[str, int], min_distance: float) -> Best:
+def _taken(ranked: pd.DataFrame, *, n: int, at_most: Mapping[str, int], min_distance: float) -> SecondPass:
     """Go down the ranked rows and take those that the limits leave."""
     fractions = element_fractions(ranked["formula"].tolist()).to_numpy()
     proposed = ranked["source"].isin(PROPOSED).to_numpy()
@@ -152,7 +152,7 @@ def _taken(ranked: pd.DataFrame, *, n: int, at_most: Mapping[str, int], min_dist
             to_this = l1_distances(fractions[k : k + 1], fractions)[0]
             nearest[to_this < distance] = row["id"]
             distance = np.minimum(distance, to_this)
-    return Best(chosen, variant_of)
+    return SecondPass(chosen, variant_of)
 
 
 def score_structures(
@@ -265,7 +265,7 @@ def with_hull_energies(table: pd.DataFrame, ids: Sequence[str]) -> pd.DataFrame:
     return table.assign(**{_HULL: table[_HULL].fillna(energies)})
 
 
-def structure_table(by_structure: pd.DataFrame) -> pd.DataFrame:
+def scored_structures(by_structure: pd.DataFrame) -> pd.DataFrame:
     """Return the structures of the second pass with the columns of `StructureTable`."""
     built = by_structure.dropna(subset="structure_json")
     texts = built["structure_json"].tolist()

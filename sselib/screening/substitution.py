@@ -22,7 +22,7 @@ from sselib.errors import FormulaError
 from sselib.materials.composition import parse_formula
 from sselib.materials.element_data import element_facts
 from sselib.materials.oxidation import IMBALANCED, METALLIC, assign_oxidation_states
-from sselib.screening.candidates import Material, formula_of, formula_text
+from sselib.screening.candidates import Material, formula_of, formula_of_amounts
 
 MOBILE_ION = "Li"
 LIKE_LITHIUM: tuple[str, ...] = ("Na", "K", "Cu", "Ag")  # ions of prototypes that lithium may replace
@@ -73,7 +73,7 @@ def _per_formula_unit(crystal: Structure, formula: str) -> str:
         return formula_of(crystal)
     if round(ratio) < 1 or abs(ratio / round(ratio) - 1) > 0.05:
         return formula_of(crystal)
-    return formula_text({el: x / round(ratio) for el, x in amounts.items()})
+    return formula_of_amounts({el: x / round(ratio) for el, x in amounts.items()})
 
 
 @lru_cache(maxsize=1)
@@ -207,7 +207,7 @@ def _renamed(formula: str, mapping: Mapping[str, str]) -> str:
     amounts: dict[str, float] = {}
     for el, x in Composition(formula).get_el_amt_dict().items():
         amounts[mapping.get(el, el)] = amounts.get(mapping.get(el, el), 0.0) + x
-    return formula_text(amounts)
+    return formula_of_amounts(amounts)
 
 
 def _as_meant(formula: str, host: Host, mapping: Mapping[str, str]) -> bool:
@@ -233,11 +233,11 @@ def replaced(structure: Structure, mapping: Mapping[str, str], states: Mapping[s
 def _length(composition: Composition, states: Mapping[str, int]) -> float:
     """Return the sum of radius times (number of ions)^(1/3), Angstrom, as in reference lattice scaling."""
     amounts = composition.element_composition.get_el_amt_dict()
-    return sum(radius_angstrom(el, states.get(el, 0)) * x ** (1 / 3) for el, x in amounts.items())
+    return sum(ionic_radius_angstrom(el, states.get(el, 0)) * x ** (1 / 3) for el, x in amounts.items())
 
 
 @lru_cache(maxsize=500)
-def radius_angstrom(symbol: str, state: int) -> float:
+def ionic_radius_angstrom(symbol: str, state: int) -> float:
     """Return the ionic radius of an ion, else the average ionic or the atomic radius of its element."""
     element = Element(symbol)
     known = element.ionic_radii.get(state) or element.average_ionic_radius or element.atomic_radius

@@ -13,14 +13,14 @@ from sselib.errors import DataError, ParameterError, SSEError
 from sselib.materials.composition import element_fractions
 from sselib.materials.oxidation import assign_oxidation_states
 from sselib.materials.structures import structure_to_json, structures_by_id
-from sselib.reporting.ranked_table import cif_text
+from sselib.reporting.ranked_table import structure_to_cif
 from sselib.screening.candidate_pool import PoolSettings, candidate_pool
 from sselib.screening.candidates import (
     Deduplicator,
     Material,
     checked,
     formula_of,
-    formula_text,
+    formula_of_amounts,
     from_generated,
     from_inputs,
     from_materials_project,
@@ -31,9 +31,9 @@ from sselib.screening.substitution import (
     EXCLUDED,
     Host,
     hosts_from_table,
+    ionic_radius_angstrom,
     partners,
     prototype_hosts,
-    radius_angstrom,
     replaced,
     substituted,
 )
@@ -87,9 +87,9 @@ def test_a_table_that_cannot_serve_is_one_error(tmp_path, name, text):
 
 
 def test_a_folder_of_cifs_keeps_going_after_a_bad_file(tmp_path):
-    (tmp_path / "good.cif").write_text(cif_text(spinel()), encoding="utf-8")
+    (tmp_path / "good.cif").write_text(structure_to_cif(spinel()), encoding="utf-8")
     (tmp_path / "broken.cif").write_text("data_x\n_cell_length_a 3", encoding="utf-8")
-    (tmp_path / "sodium.CIF").write_text(cif_text(rock_salt("Na")), encoding="utf-8")
+    (tmp_path / "sodium.CIF").write_text(structure_to_cif(rock_salt("Na")), encoding="utf-8")
     broken, good, sodium = from_inputs(tmp_path)
     assert broken.problem and "lithium" in sodium.problem and not good.problem
     assert l1(good.formula, "Li2MgCl4") < 1e-3 and len(good.structure()) == len(spinel())
@@ -128,7 +128,7 @@ def test_the_materials_project_without_a_key_says_what_to_do(monkeypatch):
     st.dictionaries(st.sampled_from(["Li", "La", "Zr", "O", "P", "S", "Cl"]), st.floats(0.01, 40), min_size=1)
 )
 def test_formula_text_reads_back(amounts):
-    again = Composition(formula_text(amounts)).get_el_amt_dict()
+    again = Composition(formula_of_amounts(amounts)).get_el_amt_dict()
     assert all(again.get(el, 0) == pytest.approx(x, abs=6e-4) for el, x in amounts.items())
 
 
@@ -183,7 +183,7 @@ def test_a_higher_threshold_gives_a_subset():
 
 
 def test_larger_ions_make_a_larger_cell():
-    assert radius_angstrom("Br", -1) > radius_angstrom("Cl", -1)
+    assert ionic_radius_angstrom("Br", -1) > ionic_radius_angstrom("Cl", -1)
     states = {"Li": 1, "Cl": -1}
     assert replaced(rock_salt(), {"Cl": "Br"}, states).volume > rock_salt().volume
     assert replaced(rock_salt(), {"Cl": "F"}, states).volume < rock_salt().volume

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import hypergeom
 
 from sselib.schemas import METRICS, validate
-from sselib.screening.enrichment import enrichment_table, metric_records, top_hits
+from sselib.screening.enrichment import enrichment_records, enrichment_table, top_hits
 
 
 def predictions(p: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> pd.DataFrame:
@@ -75,6 +75,6 @@ def test_table_gives_chance_beside_the_hits():
 def test_records_fit_the_schema_of_metrics_and_the_table_its_headings():
     labels = np.r_[np.ones(10), np.zeros(30)]
     table = enrichment_table(predictions(labels, labels, np.arange(40) % 4), n_bootstrap=50)
-    records = metric_records(table, dataset="x", protocol="loco", seed=0)
+    records = enrichment_records(table, dataset="x", protocol="loco", seed=0)
     validate(pd.DataFrame(records), METRICS, what="records")
     assert [r["metric"] for r in records] == ["enrichment_top10", "enrichment_top20"]

@@ -140,9 +140,6 @@ def test_filters_that_are_off_drop_nothing():
         ({}, {"imbalance_per_atom": [0.03, 0.01]}, "charge not balanced"),
         ({}, {"variant_of": ["x:1", ""]}, "variant of a better one"),
         ({"excluded_elements": ["Y"]}, {}, "unwanted element"),
-        ({"min_p_superionic": 0.5}, {"p_superionic": [0.2, 0.9]}, "P(superionic)"),
-        ({"min_log10_sigma": -4}, {"log10_sigma": [-6.0, -3.0]}, "conductivity"),
-        ({"max_d_training": 1.0}, {"d_training": [2.0, 0.5]}, "far from training"),
         ({"min_d_composition": 0.1}, {"d_composition": [0.01, 0.5]}, "close to training"),
         ({"max_element_cost_usd_kg": 20}, {"element_cost_usd_kg": [100.0, 5.0]}, "cost"),
         (

@@ -21,10 +21,10 @@ from sselib.regression.conductivity_model import save_conductivity_model, train_
 from sselib.regression.models import ModelOptions
 from sselib.reporting.ranked_table import (
     RANKED_COLUMNS,
-    cif_text,
     csv_bytes,
     downloads,
     ranked_html,
+    structure_to_cif,
     zip_bytes,
 )
 from sselib.schemas import STRUCTURES, validate
@@ -33,11 +33,11 @@ from sselib.screening.candidates import Material, checked
 from sselib.screening.explanation import (
     describe,
     explain_candidates,
+    feature_words,
     nearest_training,
     outside_range,
     reason,
     with_unit,
-    words,
 )
 from sselib.screening.filters import FilterSettings, apply_filters
 from sselib.screening.material_properties import (
@@ -240,7 +240,7 @@ def test_a_model_that_reads_structures_is_used_where_it_can_read_them(scorer, ta
 
 
 def test_structure_table_fits_its_schema_and_the_formulas(tables):
-    table = validate(scoring.structure_table(tables[1]), STRUCTURES, what="structures")
+    table = validate(scoring.scored_structures(tables[1]), STRUCTURES, what="structures")
     assert table["structure_id"].tolist() == ["x:1", "x:4"]
     assert scoring.composition_error(rock_salt(), "Li2Cl2") == pytest.approx(0)
     assert scoring.composition_error(rock_salt(), "LiBr") == pytest.approx(1)
@@ -375,7 +375,7 @@ def test_a_bound_is_called_a_bound(scorer, tables):
     ],
 )
 def test_features_are_named_in_words_with_their_unit(feature, value, as_words, as_label, as_reason):
-    assert (words(feature), with_unit(feature)) == (as_words, as_label)
+    assert (feature_words(feature), with_unit(feature)) == (as_words, as_label)
     assert reason(feature, value) == (as_reason or as_words)
 
 
@@ -395,16 +395,17 @@ def test_published_candidates_are_those_of_table_2(scorer, curated):
 
 
 def test_no_model_keeps_a_row_near_a_candidate(scorer, curated) -> None:
-    found = without_relatives(["Li6PS5Cl", "LiNbOCl4"], scorer, curated=curated, distance=0.1, seed=3)
-    left = set(found.scorer.by_formula.training["id"])
+    asked = ["Li6PS5Cl", "LiNbOCl4"]
+    blind, n_removed = without_relatives(asked, scorer, curated=curated, distance=0.1, seed=3)
+    left = set(blind.by_formula.training["id"])
     fractions = element_fractions(["Li6PS5Cl", *curated["composition"]]).to_numpy()
     near = set(curated["id"][l1_distances(fractions[:1], fractions[1:])[0] <= 0.1])
-    assert found.n_removed[0] == len(near) > 0 and not near & left
-    assert set(found.scorer.space.table["id"]) <= left
-    assert set(found.scorer.superionic.training["id"]) <= left
-    again, before = (m.superionic.predict_formulas(["Li6PS5Cl"]) for m in (found.scorer, scorer))
+    assert n_removed[0] == len(near) > 0 and not near & left
+    assert set(blind.space.table["id"]) <= left
+    assert set(blind.superionic.training["id"]) <= left
+    again, before = (m.superionic.predict_formulas(["Li6PS5Cl"]) for m in (blind, scorer))
     assert again["p_superionic"][0] != pytest.approx(before["p_superionic"][0], abs=1e-9)
-    assert found.scorer.superionic.formula.calibration == scorer.superionic.formula.calibration
+    assert blind.superionic.formula.calibration == scorer.superionic.formula.calibration
 
 
 def test_errors_on_the_measured_ones_by_hand():
@@ -430,7 +431,7 @@ def test_the_table_escapes_text_and_leaves_out_empty_columns():
 
 def test_downloads_hold_their_files(tmp_path):
     rows = pd.DataFrame({"formula": ["LiCl"]})
-    html = downloads(rows, {"001.cif": cif_text(rock_salt())}).data
+    html = downloads(rows, {"001.cif": structure_to_cif(rock_salt())}).data
     assert 'download="ranked.csv"' in html and 'download="cifs.zip"' in html
     assert csv_bytes(rows) == b"formula\nLiCl\n" and zip_bytes({"a": "b"}) == zip_bytes({"a": "b"})
     assert "cifs.zip" not in downloads(rows, {}).data
@@ -439,7 +440,7 @@ def test_downloads_hold_their_files(tmp_path):
 def test_cifs_keep_occupancies():
     crystal = rock_salt()
     crystal.replace(0, {"Li": 0.5, "Na": 0.25})
-    again = read_cif(cif_text(crystal), name="x.cif")
+    again = read_cif(structure_to_cif(crystal), name="x.cif")
     assert again.composition.as_dict() == pytest.approx(crystal.composition.as_dict())
 
 

@@ -18,9 +18,10 @@ def load_ledger(path: Path | None = None) -> pd.DataFrame:
     """Return the ledger: `COLUMNS`, one row per model and training data, errors in log10(S/cm).
 
     ``model`` is "model/features", with its version where the model or its features have changed since ("v1":
-    before the compressed scale, the forest of medians and the size of the formula). ``training``: obelix,
-    merged, or merged_814 (the merged table of 814 rows, before the reference set grew). ``scored``: the day
-    of the first score. ``chosen_by``: how its settings were chosen. Raises `DataError` for a missing file
+    before the compressed scale, the forest of medians and the size of the formula, or before pore volumes on
+    a plain grid). ``training``: obelix, merged, or merged_814 (the merged table of 814 rows, before the
+    reference set grew). ``scored``: the day of the first score. ``chosen_by``: how its settings were chosen.
+    Raises `DataError` for a missing file
     and `SchemaError` for other columns, missing numbers or a model listed twice.
     """
     file = path or project_root() / "data" / "ledger.csv"

@@ -130,18 +130,16 @@ def answer_lines(
         name = f"{labels.get(best['model'], best['model'])}, {CASE_LABELS[best['features']]}"
         errors.append(f"{best['value']:.2f} {_protocol(protocol)} ({name})")
         model = best_text_model(scores, dataset=dataset, protocol=protocol, case="case4_both")["model"]
-        rivals = [(labels[r], (protocol, model, "case4_both", r)) for r in ("1nn", NGRAMS, TREES)]
-        beaten += [f"{words} {deltas[key]} {_protocol(protocol)}" for words, key in rivals]
-        tags = [(c, (protocol, model, c, model)) for c in ("case2_symmetry", "case3_disorder")]
-        gains += [
-            f"{CASE_LABELS[c].split(', ')[1]} {deltas[key]} {_protocol(protocol)}"
-            for c, key in tags
-            if key in deltas.index
-        ]
+        rivals = [f"{labels[r]} {deltas[protocol, model, 'case4_both', r]}" for r in ("1nn", NGRAMS, TREES)]
+        beaten.append(f"{_protocol(protocol)}: {', '.join(rivals)}")
+        model = best_text_model(scores, dataset=dataset, protocol=protocol, case="case1_formula")["model"]
+        tags = {"symmetry": "case2_symmetry", "disorder": "case3_disorder"}
+        added = [f"{tag} {deltas[protocol, model, c, model]}" for tag, c in tags.items()]
+        gains.append(f"{_protocol(protocol)}: {', '.join(added)}")
     return [
         f"Best text model, mean absolute error in log units: {'; '.join(errors)}.",
-        "With all information in the text, its error less that of simple methods on the same rows (negative: "
-        f"the text model is better): {'; '.join(beaten)}.",
+        "With all information in the text, its error minus that of simple methods on the same rows (below "
+        f"zero it is better): {'; '.join(beaten)}.",
         f"What a tag changes in the error from the formula alone: {'; '.join(gains)}.",
     ]
 

@@ -158,19 +158,13 @@ def _limit_text(rule: Rule, limit: object) -> str:
 
 def filter_summary(filtered: pd.DataFrame) -> pd.DataFrame:
     """Return per filter how many rows it drops, how many only it drops, and how many it could not judge."""
-    lists = filtered["dropped_by"].str.split("; ")
-    unknown = filtered["not_judged"].str.split("; ")
-    rows = [
-        (
-            name,
-            int(lists.map(lambda found, n=name: n in found).sum()),
-            int((filtered["dropped_by"] == name).sum()),
-            int(unknown.map(lambda found, n=name: n in found).sum()),
-        )
-        for name in _RULES
-    ]
-    table = pd.DataFrame(rows, columns=["filter", "drops", "drops_alone", "not_judged"])
-    return table[table[["drops", "not_judged"]].any(axis=1)].reset_index(drop=True)
+    drops, unknown = (
+        filtered[column].str.get_dummies("; ").reindex(columns=list(_RULES), fill_value=0)
+        for column in ("dropped_by", "not_judged")
+    )
+    alone = drops[drops.sum(axis=1) == 1]
+    table = pd.DataFrame({"drops": drops.sum(), "drops_alone": alone.sum(), "not_judged": unknown.sum()})
+    return table[table[["drops", "not_judged"]].any(axis=1)].rename_axis("filter").reset_index()
 
 
 def _limit(column: str, setting: str, *, below: bool, unit: str = "") -> Rule:

@@ -276,15 +276,6 @@ def _too_many(fields: list[str], formula: str, layout: TableFormat) -> str:
     return ""
 
 
-def formula_rows(path: Path, *, formula_column: str = "formula", id_column: str = "id") -> list[FormulaRow]:
-    """Return the rows of a table of formulas in any kind of file; raises as `sniff_table`."""
-    with tempfile.TemporaryDirectory() as scratch:
-        if is_spreadsheet(path):
-            path, _ = as_text_table(path, Path(scratch), columns=[formula_column, id_column])
-        layout = sniff_table(path, formula_column=formula_column, id_column=id_column)
-        return list(read_table(path, layout))
-
-
 def read_text_table(path: Path, *, is_header: Callable[[Sequence[str]], bool]) -> TextTable:
     """Return a whole table as text; an empty cell is an empty text.
 

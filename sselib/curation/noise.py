@@ -1,6 +1,7 @@
 """Label noise: how far repeated measurements of one material lie apart, the floor of every model's error."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -61,6 +62,15 @@ def source_disagreement(measurements: pd.DataFrame, *, first: str, second: str, 
             _median_row("different publications", apart, rng),
         ]
     )
+
+
+def disagreements(measurements: pd.DataFrame, sources: Sequence[str], *, seed: int) -> pd.DataFrame:
+    """Return `source_disagreement` of each two sources, with a column ``sources``; no row for one source."""
+    parts = [
+        source_disagreement(measurements, first=a, second=b, seed=seed).assign(sources=f"{a}, {b}")
+        for a, b in combinations(sources, 2)
+    ]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["pairs", "sources"])
 
 
 def _repeats(table: pd.DataFrame, keys: list[str]) -> list[np.ndarray]:

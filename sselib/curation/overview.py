@@ -114,6 +114,29 @@ def cluster_table(table: pd.DataFrame, *, seeds: Sequence[int]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names)
 
 
+def answer_lines(
+    curated: pd.DataFrame, counts: pd.DataFrame, noise: pd.DataFrame, leakage: pd.DataFrame
+) -> list[str]:
+    """Return the answer of notebook 01: what is usable, how noisy it is, and what splits leak."""
+    strict = (noise["grouping"] == "composition and space group") & (noise["measure"] == "mean_abs_deviation")
+    floor = noise[strict].dropna(subset=["value"]).nlargest(1, "n_groups")
+    near = leakage[leakage["criterion"] == "within 5% in composition"].set_index("protocol")["share"]
+    structures = int(curated[Curated.DISORDER_CLASS].notna().sum())
+    fast = curated[Curated.SUPERIONIC].fillna(False).mean()
+    noisy = [
+        f"Repeats of one polymorph ({r.n_groups} in {r.source}) lie on average {r.value:.2f} log units from "
+        f"their median ({r.ci_low:.2f} to {r.ci_high:.2f}): no model can honestly be more accurate."
+        for r in floor.itertuples()
+    ]
+    return [
+        f"{len(curated)} of {counts['input'].sum()} input rows are materials with a usable label, "
+        f"{structures} of them with a structure; {fast:.0%} reach 1e-4 S/cm.",
+        *(noisy or ["No source of this run measures one polymorph twice, so it gives no noise floor."]),
+        f"{near.get('random_stratified', float('nan')):.0%} of a random test set have a training row within "
+        f"5 % in composition, against {near.min():.0%} in {near.idxmin()}: partly a test of memory.",
+    ]
+
+
 def metric_records(noise: pd.DataFrame, leakage: pd.DataFrame, *, seed: int) -> list[dict[str, object]]:
     """Return the label noise and the leakage as records of `metrics.json`; what has no value is left out."""
     common = {"model": "none", "features": "none", "seed": seed}

@@ -6,7 +6,7 @@ string is mapped here on purpose. Where the string is missing, unknown or names 
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 
 import pandas as pd
@@ -164,6 +164,11 @@ RAW_FAMILIES: dict[str, Family | None] = {
 def is_known_family(raw: str | None) -> bool:
     """Return whether the source's family string is mapped on purpose (a missing string counts as known)."""
     return _key(raw) in RAW_FAMILIES or _key(raw) == ""
+
+
+def unknown_families(names: Iterable[str]) -> list[str]:
+    """Return those family strings that are not mapped, in order; the composition decides there."""
+    return sorted(name for name in set(names) if not is_known_family(name))
 
 
 def normalise_family(raw: str | None, composition: Composition | str) -> Family:

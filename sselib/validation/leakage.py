@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 from sselib.columns import Curated, Entry
 from sselib.errors import DataError
 from sselib.materials.composition import element_fractions
-from sselib.validation.splits import Split
+from sselib.validation.splits import Split, protocol_splits, why_unavailable
 
 NEAR_L1 = (0.02, 0.05)  # "within 2 %" and "within 5 %" in composition
 _NOISE = -1  # cluster number of rows in no cluster
@@ -58,6 +58,13 @@ def audit_protocol(table: pd.DataFrame, splits: Sequence[Split]) -> pd.DataFrame
     mean = pooled.groupby("criterion", sort=False).mean()
     rows = [_interval(c, row["hits"], row["n"]) for c, row in mean.iterrows()]
     return pd.DataFrame(rows).assign(protocol=splits[0].protocol)[["protocol", *rows[0]]]
+
+
+def audit_protocols(table: pd.DataFrame, names: Sequence[str], *, seed: int) -> pd.DataFrame:
+    """Return `audit_protocol` of those protocols that the table allows, one below the other."""
+    possible = [name for name in names if not why_unavailable(name, table)]
+    audits = [audit_protocol(table, protocol_splits(name, table, seed=seed)) for name in possible]
+    return pd.concat(audits, ignore_index=True)
 
 
 def _rows(table: pd.DataFrame, ids: Collection[str], what: str) -> pd.DataFrame:

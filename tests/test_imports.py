@@ -7,7 +7,8 @@ _SCRIPT = """
 import os, plotly.io as pio
 def state():
     mime = pio.renderers["plotly_mimetype"]
-    return dict(os.environ), pio.templates.default, pio.renderers.default, dict(mime.config)
+    own = {name: os.environ.get(name) for name in ("OMP_WAIT_POLICY", "OPENBLAS_NUM_THREADS")}
+    return own, pio.templates.default, pio.renderers.default, dict(mime.config)
 before = state()
 import sselib, sselib.figures, sselib.notebook, sselib.plots.models, sselib.panels.display
 assert before == state(), (before, state())

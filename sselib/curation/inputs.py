@@ -1,24 +1,17 @@
 """The sources that a run rests on: reading them, and saying which could not be had."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Literal
 
 import pandas as pd
 
 from sselib import registry
 from sselib.errors import DataError, ParameterError, nearest
-from sselib.sources import data_import, liion, obelix, recent, reference
+from sselib.sources import EMBEDDED, SOURCES, data_import
 from sselib.sources import generated as generated_source
 from sselib.sources.table import SourceTable
-
-SOURCES: dict[str, Callable[[], SourceTable]] = {
-    "obelix": obelix.load,
-    "reference": reference.load,
-    "recent": recent.load,
-    "liion": liion.load,
-}
-EMBEDDED = ("reference", "recent")  # part of the suite: they are always there
 
 
 @dataclass(frozen=True)
@@ -80,7 +73,7 @@ def load_sources(
             tables.append(data_import.load_stored(name))
             continue
         try:
-            tables.append(SOURCES[name]())
+            tables.append(import_module(f"sselib.sources.{name}").load())
         except DataError as error:
             if if_unavailable == "stop" or name in EMBEDDED or registry.available(name):
                 raise

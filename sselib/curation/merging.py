@@ -37,7 +37,7 @@ from sselib.materials.conductivity import conductivity_class, is_superionic
 from sselib.materials.disorder import disorder_class
 from sselib.materials.families import Family, normalise_family
 from sselib.materials.structures import quality_findings, structure_from_json
-from sselib.sources.own import RESERVED_NAMES
+from sselib.sources import RESERVED_NAMES, TESTS
 from sselib.sources.table import SourceTable
 from sselib.validation.clusters import Clusters, composition_clusters, duplicate_groups, nearest_rows
 
@@ -46,6 +46,7 @@ DUPLICATE_TOLERANCE_L1 = 0.02
 COPY_TOLERANCE = 0.02  # log units; same publication and this close: one measurement written down twice
 MERGED_INTO = "merged_into"
 UNKNOWN_POLYMORPH = "unknown polymorph: its composition is known in several space groups"
+ONLY_MEASUREMENT = "only measurement of its composition"
 KEPT, MERGED, DROPPED, REJECTED = "kept", "merged", "dropped", "rejected"
 
 
@@ -149,7 +150,7 @@ def _by_precedence(tables: Sequence[SourceTable]) -> list[SourceTable]:
         official = table.entries[Entry.OFFICIAL_SPLIT].notna().any()
         public = table.name in RESERVED_NAMES
         stated = table.entries[Entry.SPACE_GROUP_NUMBER].notna().mean() > 0.5
-        return not official, public, not stated, table.name == "recent"
+        return not official, public, not stated, table.name in TESTS
 
     return sorted(tables, key=rank)
 
@@ -217,7 +218,12 @@ def _merge_repeats(rows: pd.DataFrame, ledger: _Ledger, *, tolerance: float) -> 
         return
     composition = duplicate_groups(_fractions(rows), tolerance=tolerance)
     glass = [_is_glass(row) for row in rows.to_dict("records")]
-    for _, group in rows.groupby([composition, glass], sort=False):
+    codes = pd.factorize(2 * composition + np.array(glass, int))[0]
+    for members in np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1]):
+        if len(members) == 1:  # most rows: without a table of their own
+            ledger.record(rows.index[members[0]], KEPT, ONLY_MEASUREMENT)
+            continue
+        group = rows.iloc[members]
         space_groups = group[Entry.SPACE_GROUP_NUMBER]
         if len(space_groups.dropna().unique()) > 1:
             for row_id in group.index[space_groups.isna()]:
@@ -234,7 +240,7 @@ def _keep_representative(group: pd.DataFrame, ledger: _Ledger) -> None:
     Measured values go before bounds, and rows with a structure before rows without.
     """
     if len(group) == 1:
-        ledger.record(group.index[0], KEPT, "only measurement of its composition")
+        ledger.record(group.index[0], KEPT, ONLY_MEASUREMENT)
         return
     unique = (
         ~group.assign(doi=_plain_doi(group), value=group[Entry.LOG10_SIGMA].round(2))
@@ -315,7 +321,7 @@ def _clusters(curated: pd.DataFrame, *, seed: int) -> Clusters:
     So the clusters of the published data stay what they are, and no recent row trains a model for the
     cluster that it belongs to.
     """
-    fractions, is_recent = _fractions(curated), (curated[Entry.SOURCE] == "recent").to_numpy()
+    fractions, is_recent = _fractions(curated), curated[Entry.SOURCE].isin(TESTS).to_numpy()
     if not is_recent.any() or is_recent.all():
         return composition_clusters(fractions, seed=seed)
     found = composition_clusters(fractions[~is_recent], seed=seed)

@@ -36,15 +36,6 @@ class Family(StrEnum):
     OTHER = "other"
 
 
-class KimGroup(StrEnum):
-    """Groups of Table 8 of Kim et al."""
-
-    OXIDE = "oxide"
-    SULFIDE = "sulfide without halide"
-    SULFIDE_HALIDE = "sulfide with halide"
-    OTHERS = "others"
-
-
 _HALOGENS = ("F", "Cl", "Br", "I")
 _CHALCOGENS = ("S", "Se", "Te")
 _LARGE = (
@@ -198,17 +189,6 @@ def family_from_composition(composition: Composition | str) -> Family:
         if fits(parsed):
             return family
     return _family_from_anions(parsed)
-
-
-def kim_group(family: Family, composition: Composition | str) -> KimGroup:
-    """Return the group of Table 8 of Kim et al.: oxide, sulfide without or with halide, others.
-
-    Sulfides hold S (a sulfate does not count: an oxide family stays an oxide), others neither S nor O.
-    """
-    parsed = _parsed(composition)
-    if parsed["S"] > 0 and family not in _OXIDE_FAMILIES:
-        return KimGroup.SULFIDE_HALIDE if _sum(parsed, _HALOGENS) > 0 else KimGroup.SULFIDE
-    return KimGroup.OXIDE if parsed["O"] > 0 else KimGroup.OTHERS
 
 
 def _key(raw: str | None) -> str:

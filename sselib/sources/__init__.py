@@ -1,27 +1,23 @@
-"""The sources of conductivity data, each read into a `SourceTable`."""
+"""The sources of conductivity data, each read into a `SourceTable`, and what each of them is."""
 
-from importlib import import_module
+from dataclasses import dataclass
 
-from sselib.errors import DataError, nearest
-from sselib.sources.table import SourceTable
 
-# Where each source is read: module of this package with a function `load`.
-SOURCES: dict[str, str] = {
-    "obelix": "obelix",
-    "liion": "liion",
-    "reference": "reference",
-    "recent": "recent",
+@dataclass(frozen=True)
+class Source:
+    """``embedded``: part of the suite, always there; ``test``: it judges models before it trains them."""
+
+    embedded: bool = False
+    test: bool = False
+
+
+# Modules of this package with a function `load`, in the order in which a run names them.
+SOURCES: dict[str, Source] = {
+    "obelix": Source(),
+    "reference": Source(embedded=True),
+    "recent": Source(embedded=True, test=True),
+    "liion": Source(),
 }
-
-
-def load_source(name: str, **options: object) -> SourceTable:
-    """Return one source by name; ``options`` go to its ``load``.
-
-    Raises `DataError` if there is no such source or its files cannot be had. The user's own table
-    is read by `sselib.sources.own.load`.
-    """
-    if name not in SOURCES:
-        raise DataError(
-            f"no source '{name}': expected one of {', '.join(SOURCES)}.{nearest(name, list(SOURCES))}"
-        )
-    return import_module(f"{__name__}.{SOURCES[name]}").load(**options)
+EMBEDDED = tuple(name for name, source in SOURCES.items() if source.embedded)
+TESTS = tuple(name for name, source in SOURCES.items() if source.test)
+RESERVED_NAMES = (*SOURCES, "generated")  # which no own table may have

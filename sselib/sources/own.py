@@ -19,7 +19,7 @@ from sselib.materials.structure_input import CifLimits, CifReaders
 from sselib.materials.structures import structure_record
 from sselib.registry import sha256_of
 from sselib.schemas import ENTRIES, REJECTS, STRUCTURES, validate
-from sselib.sources import cif_matching
+from sselib.sources import RESERVED_NAMES, cif_matching
 from sselib.sources.cif_matching import Cif
 from sselib.sources.column_mapping import COLUMNS, LATTICE_RANGES, REQUIRED, guess, is_header, parse_pairs
 from sselib.sources.quantities import (
@@ -42,7 +42,6 @@ from sselib.sources.table import (
 from sselib.sources.table_input import KINDS_OF_FILE, TextTable, read_text_table
 
 KINDS = ("bulk", "total", "unknown")
-RESERVED_NAMES = ("obelix", "liion", "reference", "recent", "generated")
 
 
 IMPLAUSIBLE_LOG10_SIGMA, IMPLAUSIBLE_BELOW_C = (

@@ -4,10 +4,8 @@ import pytest
 
 from sselib.materials.families import (
     Family,
-    KimGroup,
     family_from_composition,
     is_known_family,
-    kim_group,
     normalise_family,
 )
 
@@ -148,22 +146,6 @@ def test_an_unmapped_string_is_reported_as_such():
 @pytest.mark.parametrize("family", list(Family))
 def test_normalised_names_are_understood(family):
     assert is_known_family(family.value)
-
-
-@pytest.mark.parametrize(
-    ("family", "formula", "group"),
-    [
-        (Family.GARNET, "Li7La3Zr2O12", KimGroup.OXIDE),
-        (Family.LGPS, "Li10GeP2S12", KimGroup.SULFIDE),
-        (Family.ARGYRODITE, "Li6PS5Cl", KimGroup.SULFIDE_HALIDE),
-        (Family.THIO_LISICON, "Li4SnSe4", KimGroup.OTHERS),
-        (Family.HALIDE, "Li2VCl4", KimGroup.OTHERS),
-        (Family.PNICTIDE, "Li8GeP4", KimGroup.OTHERS),
-        (Family.LISICON, "Li13.6Si2.8S1.2O16", KimGroup.OXIDE),
-    ],
-)
-def test_groups_of_kim(family, formula, group):
-    assert kim_group(family, formula) is group
 
 
 @pytest.mark.mirror

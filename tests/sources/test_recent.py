@@ -11,7 +11,7 @@ from sselib.curation.merging import curate
 from sselib.errors import DataError
 from sselib.materials.composition import element_fractions, l1_distances
 from sselib.materials.families import is_known_family
-from sselib.sources import load_source, recent
+from sselib.sources import recent
 from sselib.validation.splits import protocol_splits, row_groups, why_unavailable
 
 
@@ -31,7 +31,7 @@ def written(folder, **changes):
 
 
 def test_every_row_states_its_value_year_and_text():
-    entries = load_source("recent").entries
+    entries = recent.load().entries
     assert len(entries) >= 50 and entries[Entry.STRUCTURE_ID].isna().all()
     assert entries[Entry.LOG10_SIGMA].between(-12, -1).all() and not entries[Entry.CENSORED].any()
     assert entries[Entry.NOTE].str.match(r"20(1[89]|2\d); \S").all()

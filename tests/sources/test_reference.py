@@ -17,7 +17,7 @@ from sselib.materials.composition import canonical, element_fractions, l1_distan
 from sselib.materials.families import Family, is_known_family, normalise_family
 from sselib.materials.structures import structure_from_json
 from sselib.paths import project_root
-from sselib.sources import load_source, reference
+from sselib.sources import liion, obelix, reference
 
 FOLDER = project_root() / "data" / "reference"
 DESCRIPTIONS = yaml.safe_load((FOLDER / "structures.yaml").read_text(encoding="utf-8"))
@@ -420,9 +420,12 @@ def test_unreadable_files_and_repeated_ids_are_named(tmp_path):
 @pytest.fixture
 def others(mirror) -> pd.DataFrame:
     """Return OBELiX, and LiIon at 20 to 34 deg C."""
-    liion = load_source("liion").entries
+    liion_table = liion.load().entries
     return pd.concat(
-        [load_source("obelix", structures=False).entries, liion[liion[Entry.TEMPERATURE_C].between(20, 34)]]
+        [
+            obelix.load(structures=False).entries,
+            liion_table[liion_table[Entry.TEMPERATURE_C].between(20, 34)],
+        ]
     )
 
 
@@ -477,9 +480,9 @@ def test_lattices_agree_with_obelix(table, others, capsys):
 @pytest.mark.slow
 def test_frameworks_agree_with_the_cifs_of_obelix(mirror, table, structures, capsys):
     """OBELiX's coordinates carry noise of about 0.01 of a cell edge, hence the tolerance of 0.4 Angstrom."""
-    obelix = load_source("obelix")
-    cifs = obelix.structures.set_index(StructureTable.STRUCTURE_ID)[StructureTable.STRUCTURE_JSON]
-    entries = obelix.entries.dropna(subset=[Entry.STRUCTURE_ID])
+    obelix_table = obelix.load()
+    cifs = obelix_table.structures.set_index(StructureTable.STRUCTURE_ID)[StructureTable.STRUCTURE_JSON]
+    entries = obelix_table.entries.dropna(subset=[Entry.STRUCTURE_ID])
     compared = {}
     for _, row in table.entries.dropna(subset=[Entry.STRUCTURE_ID]).iterrows():
         own = _framework(structures[row[Entry.SOURCE_ID]])

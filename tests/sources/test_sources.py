@@ -13,7 +13,7 @@ from sselib.errors import ConductivityError, DataError, ParameterError, SchemaEr
 from sselib.materials.composition import canonical, parse_formula
 from sselib.materials.structures import structure_from_json
 from sselib.schemas import ENTRIES, REJECTS, STRUCTURES, validate
-from sselib.sources import SOURCES, load_source, own
+from sselib.sources import liion, obelix, own
 from sselib.sources.liion import _require_agreement
 from sselib.sources.table import (
     SourceTable,
@@ -153,12 +153,6 @@ def test_numbers_outside_their_range_name_the_column() -> None:
     for text in ("101", "warm", "nan", "inf"):
         with pytest.raises(DataError, match=r"column 't' holds .* expected a number from 0 to 100"):
             read_number(text, column="t", low=0, high=100)
-
-
-def test_unknown_source() -> None:
-    with pytest.raises(DataError, match="Did you mean 'obelix'"):
-        load_source("obelics")
-    assert set(SOURCES) == {"obelix", "liion", "reference", "recent"}
 
 
 # --- the user's own data ---------------------------------------------------------------------------
@@ -351,7 +345,7 @@ def test_liion_refuses_a_row_whose_logarithm_disagrees() -> None:
 
 @pytest.mark.mirror
 def test_liion(mirror: Path) -> None:
-    read = load_source("liion")
+    read = liion.load()
     entries = read.entries
     assert len(entries) == 820 and read.rejects.empty and read.structures.empty
     assert entries["temperature_c"].between(15, 35).sum() == 465
@@ -363,7 +357,7 @@ def test_liion(mirror: Path) -> None:
 
 @pytest.mark.mirror
 def test_liion_glass_notation_is_the_sum_of_its_parts(mirror: Path) -> None:
-    entries = load_source("liion").entries.set_index("formula")
+    entries = liion.load().entries.set_index("formula")
     glass = entries.loc['"((Li2S)0.6 (SiS2)0.4)95 (Li4SiO4)5"'].iloc[0]
     total = 0.6 * 95 * parse_formula("Li2S") + 0.4 * 95 * parse_formula("SiS2") + 5 * parse_formula("Li4SiO4")
     assert glass["composition"] == canonical(total) and glass["family_raw"] == "Glass"
@@ -371,7 +365,7 @@ def test_liion_glass_notation_is_the_sum_of_its_parts(mirror: Path) -> None:
 
 @pytest.mark.mirror
 def test_obelix(mirror: Path) -> None:
-    read = load_source("obelix", structures=False)
+    read = obelix.load(structures=False)
     entries = read.entries
     assert len(entries) == 599 and read.rejects.empty and read.structures.empty
     assert entries["censored"].sum() == 37
@@ -387,7 +381,7 @@ def test_obelix(mirror: Path) -> None:
 
 @pytest.mark.mirror
 def test_obelix_compositions_contain_lithium_and_the_known_slip_is_corrected(mirror: Path) -> None:
-    entries = load_source("obelix", structures=False).entries.set_index("source_id")
+    entries = obelix.load(structures=False).entries.set_index("source_id")
     assert entries["composition"].str.contains("Li0|Li1").all()
     assert entries.loc["r5y", "composition"] == canonical("Li2CdCl4")
     assert "read as Li16.0Cd8.0Cl32.0" in entries.loc["r5y", "note"]
@@ -395,9 +389,9 @@ def test_obelix_compositions_contain_lithium_and_the_known_slip_is_corrected(mir
 
 @pytest.mark.mirror
 def test_obelix_links_to_liion_hold(mirror: Path) -> None:
-    obelix, liion = load_source("obelix", structures=False).entries, load_source("liion").entries
-    linked = obelix.merge(liion, left_on="same_as", right_on="id", suffixes=("", "_liion"))
-    assert len(linked) == obelix["same_as"].notna().sum() == 133
+    first, second = obelix.load(structures=False).entries, liion.load().entries
+    linked = first.merge(second, left_on="same_as", right_on="id", suffixes=("", "_liion"))
+    assert len(linked) == first["same_as"].notna().sum() == 133
     assert linked["same_as"].is_unique and (linked["composition"] == linked["composition_liion"]).all()
     assert (linked["log10_sigma"] - linked["log10_sigma_liion"]).abs().max() <= 0.02
     same_doi = [b in a.split("|") for a, b in zip(linked["doi"], linked["doi_liion"], strict=True)]
@@ -413,4 +407,4 @@ def test_obelix_without_liion_has_no_links(
     monkeypatch.setenv("SSE_DATA_MIRROR", str(tmp_path))
     monkeypatch.setenv("SSE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("SSE_OFFLINE", "1")
-    assert load_source("obelix", structures=False).entries["same_as"].isna().all()
+    assert obelix.load(structures=False).entries["same_as"].isna().all()

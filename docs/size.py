@@ -13,13 +13,13 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = [p.parent for p in sorted(ROOT.glob("*/__init__.py")) if p.parent.name != "tests"]
 # What is counted -> the most that it may be. A ceiling is lowered when the house has shrunk, never raised.
 CEILINGS = {
-    "lines of sselib": 37_400,
-    "lines of all packages": 37_400,
-    "public functions named in two modules": 30,
-    "classes named in two modules": 11,
-    "sselib modules imported by one notebook": 16,
-    "cells of the longest notebook": 120,
-    "notebook lines that build sentences": 528,
+    "lines of sselib": 28_200,
+    "lines of all packages": 32_000,
+    "public functions named in two modules": 1,
+    "classes named in two modules": 0,
+    "sselib modules imported by one notebook": 6,
+    "cells of the longest notebook": 70,
+    "notebook lines that build sentences": 85,
 }
 
 

@@ -50,7 +50,7 @@ pio.templates["sse"] = go.layout.Template(
 CONFIG = {"showSendToCloud": False, "displaylogo": False}
 
 
-def styled(figure: go.Figure) -> go.Figure:
+def house_style(figure: go.Figure) -> go.Figure:
     """Return the figure in the suite's look; the defaults of plotly stay as the user has them."""
     return figure.update_layout(template="sse")
 
@@ -60,7 +60,7 @@ def publish(figure: go.Figure, *, run: RunFolder, name: str, data: pd.DataFrame)
 
     `sse run` adds a PNG of every saved figure where a Chrome or Chromium can be found.
     """
-    styled(figure)
+    house_style(figure)
     pio.renderers["plotly_mimetype"].config = CONFIG
     write_whole(run.figures / f"{name}.json", lambda p: p.write_text(figure.to_json(), encoding="utf-8"))
     write_whole(run.figures / f"{name}.csv", lambda p: data.to_csv(p, index=False))

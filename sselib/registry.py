@@ -50,7 +50,7 @@ class RemoteFile:
 
 
 @dataclass(frozen=True)
-class Source:
+class RegisteredSource:
     """One published collection of files, with what its users must know and cite."""
 
     name: str
@@ -73,7 +73,7 @@ class Located:
     n_bytes: int
 
 
-def sources() -> tuple[Source, ...]:
+def sources() -> tuple[RegisteredSource, ...]:
     """Return every registered source, in the order of `data/sources.yaml`."""
     return _read_registry(project_root() / "data" / "sources.yaml")
 
@@ -182,13 +182,13 @@ def sha256_of(path: Path) -> str:
 
 
 @lru_cache(maxsize=8)
-def _read_registry(path: Path) -> tuple[Source, ...]:
+def _read_registry(path: Path) -> tuple[RegisteredSource, ...]:
     """Read `data/sources.yaml`."""
     content = yaml.safe_load(path.read_text(encoding="utf-8"))["sources"]
     return tuple(_source(name, entry) for name, entry in content.items())
 
 
-def _source(name: str, entry: dict) -> Source:
+def _source(name: str, entry: dict) -> RegisteredSource:
     remote = tuple(
         RemoteFile(
             key=key,
@@ -201,7 +201,7 @@ def _source(name: str, entry: dict) -> Source:
         )
         for key, f in entry["files"].items()
     )
-    return Source(
+    return RegisteredSource(
         name=name,
         title=entry["title"],
         licence=entry["licence"],

@@ -11,7 +11,7 @@ import sys
 from pyzeo.extension import AtomNetwork, writeNt2file
 
 
-def run(folder: str) -> None:
+def _run(folder: str) -> None:
     """Write the sphere diameters and the Voronoi network of ``in.cif`` beside it."""
     os.chdir(folder)
     atoms = AtomNetwork.read_from_CIF("in.cif", rad_flag=True, rad_file="radii.rad")
@@ -21,4 +21,4 @@ def run(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    run(sys.argv[1])
+    _run(sys.argv[1])

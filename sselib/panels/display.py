@@ -18,7 +18,7 @@ from IPython.display import HTML, display
 from plotly.io import to_json
 
 from sselib.errors import ParameterError, RunError
-from sselib.figures import CONFIG, styled
+from sselib.figures import CONFIG, house_style
 from sselib.materials.structures import structure_from_json
 from sselib.plots.structure_view import structure_figure
 from sselib.runfolder import RunFolder
@@ -50,7 +50,7 @@ def present(
         display(live())
         return
     for item in static():
-        display(styled(item) if isinstance(item, go.Figure) else item)
+        display(house_style(item) if isinstance(item, go.Figure) else item)
 
 
 def shower(
@@ -94,7 +94,7 @@ def as_html(text: str) -> HTML:
 
 def figure_widget(figure: go.Figure) -> go.FigureWidget:
     """Return the figure as a widget whose points can be clicked, without plotly's upload button."""
-    widget = go.FigureWidget(styled(figure))
+    widget = go.FigureWidget(house_style(figure))
     widget._config = {**widget._config, **_CONFIG}
     return widget
 
@@ -110,7 +110,7 @@ class FigureSlot(widgets.Output):
         if figure is None:
             self.outputs = ()
             return
-        content = {**styled(figure).to_plotly_json(), "config": _CONFIG}
+        content = {**house_style(figure).to_plotly_json(), "config": _CONFIG}
         text = f"figure: {figure.layout.title.text or 'untitled'}"
         data = {PLOTLY_MIME: _jsonable(content), "text/plain": text}
         self.outputs = ({"output_type": "display_data", "data": data, "metadata": {}},)

@@ -62,4 +62,5 @@ def by_metric(scores: pd.DataFrame) -> pd.DataFrame:
 def styled(table: pd.DataFrame) -> Styler:
     """Return the table as it is shown: every row, names of rows as first column, two decimals."""
     shown = table if isinstance(table.index, pd.RangeIndex) else table.reset_index()
-    return shown.style.hide(axis="index").format(precision=2, na_rep="")
+    # File names stand in these tables: they must stay text in JupyterLab too.
+    return shown.style.hide(axis="index").format(precision=2, na_rep="", escape="html")

@@ -113,7 +113,7 @@ def mae_differences(scores: pd.DataFrame, *, dataset: str) -> pd.DataFrame:
     )
 
 
-def answer_lines(
+def comparison_lines(
     scores: pd.DataFrame, *, dataset: str, protocols: Sequence[str], labels: Mapping[str, str]
 ) -> list[str]:
     """Return the answer of notebook 05, three sentences with their numbers.

@@ -14,7 +14,7 @@ import pandas as pd
 
 from sselib.columns import StructureTable
 from sselib.errors import DataError
-from sselib.figures import styled
+from sselib.figures import house_style
 from sselib.materials.structures import structure_from_json
 from sselib.plots.structure_view import structure_figure
 from sselib.reporting.ranked_table import page_name, structure_to_cif
@@ -62,4 +62,4 @@ def _page(record: Mapping[str, object], text: str) -> CandidatePage:
         figure = structure_figure(crystal, max_sites=_MAX_SITES, max_vertices=_MAX_VERTICES)
     except DataError:  # too many sites to draw: the CIF remains
         return CandidatePage(name, record, {}, structure_to_cif(crystal))
-    return CandidatePage(name, record, json.loads(styled(figure).to_json()), structure_to_cif(crystal))
+    return CandidatePage(name, record, json.loads(house_style(figure).to_json()), structure_to_cif(crystal))

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from sselib.columns import Entry
-from sselib.figures import styled
+from sselib.figures import house_style
 from sselib.plots.screening import waterfall
 from sselib.screening.explanation import Explanation, with_unit
 from sselib.screening.filters import FilterSettings, filter_details
@@ -72,7 +72,7 @@ def page_records(
             "nearest": _nearest(found.nearest),
             "outside": [{**r, "feature": with_unit(r["feature"])} for r in found.outside.to_dict("records")],
             "notes": [f"{origin}: {row[c]}" for c, origin in _NOTES.items() if _has_value(row.get(c))],
-            "waterfall": json.loads(styled(waterfall(found)).to_json()),
+            "waterfall": json.loads(house_style(waterfall(found)).to_json()),
         }
         for row, found in zip(rows.to_dict("records"), explanations, strict=True)
     ]

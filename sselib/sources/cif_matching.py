@@ -32,7 +32,7 @@ class Cif:
     space_group: tuple[str, int]
 
 
-def list_cifs(folder: str) -> list[Path]:
+def cifs_beside_table(folder: str) -> list[Path]:
     """Return the CIFs of a folder in alphabetical order; none without a folder."""
     if not folder:
         return []

@@ -83,9 +83,9 @@ def record(row: Row, *, source: str) -> dict[str, object]:
         Entry.SOURCE_ID: slug,
         Entry.FORMULA: formula,
         Entry.COMPOSITION: canonical(composition(formula, slug)),
-        Entry.LOG10_SIGMA: number(row, "log10_sigma", slug),
+        Entry.LOG10_SIGMA: parsed_number(row, "log10_sigma", slug),
         Entry.CENSORED: _flag(row, "censored", slug),
-        Entry.TEMPERATURE_C: number(row, "temperature_c", slug),
+        Entry.TEMPERATURE_C: parsed_number(row, "temperature_c", slug),
         Entry.DOI: _doi(row, slug),
         Entry.FAMILY_RAW: str(row["family"]),
         Entry.CONDUCTIVITY_KIND: str(row["kind"]),
@@ -101,7 +101,7 @@ def composition(formula: str, slug: str) -> Composition:
         raise fault(CONDUCTORS, slug, f"cannot be used: {error}") from error
 
 
-def number(row: Row, key: str, slug: str) -> float | None:
+def parsed_number(row: Row, key: str, slug: str) -> float | None:
     """Return a number of a row; None where the field is left out."""
     value = row.get(key)
     if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):

@@ -105,7 +105,7 @@ def read(
     raw, in_units_row = _without_units_row(raw, mapping)
     units, remarks = _units(raw.frame, mapping, in_units_row, sigma=sigma_unit, temperature=temperature_unit)
     rows = _renamed(raw.frame, mapping, path=path)
-    cifs = cif_matching.list_cifs(cif_folder)
+    cifs = cif_matching.cifs_beside_table(cif_folder)
     choices: dict[str, str] = {}
     to_record = partial(_to_record, name=name, units=units, faults=raw.faults, seen={}, choices=choices)
     records, rejects = read_rows(rows.to_dict("records"), source=name, id_column="id", to_record=to_record)

@@ -27,7 +27,7 @@ from sselib.sources.conductor_rows import (
     entries,
     fault,
     name_of,
-    number,
+    parsed_number,
     provenance,
     record,
     require_keys,
@@ -163,7 +163,7 @@ def _cell(
             )
         group, lattice, content = description["space_group"], crystal.lattice, crystal.composition
     else:
-        group, z = row.get("space_group"), number(row, "z", slug)
+        group, z = row.get("space_group"), parsed_number(row, "z", slug)
         lattice = _row_lattice(row, slug)
         content = content_of_unit * z if z else None
     record: dict[str, object] = {Entry.CELL_FORMULA: _cell_formula(content) if content else None}

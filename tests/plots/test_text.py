@@ -50,7 +50,7 @@ def test_a_difference_names_both_sides_and_whether_it_is_certain():
 
 
 def test_the_answer_holds_the_numbers():
-    lines = plots.answer_lines(_scores(), dataset="own", protocols=PROTOCOLS, labels=LABELS)
+    lines = plots.comparison_lines(_scores(), dataset="own", protocols=PROTOCOLS, labels=LABELS)
     assert "0.70 random 80/20 (minilm embeddings, formula, symmetry, disorder)" in lines[0]
     assert lines[1].count("boosted trees -0.20 [-0.30, -0.10]") == 2
     assert lines[2].count("symmetry -0.10 [-0.40, 0.20]") == 2

@@ -9,9 +9,9 @@ import pytest
 import yaml
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Composition, Element, Lattice, Structure
+from reference_page import PAGE, render_page
 
 from sselib.columns import Entry, StructureTable
-from sselib.curation.reference_page import PAGE, render
 from sselib.errors import DataError
 from sselib.materials.composition import canonical, element_fractions, l1_distances
 from sselib.materials.families import Family, is_known_family, normalise_family
@@ -302,7 +302,7 @@ def test_every_kind_of_lithium_conductor_is_there(table):
 
 def test_the_page_of_the_set_is_current():
     page = (project_root() / PAGE).read_text(encoding="utf-8")
-    assert page == render(), "run 'python -m sselib.curation.reference_page'"
+    assert page == render_page(), "run 'python docs/reference_page.py'"
 
 
 def test_structure_by_slug_has_site_labels():

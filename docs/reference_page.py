@@ -1,6 +1,6 @@
 """The page `docs/reference-set.md`, written from the files of the embedded reference set.
 
-`python -m sselib.curation.reference_page` writes it anew; a test compares it with the files.
+`python docs/reference_page.py` writes it anew; a test compares it with the files.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,12 +19,12 @@ from sselib.sources import reference
 PAGE = Path("docs") / "reference-set.md"
 _HEAD = """# The embedded reference set
 
-Written by `python -m sselib.curation.reference_page` from `data/reference/`; do not edit. What the values
+Written by `python docs/reference_page.py` from `data/reference/`; do not edit. What the values
 rest on, how they were checked and how to add a row: [data/reference/README.md](../data/reference/README.md).
 """
 
 
-def render() -> str:
+def render_page() -> str:
     """Return the page: counts, families, polymorphs, every row with its provenance, every structure."""
     table = reference.load()
     entries = table.entries.assign(
@@ -48,7 +48,7 @@ def render() -> str:
 
 def write() -> Path:
     """Write the page into the checkout and return its path."""
-    text = render()
+    text = render_page()
     return write_whole(project_root() / PAGE, lambda path: path.write_text(text, encoding="utf-8"))
 
 

@@ -28,7 +28,10 @@ _OPEN = """
 const app = window.jupyterapp, panels = app ? [...app.shell.widgets("main")] : [];
 const notebook = panels.find(w => w.context && w.context.path.endsWith("01_curation.ipynb"));
 if (!notebook || !notebook.context.isReady || !notebook.sessionContext.isReady) return false;
-if (app.shell.currentWidget !== notebook) { app.shell.activateById(notebook.id); notebook.content.node.focus(); }
+if (app.shell.currentWidget !== notebook) {
+  app.shell.activateById(notebook.id);
+  notebook.content.node.focus();
+}
 return app.shell.currentWidget === notebook;
 """
 _RUN_ALL = "window.jupyterapp.commands.execute('notebook:run-all-cells')"

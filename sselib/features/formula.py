@@ -15,20 +15,19 @@ import pandas as pd
 from pymatgen.core import Element
 
 from sselib.columns import Entry
-from sselib.features.description import Feature, Group
+from sselib.features.description import Feature, Group, groups_frame
 from sselib.features.stoichiometry import is_anion, weighted_statistics
 from sselib.materials.composition import MODIFIED_PETTIFOR_ORDER, element_fractions
 from sselib.materials.families import Family, family_from_composition
 from sselib.materials.oxidation import common_states
 
 FRACTION_COLUMNS: tuple[str, ...] = tuple(f"mole_fraction_{el}" for el in MODIFIED_PETTIFOR_ORDER)
-_ION_PROPERTIES: dict[str, tuple[str, str]] = {
-    "state": ("1", "nominal oxidation state"),
-    "radius_angstrom": ("Angstrom", "ionic radius in the nominal state (Shannon)"),
-    "potential_per_angstrom": ("1/Angstrom", "state divided by radius"),
-    "field_per_angstrom2": ("1/Angstrom^2", "state divided by squared radius"),
+_ION_PROPERTIES: dict[str, str] = {  # with their units
+    "state": "1",  # nominal oxidation state
+    "radius_angstrom": "Angstrom",  # ionic radius in the nominal state (Shannon)
+    "potential_per_angstrom": "1/Angstrom",  # state divided by radius
+    "field_per_angstrom2": "1/Angstrom^2",  # state divided by squared radius
 }
-_KINDS = ("mean", "std", "min", "max")
 SIZE_COLUMN = "log_whole_formula_atoms"  # natural logarithm of `whole_formula_atoms`
 _MOST_ATOMS, _ATOMS_OFF = 300, 0.03  # of a whole-number formula: its largest size, and the rounding allowed
 _CHUNK = 256  # formulas whose sizes are tried at a time
@@ -93,21 +92,13 @@ def with_formula_features(
     """
     own = formula_features(list(table[Entry.COMPOSITION])).assign(id=table[Entry.ID].to_numpy())
     found = own.merge(features, on="id", how="left", validate="one_to_one")
-    described = pd.DataFrame([vars(f) for f in formula_descriptions()]).rename(columns={"name": "feature"})
-    return found, pd.concat([described.astype({"group": str}), groups], ignore_index=True)
+    return found, pd.concat([groups_frame(formula_descriptions()), groups], ignore_index=True)
 
 
 def formula_descriptions() -> list[Feature]:
     """Return the description of every column of `formula_features`, in its order."""
-    return [
-        Feature(name, Group.FORMULA, _unit(name), name.replace("_", " "))
-        for name in formula_features(["Li3PS4"]).columns
-    ]
-
-
-def _unit(name: str) -> str:
-    found = [unit for key, (unit, _) in _ION_PROPERTIES.items() if name.endswith(key)]
-    return found[0] if found else "1"
+    units = {c: next((u for k, u in _ION_PROPERTIES.items() if c.endswith(k)), "1") for c in FORMULA_COLUMNS}
+    return [Feature(name, Group.FORMULA, unit, name.replace("_", " ")) for name, unit in units.items()]
 
 
 @lru_cache(maxsize=2)
@@ -136,7 +127,6 @@ def _ion_statistics(kind: str, weights: np.ndarray, *, ions: pd.DataFrame) -> di
         f"{kind}_{statistic}_{name}": values
         for name in _ION_PROPERTIES
         for statistic, values in weighted_statistics(np.nan_to_num(shares), ions[name].to_numpy()).items()
-        if statistic in _KINDS
     }
     return found | {
         f"{kind}_share": total,

@@ -13,7 +13,6 @@ from pymatgen.core import Composition, Element, Lattice, Structure
 
 from sselib.columns import Entry
 from sselib.errors import FormulaError
-from sselib.features.description import Feature, Group
 from sselib.materials.composition import parse_formula
 
 _G_CM3_PER_U_A3 = 1.66053906660  # 1 u/Angstrom^3 in g/cm3 (CODATA 2018)
@@ -95,18 +94,17 @@ def geometric_features(cell: Cell, *, mobile_ion: str = "Li") -> dict[str, float
     }
 
 
+def cell_features(cell: Cell, *, mobile_ion: str = "Li") -> dict[str, float]:
+    """Return `geometric_features` and `invariant_features`."""
+    return geometric_features(cell, mobile_ion=mobile_ion) | invariant_features(cell)
+
+
 def invariant_features(cell: Cell) -> dict[str, float]:
     """Return lengths that do not depend on how the axes are called, and the packing of atoms."""
-    conventional = sorted(cell.lattice.abc)
     niggli = sorted(cell.primitive.get_niggli_reduced_lattice(tol=1e-3).abc)
-    kinds = {"length": conventional, "niggli": niggli}
-    lengths = [
-        (f"{kind}_{rank}_angstrom", length)
-        for kind, found in kinds.items()
-        for rank, length in zip(_RANKS, found, strict=True)
-    ]
+    kinds = {"length": sorted(cell.lattice.abc), "niggli": niggli}
     return {
-        **dict(lengths),
+        **{f"{kind}_{rank}_angstrom": x for kind, abc in kinds.items() for rank, x in zip(_RANKS, abc)},
         "niggli_long_to_short": niggli[2] / niggli[0],
         "primitive_volume_angstrom3": cell.primitive.volume,
         "packing_fraction": _packing(cell),
@@ -171,32 +169,3 @@ def _compared(row: Mapping[str, object], structure: Structure) -> dict[str, obje
         "labelled_difference": float(np.abs(table / cif - 1).max()),
         "sorted_difference": float(np.abs(np.sort(table) / np.sort(cif) - 1).max()),
     }
-
-
-def lattice_descriptions(mobile_ion: str = "Li") -> list[Feature]:
-    """Return the descriptions of `geometric_features` and `invariant_features`."""
-    g, i = Group.GEOMETRIC, Group.LATTICE_INVARIANT
-    lengths = [
-        Feature(
-            str(n), g, "Angstrom", f"lattice parameter {n[0]} as tabulated: a label, not an axis", kim=True
-        )
-        for n in _LENGTHS
-    ]
-    rest = [
-        Feature("density_g_cm3", g, "g/cm3", "mass of the cell over its volume", kim=True),
-        Feature("volume_per_atom_angstrom3", g, "Angstrom^3", "volume per atom"),
-        Feature(f"volume_per_{mobile_ion.lower()}_angstrom3", g, "Angstrom^3", f"volume per {mobile_ion}"),
-    ]
-    sorted_lengths = [
-        Feature(f"{kind}_{rank}_angstrom", i, "Angstrom", f"{rank} length of the {words} cell")
-        for kind, words in (("length", "tabulated"), ("niggli", "Niggli-reduced primitive"))
-        for rank in _RANKS
-    ]
-    return [
-        *lengths,
-        *rest,
-        *sorted_lengths,
-        Feature("niggli_long_to_short", i, "1", "anisotropy of the Niggli-reduced primitive cell"),
-        Feature("primitive_volume_angstrom3", i, "Angstrom^3", "volume of the primitive cell"),
-        Feature("packing_fraction", i, "1", "volume of balls of the atomic radius (Slater) per volume"),
-    ]

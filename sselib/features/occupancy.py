@@ -3,21 +3,8 @@
 import numpy as np
 from pymatgen.core import Structure
 
-from sselib.features.description import Feature, Group
+from sselib.features.description import Group, names
 from sselib.materials.disorder import FULL_OCCUPANCY_TOLERANCE
-
-DISORDER_FEATURES: tuple[Feature, ...] = tuple(
-    Feature(name, Group.DISORDER, unit, text)
-    for name, unit, text in (
-        ("is_disordered", "1", "1 if any site is shared or not full"),
-        ("fraction_partial_sites", "1", "share of sites that are not full (occupancy below 0.999)"),
-        ("fraction_mixed_sites", "1", "share of sites that two or more elements share"),
-        ("fraction_mobile_sites_partial", "1", "share of the mobile ion's sites that are not full with it"),
-        ("mean_mobile_site_occupancy", "1", "mean occupancy of the mobile ion on its sites"),
-        ("mobile_sites_per_ion", "1", "sites of the mobile ion per ion: 1 means no vacancy"),
-        ("mixing_entropy_per_site_kb", "k_B", "ideal mixing entropy per site, vacancies as a species"),
-    )
-)
 
 
 def disorder_features(structure: Structure, *, mobile_ion: str = "Li") -> dict[str, float]:
@@ -39,7 +26,7 @@ def disorder_features(structure: Structure, *, mobile_ion: str = "Li") -> dict[s
             "mean_mobile_site_occupancy": float(mobile.mean()),
             "mobile_sites_per_ion": float(1 / mobile.mean()),
         }
-    return {f.name: values.get(f.name, np.nan) for f in DISORDER_FEATURES}
+    return {name: values.get(name, np.nan) for name in names(Group.DISORDER)}
 
 
 def site_entropy_kb(occupancies: list[float]) -> float:

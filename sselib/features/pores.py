@@ -12,7 +12,7 @@ frameworks, they are no ionic bottleneck sizes.
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
-from pymatgen.core import Lattice, Structure
+from pymatgen.core import PeriodicSite, Structure
 from scipy.spatial import cKDTree
 
 from sselib.errors import ParameterError, SSEError
@@ -21,8 +21,9 @@ from sselib.features.zeopp import (
     VoronoiNetwork,
     ZeoppError,
     channel_dimensionality,
+    included_along_free_path,
+    radii_angstrom,
     run_zeopp,
-    van_der_waals_radius,
 )
 
 _POSITIVE = ("probe_radius_angstrom", "grid_spacing_angstrom", "timeout_s")
@@ -55,150 +56,90 @@ class PoreSettings:
 DEFAULT_PORES = PoreSettings()
 
 
-@dataclass(frozen=True)
-class Framework:
-    """Full atoms: ``elements`` (n,), ``frac_coords`` (n, 3), ``radii_angstrom`` (n,)."""
-
-    lattice: Lattice
-    elements: tuple[str, ...]
-    frac_coords: np.ndarray
-    radii_angstrom: np.ndarray
-
-
-@dataclass(frozen=True)
-class PoreFeatures:
-    """Diameters in Angstrom, dimensionality 0 to 3, volumes as share of the cell; NaN where not had.
-
-    ``poav_fraction`` counts channels only, ``pov_fraction`` closed pockets too; ``reasons`` says why a
-    value is NaN.
-    """
-
-    largest_included_sphere_angstrom: float = np.nan
-    largest_free_sphere_angstrom: float = np.nan
-    included_along_free_path_angstrom: float = np.nan
-    channel_dimensionality: float = np.nan
-    accessible_volume_fraction: float = np.nan
-    poav_fraction: float = np.nan
-    pov_fraction: float = np.nan
-    reasons: tuple[str, ...] = ()
-
-    def numbers(self) -> dict[str, float]:
-        """Return the numbers by name."""
-        return {name: value for name, value in asdict(self).items() if name != "reasons"}
-
-
-def framework(structure: Structure, settings: PoreSettings) -> Framework:
+def framework(structure: Structure, settings: PoreSettings) -> Structure:
     """Return the structure without the mobile ion, every site one full atom."""
-    chosen = [(_majority(site.species.get_el_amt_dict()), site) for site in structure]
-    kept = [
-        (el, site.frac_coords)
-        for el, site in chosen
-        if el != settings.mobile_ion and _other_occupancy(site, settings) >= settings.min_occupancy
-    ]
-    radii = [settings.radii_angstrom.get(el, van_der_waals_radius(el)) for el, _ in kept]
-    return Framework(
-        structure.lattice,
-        tuple(el for el, _ in kept),
-        np.array([xyz for _, xyz in kept], float).reshape(-1, 3),
-        np.array(radii, float),
-    )
+    kept = [(el, s.frac_coords) for s in structure if (el := _framework_atom(s, settings))]
+    return Structure(structure.lattice, [el for el, _ in kept], [xyz for _, xyz in kept])
 
 
-def _majority(amounts: dict[str, float]) -> str:
-    """Return the species with the largest occupancy; ties go to the first in the alphabet."""
-    return min(amounts, key=lambda el: (-amounts[el], el))
-
-
-def _other_occupancy(site: object, settings: PoreSettings) -> float:
-    """Return the occupancy of a site by everything but the mobile ion."""
+def _framework_atom(site: PeriodicSite, settings: PoreSettings) -> str:
+    """Return the element that a site counts as (of equal amounts the first by alphabet), '' where empty."""
     amounts = site.species.get_el_amt_dict()
-    return sum(amount for el, amount in amounts.items() if el != settings.mobile_ion)
+    element = min(amounts, key=lambda el: (-amounts[el], el))
+    others = sum(amount for el, amount in amounts.items() if el != settings.mobile_ion)
+    return element if element != settings.mobile_ion and others >= settings.min_occupancy else ""
 
 
-def pore_features(structure: Structure, settings: PoreSettings) -> PoreFeatures:
-    """Return the pores of a structure, ordered or not. Never raises for a structure that fails."""
+def pore_features(structure: Structure, settings: PoreSettings) -> tuple[dict[str, float], list[str]]:
+    """Return the pores of a structure, ordered or not, and the reasons why a number is missing.
+
+    Diameters in Angstrom, dimensionality 0 to 3, volumes as share of the cell: ``poav_fraction`` counts
+    channels only, ``pov_fraction`` closed pockets too. Never raises for a structure that fails.
+    """
     atoms = framework(structure, settings)
-    if not atoms.elements:
-        return PoreFeatures(reasons=(f"no atoms besides {settings.mobile_ion}: there is no framework",))
-    spheres, reasons, nodes = {}, [], None
+    if not len(atoms):
+        return {}, [f"no atoms besides {settings.mobile_ion}: there is no framework"]
+    found, reasons, network = {}, [], None
     try:
-        result = run_zeopp(
-            atoms.lattice,
-            atoms.elements,
-            _jittered(atoms, settings),
-            radii_angstrom=settings.radii_angstrom,
-            timeout_s=settings.timeout_s,
-        )
-        nodes = _fitting_nodes(result.network, settings.probe_radius_angstrom)
-        spheres = {
+        result = run_zeopp(_jittered(atoms, settings), settings.radii_angstrom, timeout_s=settings.timeout_s)
+        network, df = result.network, result.largest_free_sphere_angstrom
+        reach = channel_dimensionality(network, probe_radius_angstrom=settings.probe_radius_angstrom)
+        found = {
             "largest_included_sphere_angstrom": result.largest_included_sphere_angstrom,
-            "largest_free_sphere_angstrom": result.largest_free_sphere_angstrom,
-            "included_along_free_path_angstrom": result.included_along_free_path_angstrom,
-            "channel_dimensionality": float(nodes.dimensionality.max(initial=0)),
+            "largest_free_sphere_angstrom": df,
+            "included_along_free_path_angstrom": included_along_free_path(network, free_sphere_angstrom=df),
+            "channel_dimensionality": float(reach.max(initial=0)),
         }
     except ZeoppError as error:
         reasons.append(str(error))
     try:
-        volumes = _volumes(atoms, nodes, settings)
+        found |= _volumes(atoms, network, settings)
     except SSEError as error:
-        volumes, reasons = {}, [*reasons, str(error)]
-    return PoreFeatures(**spheres, **volumes, reasons=tuple(reasons))
+        reasons.append(str(error))
+    return found, reasons
 
 
-def _jittered(atoms: Framework, settings: PoreSettings) -> np.ndarray:
-    """Return fractional coordinates moved by a fixed, tiny, random amount."""
-    rng = np.random.default_rng(settings.seed)
-    moves = rng.normal(0.0, settings.jitter_angstrom, size=atoms.frac_coords.shape)
-    return atoms.frac_coords + atoms.lattice.get_fractional_coords(moves)
+def _jittered(atoms: Structure, settings: PoreSettings) -> Structure:
+    """Return the atoms moved by a fixed, tiny, random amount."""
+    moves = np.random.default_rng(settings.seed).normal(0.0, settings.jitter_angstrom, size=(len(atoms), 3))
+    moved = atoms.frac_coords + atoms.lattice.get_fractional_coords(moves)
+    return Structure(atoms.lattice, atoms.species, moved)
 
 
-@dataclass(frozen=True)
-class _Nodes:
-    """Voronoi nodes that the probe fits: positions and in how many directions it can leave from there."""
-
-    frac_coords: np.ndarray
-    dimensionality: np.ndarray
-
-    def in_channel(self, frac_coords: np.ndarray, lattice: Lattice) -> np.ndarray:
-        """Return whether the node nearest to each position belongs to a channel, shape (n,)."""
-        if len(self.dimensionality) == 0:
-            return np.zeros(len(frac_coords), bool)
-        shifts = np.stack(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij"), -1).reshape(-1, 3)
-        images = ((self.frac_coords % 1.0)[:, None, :] + shifts).reshape(-1, 3)
-        _, nearest = cKDTree(lattice.get_cartesian_coords(images)).query(
-            lattice.get_cartesian_coords(frac_coords % 1.0)
-        )
-        return self.dimensionality[nearest // len(shifts)] > 0
-
-
-def _fitting_nodes(network: VoronoiNetwork, probe_radius: float) -> _Nodes:
-    """Keep the nodes that the probe fits."""
-    dimensionality = channel_dimensionality(network, probe_radius_angstrom=probe_radius)
-    fits = dimensionality >= 0
-    return _Nodes(network.frac_coords[fits], dimensionality[fits])
-
-
-def _volumes(atoms: Framework, nodes: _Nodes | None, settings: PoreSettings) -> dict[str, float]:
-    """Return the volume fractions; what belongs to a channel is told by the nearest Voronoi node."""
+def _volumes(atoms: Structure, network: VoronoiNetwork | None, settings: PoreSettings) -> dict[str, float]:
+    """Return the volume fractions; those of channels where there is a network to tell them by."""
+    probe = settings.probe_radius_angstrom
     grid = void_grid(
         atoms.lattice,
         atoms.frac_coords,
-        atoms.radii_angstrom,
-        probe_radius_angstrom=settings.probe_radius_angstrom,
+        radii_angstrom(atoms, settings.radii_angstrom),
+        probe_radius_angstrom=probe,
         spacing_angstrom=settings.grid_spacing_angstrom,
     )
-    whole = {"pov_fraction": occupiable_fraction(grid)}
-    if nodes is None:
-        return whole
+    whole = occupiable_fraction(grid)
+    if network is None:
+        return {"pov_fraction": whole}
     index = np.argwhere(grid.centres)
     channel = np.zeros(grid.centres.shape, bool)
-    channel[tuple(index.T)] = nodes.in_channel(index / np.array(channel.shape), grid.lattice)
-    if channel.sum() == len(index):
-        return whole | {
-            "poav_fraction": whole["pov_fraction"],
-            "accessible_volume_fraction": accessible_fraction(grid),
-        }
-    return whole | {
-        "poav_fraction": occupiable_fraction(grid, among=channel),
-        "accessible_volume_fraction": accessible_fraction(grid, among=channel),
+    channel[tuple(index.T)] = _in_channel(index / channel.shape, network, atoms, probe)
+    among = None if channel.sum() == len(index) else channel
+    return {
+        "pov_fraction": whole,
+        "poav_fraction": whole if among is None else occupiable_fraction(grid, among=among),
+        "accessible_volume_fraction": accessible_fraction(grid, among=among),
     }
+
+
+def _in_channel(
+    frac_coords: np.ndarray, network: VoronoiNetwork, atoms: Structure, probe_radius_angstrom: float
+) -> np.ndarray:
+    """Return whether the nearest Voronoi node that the probe fits belongs to a channel, shape (n,)."""
+    reach = channel_dimensionality(network, probe_radius_angstrom=probe_radius_angstrom)
+    fits = reach >= 0
+    if not fits.any():
+        return np.zeros(len(frac_coords), bool)
+    shifts = np.stack(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij"), -1).reshape(-1, 3)
+    images = ((network.frac_coords[fits] % 1.0)[:, None, :] + shifts).reshape(-1, 3)
+    cartesian = atoms.lattice.get_cartesian_coords
+    _, nearest = cKDTree(cartesian(images)).query(cartesian(frac_coords % 1.0))
+    return reach[fits][nearest // len(shifts)] > 0

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from pymatgen.core import Element
 
-from sselib.features.description import Feature, Group
+from sselib.features.description import Feature, Group, described
 from sselib.materials.composition import MODIFIED_PETTIFOR_ORDER, element_fractions
 
 # name of the property: (attribute of pymatgen's Element, unit, words)
@@ -131,17 +131,7 @@ def _anion_features(fractions: pd.DataFrame, mobile_ion: str) -> tuple[pd.DataFr
         "anion_ionic_radius_angstrom": weighted_statistics(_normalised(anions).to_numpy(), radius)["mean"],
         "electronegativity_difference": anion_chi - cation_chi,
     }
-    words = {
-        "n_elements": "number of elements",
-        "anion_fraction": "mole fraction of anions",
-        "mobile_per_anion": f"{mobile_ion} per anion",
-        "mobile_per_other_cation": f"{mobile_ion} per other cation; missing where there is none",
-        "anion_electronegativity": "mean Pauling electronegativity of the anions",
-        "anion_ionic_radius_angstrom": "mean ionic radius of the anions",
-        "electronegativity_difference": f"anions less cations other than {mobile_ion}, means",
-    }
-    units = {"anion_ionic_radius_angstrom": "Angstrom"}
-    features = [Feature(name, Group.ELEMENTAL, units.get(name, "1"), text) for name, text in words.items()]
+    features = described(Group.ELEMENTAL, ion=mobile_ion)
     return pd.DataFrame(columns, index=fractions.index), features
 
 

@@ -16,9 +16,9 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer, SymmetryUndeterminedE
 
 from sselib.columns import Entry, StructureTable
 from sselib.errors import DataError
-from sselib.features.description import Feature, Group
-from sselib.features.lattice import Cell, geometric_features, invariant_features
-from sselib.features.occupancy import DISORDER_FEATURES, disorder_features
+from sselib.features.description import Group, described, groups_frame, names
+from sselib.features.lattice import Cell, cell_features
+from sselib.features.occupancy import disorder_features
 from sselib.features.stoichiometry import is_anion
 from sselib.features.symmetry import symmetry_features
 from sselib.materials.composition import MODIFIED_PETTIFOR_ORDER
@@ -32,26 +32,8 @@ _SYMPREC_ANGSTROM = 0.1  # positions that differ by less are equivalent
 _SYMMETRY = ("crystal_system_rank", "point_group_order")
 _CELL = ("density_g_cm3", "volume_per_atom_angstrom3", "volume_per_li_angstrom3", "packing_fraction")
 
-ENVIRONMENT_FEATURES: tuple[Feature, ...] = tuple(
-    Feature(name, Group.ENVIRONMENT, unit, text)
-    for name, unit, text in (
-        ("li_site_density_per_nm3", "1/nm^3", "sites of the mobile ion per volume, empty ones too"),
-        ("li_anion_distance_angstrom", "Angstrom", "mean distance of the mobile ion to its nearest anion"),
-        ("li_coordination", "1", "mean number of anions in the first shell of the mobile ion"),
-        ("li_coordination_std", "1", "standard deviation of that over the sites"),
-        ("li_li_distance_angstrom", "Angstrom", "mean distance to the nearest site that a hop can reach"),
-        ("hops_per_site", "1", "sites that a hop can reach, mean over the mobile ion's sites"),
-        ("hop_width_angstrom", "Angstrom", "mean distance of the widest hop's middle to the framework"),
-        ("hop_width_narrow_angstrom", "Angstrom", "the same at the site whose widest hop is narrowest"),
-    )
-)
-_ENVIRONMENT = tuple(f.name for f in ENVIRONMENT_FEATURES)
-STRUCTURE_COLUMNS: tuple[str, ...] = (
-    *_CELL,
-    *_SYMMETRY,
-    *(f.name for f in DISORDER_FEATURES),
-    *_ENVIRONMENT,
-)
+ENVIRONMENT_COLUMNS: tuple[str, ...] = names(Group.ENVIRONMENT)
+STRUCTURE_COLUMNS: tuple[str, ...] = (*_CELL, *_SYMMETRY, *names(Group.DISORDER), *ENVIRONMENT_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -77,27 +59,26 @@ def structure_features(structures: Sequence[Structure | None], *, mobile_ion: st
 def with_environment(
     features: pd.DataFrame, groups: pd.DataFrame, table: pd.DataFrame, structures: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the features of notebook 03 and their groups with `ENVIRONMENT_FEATURES` after them.
+    """Return the features of notebook 03 and their groups with `ENVIRONMENT_COLUMNS` after them.
 
     ``features`` has ``id`` and a column per feature, ``groups`` the columns of `feature_groups`, ``table``
     the curated rows, ``structures`` the columns of `StructureTable`. NaN for a row without structure.
     """
     wanted = structures[structures[StructureTable.STRUCTURE_ID].isin(table[Entry.STRUCTURE_ID])]
     read = [structure_from_json(text) for text in wanted[StructureTable.STRUCTURE_JSON]]
-    own = structure_features(read)[list(_ENVIRONMENT)].set_index(
+    own = structure_features(read)[list(ENVIRONMENT_COLUMNS)].set_index(
         wanted[StructureTable.STRUCTURE_ID].to_numpy()
     )
     by_row = own.reindex(table[Entry.STRUCTURE_ID]).assign(id=table[Entry.ID].to_numpy())
-    described = pd.DataFrame([vars(f) for f in ENVIRONMENT_FEATURES]).rename(columns={"name": "feature"})
     found = features.merge(by_row, on="id", how="left", validate="one_to_one")
-    return found, pd.concat([groups, described.astype({"group": str})], ignore_index=True)
+    return found, pd.concat([groups, groups_frame(described(Group.ENVIRONMENT))], ignore_index=True)
 
 
 def _features(structure: Structure, mobile_ion: str) -> dict[str, float]:
     if len(structure) == 0:
         raise DataError("the structure has no sites: expected at least one atom")
     cell = Cell(structure.lattice, structure.lattice, structure.composition.element_composition)
-    known = geometric_features(cell, mobile_ion=mobile_ion) | invariant_features(cell)
+    known = cell_features(cell, mobile_ion=mobile_ion)
     known |= disorder_features(structure, mobile_ion=mobile_ion) | _symmetry(structure)
     return {name: known.get(name, np.nan) for name in STRUCTURE_COLUMNS} | _environment(
         _sites(structure, mobile_ion)
@@ -130,7 +111,7 @@ def _sites(structure: Structure, mobile_ion: str) -> _Sites:
 
 
 def _environment(sites: _Sites) -> dict[str, float]:
-    """Return `ENVIRONMENT_FEATURES`; without the mobile ion none of them."""
+    """Return `ENVIRONMENT_COLUMNS`; without the mobile ion none of them."""
     where = np.flatnonzero(sites.mobile > 0)
     if not len(where):
         return {}
@@ -190,15 +171,8 @@ def _clearance(sites: _Sites, points: np.ndarray) -> np.ndarray:
 
 def _around(sites: _Sites, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return point, site, image (in cells) and distance of the sites within reach of each point."""
-    point, site, image, distance = find_points_in_spheres(
-        sites.positions,
-        np.ascontiguousarray(points, float),
-        r=REACH_ANGSTROM,
-        pbc=np.array([1, 1, 1], dtype=np.int64),
-        lattice=sites.lattice,
-        tol=1e-8,
-    )
-    return point, site, image, distance
+    periodic, centres = np.ones(3, dtype=np.int64), np.ascontiguousarray(points, float)
+    return find_points_in_spheres(sites.positions, centres, REACH_ANGSTROM, periodic, sites.lattice, 1e-8)
 
 
 def _mean(values: np.ndarray, weights: np.ndarray) -> float:

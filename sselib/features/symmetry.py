@@ -10,27 +10,10 @@ from pymatgen.core import Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 from pymatgen.symmetry.groups import PointGroup, SpaceGroup
 
-from sselib.features.description import Feature, Group
+from sselib.features.description import Group, names
 
 SYMPREC_ANGSTROM = 0.01  # pymatgen's default; disordered sites are compared by species and occupancy
-CRYSTAL_SYSTEMS: tuple[str, ...] = (
-    "triclinic",
-    "monoclinic",
-    "orthorhombic",
-    "tetragonal",
-    "trigonal",
-    "hexagonal",
-    "cubic",
-)
-SYMMETRY_FEATURES: tuple[Feature, ...] = (
-    Feature("space_group_number", Group.SYMMETRY, "1", "number of the space group, 1 to 230"),
-    Feature("crystal_system_rank", Group.SYMMETRY, "1", "from 1 (triclinic) to 7 (cubic)"),
-    Feature("point_group_order", Group.SYMMETRY, "1", "operations of the point group, 1 to 48"),
-    *(
-        Feature(f"is_{name}", Group.SYMMETRY, "1", f"1 if the crystal system is {name}")
-        for name in CRYSTAL_SYSTEMS
-    ),
-)
+CRYSTAL_SYSTEMS = tuple(n.removeprefix("is_") for n in names(Group.SYMMETRY) if n.startswith("is_"))
 
 
 def space_group_of(structure: Structure) -> int:

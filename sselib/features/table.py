@@ -1,15 +1,11 @@
 """All features of all rows.
 
-Structures are worked on in parallel, results are cached by content, and one that fails stops nothing.
+Structures are worked on in parallel, results are kept under their content, one that fails stops nothing.
 """
 
-import hashlib
-import importlib.metadata
-import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,23 +15,19 @@ from pymatgen.core import Structure
 
 from sselib.columns import Entry, StructureTable
 from sselib.errors import FormulaError, ParameterError, SchemaError
-from sselib.features import lattice, occupancy, pores, stoichiometry, symmetry, void_grid, zeopp
-from sselib.features.description import Feature, Group
+from sselib.features import lattice, pores, stoichiometry, symmetry
+from sselib.features.description import Feature, Group, described, groups_frame
+from sselib.features.occupancy import disorder_features
 from sselib.features.pores import DEFAULT_PORES, PoreSettings
+from sselib.kept import kept_json
 from sselib.materials.structures import structure_from_json
-from sselib.paths import project_root
 from sselib.progress import progress
 from sselib.registry import cache_folder
-from sselib.runfolder import write_whole
 from sselib.schemas import FAILURES, FEATURE_GROUPS, FEATURES, validate
 
 _NEEDED = (Entry.ID, Entry.COMPOSITION, Entry.STRUCTURE_ID)
 _Z_TOLERANCE = 0.05  # relative; how well cell contents must differ by a whole number to be a slip in Z
-_SPHERES = {
-    "largest_included_sphere_angstrom": "diameter of the largest sphere that fits somewhere (Di)",
-    "largest_free_sphere_angstrom": "diameter of the largest sphere that can travel through (Df)",
-    "included_along_free_path_angstrom": "diameter of the largest sphere in the channels that it opens (Dif)",
-}
+_PER_PROCESS = 8  # structures for which another process is worth its start
 
 
 @dataclass(frozen=True)
@@ -44,24 +36,26 @@ class FeatureTable:
 
     ``features``: id and one float column per feature, one row per curated row in its order, NaN where a
     value could not be had. ``groups``: feature, group, kim, unit, description. ``failures``: id, block,
-    reason, one row for each thing that failed or had to be corrected. ``n_computed`` and ``n_cached``
-    count structures, ``seconds`` is wall time.
+    reason, one row for each thing that failed or had to be corrected. ``seconds`` is wall time.
     """
 
     features: pd.DataFrame
     groups: pd.DataFrame
     failures: pd.DataFrame
-    n_computed: int
-    n_cached: int
+    n_structures: int
     seconds: float
 
 
 @dataclass(frozen=True)
 class StructureRecord:
-    """What a structure gives, whatever table row it belongs to; this is what the cache holds."""
+    """What a structure gives, whatever table row it belongs to; this is what is kept."""
 
     numbers: dict[str, float]
     failures: list[list[str]]  # [block, reason]
+
+
+class _NotToKeepError(Exception):
+    """Carries a record that another run, with more time, may better."""
 
 
 def compute_features(
@@ -74,26 +68,25 @@ def compute_features(
 ) -> FeatureTable:
     """Return every feature of every curated row.
 
-    ``curated`` has the columns of `Entry`, ``structures`` those of `StructureTable`. Structures are
-    worked on by ``n_jobs`` processes; results are kept in ``cache_dir`` (the user's cache by default)
-    under a hash of structure, settings and code. Raises `SchemaError` if a column is missing and
-    `ParameterError` for an unknown mobile ion; a structure that fails gives NaN and a row in failures.
+    ``curated`` has the columns of `Entry`, ``structures`` those of `StructureTable`. Structures are worked on
+    by ``n_jobs`` processes; results are kept in ``cache_dir`` (`sselib.kept`; by default in the user's
+    cache). Raises `SchemaError` if a column is missing and `ParameterError` for an unknown mobile ion; a
+    structure that fails gives NaN and a row in failures.
     """
     start = time.perf_counter()
     _require(curated, _NEEDED, what="the curated table")
     _require(structures, (StructureTable.STRUCTURE_ID, StructureTable.STRUCTURE_JSON), what="the structures")
     if settings.mobile_ion not in stoichiometry.element_table().index:
         raise ParameterError(f"mobile_ion = {settings.mobile_ion!r} is no element: expected for example 'Li'")
-    texts = dict(
-        zip(structures[StructureTable.STRUCTURE_ID], structures[StructureTable.STRUCTURE_JSON], strict=True)
-    )
-    wanted = {key: texts[key] for key in curated[Entry.STRUCTURE_ID].dropna().unique() if key in texts}
+    texts = structures.set_index(StructureTable.STRUCTURE_ID)[StructureTable.STRUCTURE_JSON].to_dict()
+    wanted = [key for key in curated[Entry.STRUCTURE_ID].dropna().unique() if key in texts]
     folder = Path(cache_dir) if cache_dir else cache_folder() / "features"
-    records, n_computed = _records(wanted, settings, folder=folder, n_jobs=n_jobs)
-    features, groups, failures = _assemble(curated, records, settings)
-    return FeatureTable(
-        features, groups, failures, n_computed, len(wanted) - n_computed, time.perf_counter() - start
+    work = Parallel(min(n_jobs, max(1, len(wanted) // _PER_PROCESS)), return_as="generator", batch_size=4)(
+        delayed(_kept_record)(texts[key], settings, folder) for key in wanted
     )
+    records = dict(zip(wanted, progress(work, stage="structures", total=len(wanted)), strict=True))
+    tables = _assemble(curated, records, settings)
+    return FeatureTable(*tables, n_structures=len(wanted), seconds=time.perf_counter() - start)
 
 
 def _require(table: pd.DataFrame, columns: Sequence[str], *, what: str) -> None:
@@ -102,84 +95,41 @@ def _require(table: pd.DataFrame, columns: Sequence[str], *, what: str) -> None:
         raise SchemaError(f"{what} lacks {', '.join(missing)}: found {', '.join(map(str, table.columns))}")
 
 
-def _records(
-    texts: Mapping[str, str], settings: PoreSettings, *, folder: Path, n_jobs: int
-) -> tuple[dict[str, StructureRecord], int]:
-    """Return the record of every structure and how many had to be computed."""
-    paths = {key: _cache_path(text, settings, folder) for key, text in texts.items()}
-    found = {key: record for key, path in paths.items() if (record := _read_cached(path)) is not None}
-    todo = [key for key in texts if key not in found]
-    work = Parallel(n_jobs=min(n_jobs, max(len(todo), 1)), return_as="generator", batch_size=4)(
-        delayed(describe_structure)(texts[key], settings) for key in todo
-    )
-    for key, record in zip(
-        todo, progress(_unless_empty(work, todo), stage="structures", total=len(todo)), strict=True
-    ):
-        found[key] = record
-        if not any("longer than" in reason for _, reason in record.failures):
-            _write_cached(paths[key], record)
-    return found, len(todo)
+def _kept_record(text: str, settings: PoreSettings, folder: Path) -> StructureRecord:
+    """Return the record of a structure, computed or kept; one that ran out of time is not kept."""
 
+    def make() -> dict[str, object]:
+        record = describe_structure(text, settings)
+        if any("longer than" in reason for _, reason in record.failures):
+            raise _NotToKeepError(record)
+        return asdict(record)
 
-def _unless_empty(work: Iterator[StructureRecord], todo: Sequence[str]) -> Iterator[StructureRecord]:
-    """Yield the results; start no worker where there is nothing to do."""
-    if todo:
-        yield from work
-
-
-@lru_cache(maxsize=1)
-def _code_version() -> str:
-    """Return a hash of the code that a cached record depends on, and the versions of its libraries."""
-    modules = (lattice, occupancy, pores, symmetry, void_grid, zeopp)
-    text = "".join(Path(m.__file__).read_text(encoding="utf-8") for m in modules)
-    text += (project_root() / zeopp.RADII).read_text(encoding="utf-8")
-    versions = [importlib.metadata.version(name) for name in ("pyzeo", "pymatgen", "spglib")]
-    return hashlib.sha256("|".join([text, *versions]).encode()).hexdigest()
-
-
-def _cache_path(text: str, settings: PoreSettings, folder: Path) -> Path:
-    """Return where the record of a structure lies: a hash of its text, the settings and the code."""
-    content = json.dumps([text, settings.key(), _code_version()], sort_keys=True)
-    name = hashlib.sha256(content.encode()).hexdigest()
-    return folder / name[:2] / f"{name}.json"
-
-
-def _read_cached(path: Path) -> StructureRecord | None:
-    """Return a cached record, None where there is none or it cannot be read."""
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        return StructureRecord({k: float(v) for k, v in stored["numbers"].items()}, stored["failures"])
-    except (FileNotFoundError, ValueError, KeyError):
-        return None
-
-
-def _write_cached(path: Path, record: StructureRecord) -> None:
-    known = {name: value for name, value in record.numbers.items() if np.isfinite(value)}
-    text = json.dumps({"numbers": known, "failures": record.failures})
-    write_whole(path, lambda p: p.write_text(text, encoding="utf-8"))
+        return StructureRecord(**kept_json(folder, [text, settings.key()], make))
+    except _NotToKeepError as error:
+        return error.args[0]
 
 
 def describe_structure(structure_json: str, settings: PoreSettings) -> StructureRecord:
     """Return what one structure gives. Never raises: what fails is named in ``failures``."""
-    values: dict[str, float] = {}
-    failures: list[list[str]] = []
     try:
         structure = structure_from_json(structure_json)
     except Exception as error:  # any malformed text; the row goes on without its structure
         return StructureRecord({}, [["structure", _reason(error)]])
     blocks: dict[str, Callable[[Structure, PoreSettings], dict[str, float]]] = {
         "lattice": _lattice_block,
-        "disorder": _disorder_block,
+        "disorder": lambda s, settings: disorder_features(s, mobile_ion=settings.mobile_ion),
         "symmetry": _symmetry_block,
     }
+    values, failures = {}, []
     for name, block in blocks.items():
         try:
             values |= block(structure, settings)
         except Exception as error:  # whatever a library raises on an odd structure is its reason
             failures.append([name, _reason(error)])
-    found = pores.pore_features(structure, settings)
-    failures += [["pores", reason] for reason in found.reasons]
-    return StructureRecord(values | found.numbers(), failures)
+    volumes, reasons = pores.pore_features(structure, settings)
+    values, failures = values | volumes, [*failures, *(["pores", reason] for reason in reasons)]
+    return StructureRecord({k: float(v) for k, v in values.items() if np.isfinite(v)}, failures)
 
 
 def _reason(error: Exception) -> str:
@@ -187,17 +137,11 @@ def _reason(error: Exception) -> str:
 
 
 def _lattice_block(structure: Structure, settings: PoreSettings) -> dict[str, float]:
-    cell = lattice.cell_of_structure(structure)
     return {
         "atoms_per_cell": structure.composition.num_atoms,
         "cell_volume_angstrom3": structure.volume,
-        **lattice.geometric_features(cell, mobile_ion=settings.mobile_ion),
-        **lattice.invariant_features(cell),
+        **lattice.cell_features(lattice.cell_of_structure(structure), mobile_ion=settings.mobile_ion),
     }
-
-
-def _disorder_block(structure: Structure, settings: PoreSettings) -> dict[str, float]:
-    return occupancy.disorder_features(structure, mobile_ion=settings.mobile_ion)
 
 
 def _symmetry_block(structure: Structure, settings: PoreSettings) -> dict[str, float]:
@@ -216,29 +160,24 @@ def _assemble(
         _row_features(row, records.get(row[Entry.STRUCTURE_ID]), settings)
         for row in curated.to_dict("records")
     ]
-    described = structure_descriptions(settings)
-    cells = pd.DataFrame([values for values, _ in rows], columns=[f.name for f in described], dtype=float)
+    structural = structure_descriptions(settings)
+    cells = pd.DataFrame([values for values, _ in rows], columns=[f.name for f in structural], dtype=float)
     features = pd.concat([ids, fractions, elemental, cells], axis=1)
-    failures = pd.DataFrame(
-        [(i, *found) for i, (_, all_found) in zip(ids, rows, strict=True) for found in all_found],
-        columns=["id", "block", "reason"],
-        dtype=object,
-    )
+    groups = groups_frame([*fraction_list, *elemental_list, *structural])
+    found = [(i, *failure) for i, (_, failures) in zip(ids, rows, strict=True) for failure in failures]
+    failures = pd.DataFrame(found, columns=["id", "block", "reason"], dtype=object)
     return (
         validate(features, FEATURES, what="the feature table"),
-        validate(
-            groups_frame([*fraction_list, *elemental_list, *described]),
-            FEATURE_GROUPS,
-            what="the feature groups",
-        ),
+        validate(groups, FEATURE_GROUPS, what="the feature groups"),
         validate(failures, FAILURES, what="the failures"),
     )
 
 
-def groups_frame(features: Sequence[Feature]) -> pd.DataFrame:
-    """Return one row per feature: feature, group, kim, unit, description."""
-    rows = [(f.name, str(f.group), f.kim, f.unit, f.description) for f in features]
-    return pd.DataFrame(rows, columns=["feature", "group", "kim", "unit", "description"])
+def structure_descriptions(settings: PoreSettings) -> list[Feature]:
+    """Return the descriptions of all features that need a cell or a structure."""
+    groups = (Group.GEOMETRIC, Group.PORES, Group.LATTICE_INVARIANT, Group.DISORDER, Group.SYMMETRY)
+    probe = f"probe radius {settings.probe_radius_angstrom:g} Angstrom, without {settings.mobile_ion}"
+    return described(*groups, ion=settings.mobile_ion, probe=probe)
 
 
 def _row_features(
@@ -251,20 +190,23 @@ def _row_features(
     failures = list(record.failures) if record else []
     if record is None and isinstance(row[Entry.STRUCTURE_ID], str):
         failures.append(["structure", f"structure {row[Entry.STRUCTURE_ID]} is not in the structures table"])
-    from_structure = record.numbers if record else {}
-    from_table, more = _table_cell(row, from_structure, settings)
-    values = {**from_structure, **{k: v for k, v in from_table.items() if np.isfinite(v)}}
+    values = dict(record.numbers) if record else {}
+    from_table, more = _table_cell(row, values, settings)
+    values |= {k: v for k, v in from_table.items() if np.isfinite(v)}
     number = row.get(Entry.SPACE_GROUP_NUMBER)
     if not pd.isna(number):
         values |= symmetry.symmetry_features(int(number))
-    return values | _per_gram(values), failures + more
+    density = values.get("density_g_cm3", np.nan)  # of the true composition
+    for name in ("poav", "pov", "accessible_volume"):
+        values[f"{name}_cm3_g"] = values.get(f"{name}_fraction", np.nan) / density
+    return values, failures + more
 
 
 def _table_cell(
     row: Mapping[str, object], from_structure: Mapping[str, float], settings: PoreSettings
 ) -> tuple[dict[str, float], list[list[str]]]:
     """Return the features of the cell that the table gives, and what is wrong with it."""
-    failures: list[list[str]] = []
+    problems: list[str] = []
     try:
         cell = lattice.cell_of_row(row)
     except (FormulaError, ValueError) as error:
@@ -273,21 +215,16 @@ def _table_cell(
         return {}, []
     factor = _z_slip(cell, from_structure)
     if factor != 1:
-        failures.append(
-            [
-                "lattice",
-                f"corrected: the structure holds {factor:g} times the atoms that the "
-                f"table gives for the same cell, so Z was multiplied by {factor:g}",
-            ]
+        problems.append(
+            f"corrected: the structure holds {factor:g} times the atoms that the "
+            f"table gives for the same cell, so Z was multiplied by {factor:g}"
         )
         cell = lattice.Cell(cell.lattice, cell.primitive, cell.content * factor)
     if problem := lattice.implausible(cell):
-        failures.append(["lattice", problem])
+        problems.append(problem)
         cell = lattice.Cell(cell.lattice, cell.primitive, None)
-    return {
-        **lattice.geometric_features(cell, mobile_ion=settings.mobile_ion),
-        **lattice.invariant_features(cell),
-    }, failures
+    found = lattice.cell_features(cell, mobile_ion=settings.mobile_ion)
+    return found, [["lattice", problem] for problem in problems]
 
 
 def _z_slip(cell: lattice.Cell, from_structure: Mapping[str, float]) -> float:
@@ -302,46 +239,3 @@ def _z_slip(cell: lattice.Cell, from_structure: Mapping[str, float]) -> float:
     ratio = from_structure["atoms_per_cell"] / cell.content.num_atoms
     factor = float(round(ratio)) if ratio >= 1 else 1.0 / round(1 / ratio)
     return factor if abs(ratio / factor - 1) < _Z_TOLERANCE else 1.0
-
-
-def _per_gram(values: Mapping[str, float]) -> dict[str, float]:
-    """Return volumes in cm3/g from shares of the cell and the density of the true composition."""
-    density = values.get("density_g_cm3", np.nan)
-    pairs = (
-        ("poav_cm3_g", "poav_fraction"),
-        ("pov_cm3_g", "pov_fraction"),
-        ("accessible_volume_cm3_g", "accessible_volume_fraction"),
-    )
-    return {name: values.get(share, np.nan) / density for name, share in pairs}
-
-
-def structure_descriptions(settings: PoreSettings) -> list[Feature]:
-    """Return the descriptions of all features that need a cell or a structure."""
-    g, ion = Group.PORES, settings.mobile_ion
-    probe = f"probe radius {settings.probe_radius_angstrom:g} Angstrom, without {ion}"
-    volumes = (
-        ("accessible_volume", "centres of the probe, channels only"),
-        ("poav", "what the probe covers, channels only"),
-        ("pov", "what the probe covers, pockets too"),
-    )
-    cells = lattice.lattice_descriptions(ion)
-    return [
-        *(f for f in cells if f.group == Group.GEOMETRIC),
-        Feature(
-            "poav_cm3_g", Group.GEOMETRIC, "cm3/g", f"probe-occupiable accessible volume, {probe}", kim=True
-        ),
-        *(Feature(name, g, "Angstrom", f"{text}, without {ion}") for name, text in _SPHERES.items()),
-        Feature("channel_dimensionality", g, "1", f"directions in which channels run, 0 to 3, {probe}"),
-        *(
-            Feature(f"{name}_fraction", g, "1", f"share of the cell: {text}, {probe}")
-            for name, text in volumes
-        ),
-        *(
-            Feature(f"{name}_cm3_g", g, "cm3/g", f"{text}, {probe}")
-            for name, text in volumes
-            if name != "poav"
-        ),
-        *(f for f in cells if f.group == Group.LATTICE_INVARIANT),
-        *occupancy.DISORDER_FEATURES,
-        *symmetry.SYMMETRY_FEATURES,
-    ]

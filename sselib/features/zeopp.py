@@ -7,14 +7,15 @@ What pyzeo does not expose (the dimensionality of channels) is read off the Voro
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import yaml
-from pymatgen.core import Lattice
+from pymatgen.core import Lattice, Structure
+from pymatgen.io.cif import CifWriter
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
@@ -23,7 +24,6 @@ from sselib.paths import project_root
 
 RADII = "data/zeopp_radii.yaml"
 _CHILD = Path(__file__).with_name("zeopp_child.py")
-
 _SAME_ANGSTROM = 2e-3  # windows this close are equal by symmetry and differ by the jitter only
 
 
@@ -48,11 +48,10 @@ class VoronoiNetwork:
 
 @dataclass(frozen=True)
 class ZeoppResult:
-    """Sphere diameters in Angstrom and the Voronoi network they were read from."""
+    """Sphere diameters in Angstrom and the Voronoi network."""
 
     largest_included_sphere_angstrom: float  # Di: the largest sphere that fits somewhere
     largest_free_sphere_angstrom: float  # Df: the largest sphere that can travel through the crystal
-    included_along_free_path_angstrom: float  # Dif: the largest sphere in the channels that Df opens
     network: VoronoiNetwork
 
 
@@ -72,57 +71,29 @@ def van_der_waals_radius(element: str) -> float:
     return radii.get(element, other)
 
 
-def run_zeopp(
-    lattice: Lattice,
-    elements: Sequence[str],
-    frac_coords: np.ndarray,
-    *,
-    radii_angstrom: Mapping[str, float] | None = None,
-    timeout_s: float = 60.0,
-) -> ZeoppResult:
-    """Analyse a crystal of full atoms; ``frac_coords`` has shape (n, 3).
+def radii_angstrom(atoms: Structure, chosen: Mapping[str, float]) -> np.ndarray:
+    """Return the radius of each atom, shape (n,): that ``chosen`` for its element, else van der Waals'."""
+    symbols = [site.specie.symbol for site in atoms]
+    return np.array([chosen.get(el, van_der_waals_radius(el)) for el in symbols], float)
 
-    ``radii_angstrom`` overrides the van der Waals radius of the elements it names. Raises `ZeoppError`
-    with what Zeo++ said if it fails or needs more than ``timeout_s`` seconds; this process goes on.
+
+def run_zeopp(atoms: Structure, chosen: Mapping[str, float], *, timeout_s: float = 60.0) -> ZeoppResult:
+    """Analyse a crystal of full atoms; ``chosen`` as in `radii_angstrom`.
+
+    Raises `ZeoppError` with what Zeo++ said if it fails or needs more than ``timeout_s`` seconds; this
+    process goes on.
     """
-    if len(elements) == 0:
-        raise ZeoppError("no atoms are left: expected a framework beside the mobile ion")
-    radii = {el: (radii_angstrom or {}).get(el, van_der_waals_radius(el)) for el in elements}
+    symbols = [site.specie.symbol for site in atoms]
+    radii = dict(zip(symbols, radii_angstrom(atoms, chosen), strict=True))
+    wrapped = Structure(atoms.lattice, atoms.species, atoms.frac_coords % 1.0)
     with tempfile.TemporaryDirectory(prefix="sse-zeopp-") as name:
         folder = Path(name)
-        (folder / "in.cif").write_text(_cif(lattice, elements, frac_coords), encoding="ascii")
+        (folder / "in.cif").write_text(str(CifWriter(wrapped, significant_figures=10)), encoding="ascii")
         rows = "".join(f"{el} {radius:.4f}\n" for el, radius in radii.items())
         (folder / "radii.rad").write_text(rows, encoding="ascii")
         _run_child(folder, timeout_s)
-        di, df = _read_spheres(folder / "spheres.res")
-        network = _read_network(folder / "network.nt2", lattice)
-    return ZeoppResult(di, df, included_along_free_path(network, free_sphere_angstrom=df), network)
-
-
-def _cif(lattice: Lattice, elements: Sequence[str], frac_coords: np.ndarray) -> str:
-    """Return a P1 CIF of full atoms with ten decimals."""
-    names = ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")
-    cell = [f"_cell_{name} {value:.10f}" for name, value in zip(names, lattice.parameters, strict=True)]
-    head = [
-        "data_framework",
-        "_symmetry_space_group_name_H-M 'P 1'",
-        *cell,
-        "loop_",
-        "_symmetry_equiv_pos_as_xyz",
-        "'x,y,z'",
-        "loop_",
-        "_atom_site_label",
-        "_atom_site_type_symbol",
-        "_atom_site_fract_x",
-        "_atom_site_fract_y",
-        "_atom_site_fract_z",
-    ]
-    wrapped = np.asarray(frac_coords, float) % 1.0
-    atoms = [
-        f"{el}{i} {el} {x:.10f} {y:.10f} {z:.10f}"
-        for i, (el, (x, y, z)) in enumerate(zip(elements, wrapped, strict=True), start=1)
-    ]
-    return "\n".join([*head, *atoms]) + "\n"
+        _, di, df, _ = (folder / "spheres.res").read_text(encoding="ascii").rsplit(maxsplit=3)
+        return ZeoppResult(float(di), float(df), _read_network(folder / "network.nt2", atoms.lattice))
 
 
 def _run_child(folder: Path, timeout_s: float) -> None:
@@ -135,12 +106,6 @@ def _run_child(folder: Path, timeout_s: float) -> None:
     if done.returncode != 0 or not (folder / "network.nt2").is_file():
         said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
         raise ZeoppError(f"Zeo++ ended with code {done.returncode}: {said[-1] if said else 'no message'}")
-
-
-def _read_spheres(path: Path) -> tuple[float, float]:
-    """Return Di and Df from a line 'name Di Df Dif'."""
-    words = path.read_text(encoding="ascii").split()
-    return float(words[-3]), float(words[-2])
 
 
 def _read_network(path: Path, lattice: Lattice) -> VoronoiNetwork:
@@ -177,10 +142,8 @@ def channel_dimensionality(network: VoronoiNetwork, *, probe_radius_angstrom: fl
     n = len(network.radius_angstrom)
     fits = network.radius_angstrom >= probe_radius_angstrom
     passes = network.edge_radius_angstrom >= probe_radius_angstrom
-    passes &= fits[network.edges[:, 0]] & fits[network.edges[:, 1]]
-    edges = network.edges[passes]
-    ones = np.ones(len(edges))
-    graph = csr_array((ones, (edges[:, 0], edges[:, 1])), shape=(n, n))
+    edges = network.edges[passes & fits[network.edges[:, :2]].all(axis=1)]
+    graph = csr_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(n, n))
     _, label = connected_components(graph, directed=False)
     part = label[edges[:, 0]]
     rank = {name: _rank(edges[part == name], graph) for name in np.unique(part)}
@@ -188,7 +151,7 @@ def channel_dimensionality(network: VoronoiNetwork, *, probe_radius_angstrom: fl
 
 
 def included_along_free_path(network: VoronoiNetwork, *, free_sphere_angstrom: float) -> float:
-    """Return the diameter of the largest sphere in the channels through which the free sphere travels.
+    """Return the diameter of the largest sphere in the channels through which the free sphere travels (Dif).
 
     Zeo++ reports it for the one path that it happens to find among equivalent ones, so its value changes
     with the order of atoms (by up to 0.15 Angstrom in OBELiX); this one is that of all such channels. 0

@@ -15,7 +15,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from sselib.errors import ParameterError
-from sselib.features.symmetry import SYMMETRY_FEATURES, symmetry_features
+from sselib.features.description import Group, names
+from sselib.features.symmetry import symmetry_features
 from sselib.materials.composition import element_fractions
 from sselib.materials.disorder import DisorderClass
 from sselib.text.prompts import CASES
@@ -51,9 +52,8 @@ def information(
         )
     blocks = [] if case == SYMMETRY_ALONE else [element_fractions(list(compositions))]
     if case in _SYMMETRY_CASES:
-        names = [feature.name for feature in SYMMETRY_FEATURES]
         known = [symmetry_features(int(g)) if g else {} for g in groups]
-        blocks.append(pd.DataFrame(known, columns=names, dtype=float))
+        blocks.append(pd.DataFrame(known, columns=list(names(Group.SYMMETRY)), dtype=float))
     if case in _DISORDER_CASES:
         blocks.append(pd.DataFrame({str(c): [float(d == c) for d in disorder] for c in DisorderClass}))
     return pd.concat(blocks, axis=1)

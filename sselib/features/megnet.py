@@ -87,27 +87,18 @@ def crystal_graphs(structures: Sequence[Structure], *, cutoff_angstrom: float) -
 
     Raises `StructureNotSupportedError` for a structure without sites or with an element beyond Pu.
     """
-    species, first, second, distances, site_graph, bond_graph = [], [], [], [], [], []
-    offset = 0
-    for number, structure in enumerate(structures):
-        species.append(site_species(structure))
-        centre, neighbour, _, distance = structure.get_neighbor_list(cutoff_angstrom, exclude_self=True)
-        first.append(centre + offset)
-        second.append(neighbour + offset)
-        distances.append(distance)
-        site_graph.append(np.full(len(structure), number))
-        bond_graph.append(np.full(len(distance), number))
-        offset += len(structure)
-    index = [
-        torch.as_tensor(np.concatenate(x), dtype=torch.long) for x in (first, second, site_graph, bond_graph)
-    ]
+    species = [site_species(structure) for structure in structures]
+    bonds = [structure.get_neighbor_list(cutoff_angstrom, exclude_self=True) for structure in structures]
+    n_sites, n_bonds = [len(s) for s in structures], [len(b[0]) for b in bonds]
+    first, second, _, distance = (np.concatenate(parts) for parts in zip(*bonds, strict=True))
+    offset, numbers = np.repeat(np.cumsum([0, *n_sites[:-1]]), n_bonds), np.arange(len(structures))
     return CrystalGraphs(
         species=torch.as_tensor(np.concatenate(species), dtype=torch.float32),
-        first=index[0],
-        second=index[1],
-        distance_angstrom=torch.as_tensor(np.concatenate(distances), dtype=torch.float32),
-        site_graph=index[2],
-        bond_graph=index[3],
+        first=torch.as_tensor(first + offset, dtype=torch.long),
+        second=torch.as_tensor(second + offset, dtype=torch.long),
+        distance_angstrom=torch.as_tensor(distance, dtype=torch.float32),
+        site_graph=torch.as_tensor(np.repeat(numbers, n_sites)),
+        bond_graph=torch.as_tensor(np.repeat(numbers, n_bonds)),
         n_graphs=len(structures),
     )
 
@@ -119,17 +110,13 @@ def site_species(structure: Structure) -> np.ndarray:
     table = np.zeros((len(structure), N_ATOMIC_NUMBERS))
     for i, site in enumerate(structure):
         for specie, occupancy in site.species.items():
-            table[i, _atomic_number(specie)] += occupancy
+            number = Element(getattr(specie, "symbol", str(specie))).Z
+            if number >= N_ATOMIC_NUMBERS:
+                raise StructureNotSupportedError(
+                    f"element {specie} (number {number}) is not among the 94 that MEGNet was trained on"
+                )
+            table[i, number] += occupancy
     return table
-
-
-def _atomic_number(specie: object) -> int:
-    number = Element(getattr(specie, "symbol", str(specie))).Z
-    if number >= N_ATOMIC_NUMBERS:
-        raise StructureNotSupportedError(
-            f"element {specie} (atomic number {number}) is not among the 94 that MEGNet was trained on"
-        )
-    return number
 
 
 class MegnetModel(torch.nn.Module):
@@ -139,11 +126,12 @@ class MegnetModel(torch.nn.Module):
         """Read the HDF5 file and its JSON description; `DataError` if this is no MEGNet model."""
         super().__init__()
         with h5py.File(path, "r") as file:
-            config = json.loads(_text(file.attrs["model_config"]))["config"]
+            config = json.loads(file.attrs["model_config"])["config"]
             self._layers = [_layer(entry) for entry in config["layers"]]
             self._inputs = [name for name, *_ in config["input_layers"]]
             self._output = config["output_layers"][0][0]
-            self._weights = _weights(file["model_weights"], [layer.name for layer in self._layers])
+            stored = file["model_weights"]
+            self._weights = {n.name: _weights(stored[n.name]) for n in self._layers if n.name in stored}
         description = json.loads(description_path.read_text(encoding="utf-8"))
         self.metadata: Mapping[str, object] = description["metadata"]
         self.settings = _graph_settings(description["graph_converter"])
@@ -174,15 +162,19 @@ class MegnetModel(torch.nn.Module):
         values: dict[str, object] = dict(zip(self._inputs, self._input_values(graphs, fidelity), strict=True))
         for layer in self._layers:
             if layer.kind != "InputLayer":
-                arguments = [_pick(values[name], position) for name, position in layer.inputs]
-                values[layer.name] = _APPLY[layer.kind](self._weights[layer.name], layer, arguments, graphs)
+                given = [(values[name], position) for name, position in layer.inputs]
+                arguments = [v[k] if isinstance(v, tuple) else v for v, k in given]
+                weights = self._weights.get(layer.name, {})
+                values[layer.name] = _APPLY[layer.kind](weights, layer, arguments, graphs)
         return values
 
     def _input_values(self, graphs: CrystalGraphs, fidelity: int | None) -> list[torch.Tensor]:
         """Return the seven inputs: atoms, bonds, state, two bond indices, two graph indices."""
         atoms = graphs.species if self._elements is None else graphs.species @ self._elements
         state = self._state(graphs.n_graphs, fidelity)
-        bonds = gaussian_basis(graphs.distance_angstrom, self.settings)
+        centres = torch.as_tensor(self.settings.centres_angstrom, dtype=torch.float32)
+        apart = graphs.distance_angstrom[:, None] - centres
+        bonds = torch.exp(-((apart / self.settings.width_angstrom) ** 2))
         return [atoms, bonds, state, graphs.first, graphs.second, graphs.site_graph, graphs.bond_graph]
 
     def _state(self, n_graphs: int, fidelity: int | None) -> torch.Tensor:
@@ -196,21 +188,11 @@ class MegnetModel(torch.nn.Module):
             )
         return torch.nn.functional.one_hot(torch.full((n_graphs,), fidelity), n_fidelities).float()
 
-    def element_embedding(self) -> np.ndarray:
-        """Return V0 of the pure elements, shape (95, 16); the row is the atomic number, row 0 is unused."""
-        return self._embed_atoms(torch.eye(N_ATOMIC_NUMBERS)).numpy()
-
     def _embed_atoms(self, species: torch.Tensor) -> torch.Tensor:
         if self._elements is not None:
             return species @ self._elements
         layer = next(layer for layer in self._layers if layer.kind == "Embedding")
         return species @ self._weights[layer.name]["embeddings"]
-
-
-def gaussian_basis(distance_angstrom: torch.Tensor, settings: GraphSettings) -> torch.Tensor:
-    """Expand distances in Gaussians, shape (n_bonds, n_centres)."""
-    centres = torch.as_tensor(settings.centres_angstrom, dtype=torch.float32)
-    return torch.exp(-(((distance_angstrom[:, None] - centres) / settings.width_angstrom) ** 2))
 
 
 @dataclass(frozen=True)
@@ -236,22 +218,17 @@ def _layer(entry: Mapping) -> _Layer:
     )
 
 
-def _weights(group: h5py.Group, names: Sequence[str]) -> dict[str, dict[str, torch.Tensor]]:
-    """Return the weights of each layer by their short name (``kernel``, ``weight_e_0`` ...)."""
-    weights: dict[str, dict[str, torch.Tensor]] = {name: {} for name in names}
-    for name in names:
-        if name in group:
-            group[name].visititems(lambda key, item, into=weights[name]: _collect(key, item, into))
-    return weights
+def _weights(group: h5py.Group) -> dict[str, torch.Tensor]:
+    """Return the weights of a layer by their short name (``kernel``, ``weight_e_0`` ...)."""
+    found: dict[str, torch.Tensor] = {}
 
+    def collect(key: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset):
+            name = key.rsplit("/", 1)[-1].removesuffix(":0")
+            found[name] = torch.as_tensor(item[()], dtype=torch.float32)
 
-def _collect(key: str, item: object, into: dict[str, torch.Tensor]) -> None:
-    if isinstance(item, h5py.Dataset):
-        into[key.rsplit("/", 1)[-1].removesuffix(":0")] = torch.as_tensor(item[()], dtype=torch.float32)
-
-
-def _text(value: str | bytes) -> str:
-    return value if isinstance(value, str) else value.decode("utf-8")
+    group.visititems(collect)
+    return found
 
 
 def _graph_settings(converter: Mapping) -> GraphSettings:
@@ -273,10 +250,6 @@ def _element_vectors(converter: Mapping) -> torch.Tensor | None:
     return table
 
 
-def _pick(value: object, position: int) -> torch.Tensor:
-    return value[position] if isinstance(value, tuple) else value
-
-
 def _softplus2(x: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.softplus(x) - np.log(2.0)
 
@@ -286,19 +259,6 @@ _ACTIVATIONS = {"softplus2": _softplus2, "linear": lambda x: x, "sigmoid": torch
 
 def _dense(weights: Mapping, layer: _Layer, inputs: list[torch.Tensor], _: CrystalGraphs) -> torch.Tensor:
     return _ACTIVATIONS[layer.activation](inputs[0] @ weights["kernel"] + weights["bias"])
-
-
-def _embedding(weights: Mapping, _: _Layer, inputs: list[torch.Tensor], __: CrystalGraphs) -> torch.Tensor:
-    """Embed occupancies (or a one-hot state): a weighted sum of rows."""
-    return inputs[0] @ weights["embeddings"]
-
-
-def _add(_: Mapping, __: _Layer, inputs: list[torch.Tensor], ___: CrystalGraphs) -> torch.Tensor:
-    return inputs[0] + inputs[1]
-
-
-def _concatenate(_: Mapping, __: _Layer, inputs: list[torch.Tensor], ___: CrystalGraphs) -> torch.Tensor:
-    return torch.cat(inputs, dim=-1)
 
 
 def _mlp(weights: Mapping, letter: str, x: torch.Tensor) -> torch.Tensor:
@@ -360,11 +320,13 @@ def _softmax_by(x: torch.Tensor, index: torch.Tensor, n: int) -> torch.Tensor:
     return weight / torch.zeros(n).index_add_(0, index, weight)[index]
 
 
+# By kind of layer: (weights, layer, inputs, graphs) -> output. An embedding of occupancies, or of a one-hot
+# state, is a weighted sum of rows.
 _APPLY = {
     "Dense": _dense,
-    "Embedding": _embedding,
-    "Add": _add,
-    "Concatenate": _concatenate,
+    "Embedding": lambda weights, _, inputs, __: inputs[0] @ weights["embeddings"],
+    "Add": lambda _, __, inputs, ___: inputs[0] + inputs[1],
+    "Concatenate": lambda _, __, inputs, ___: torch.cat(inputs, dim=-1),
     "MEGNetLayer": _megnet_block,
     "Set2Set": _set2set,
 }

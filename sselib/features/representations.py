@@ -33,16 +33,6 @@ class Representation(StrEnum):
     CAMNS = "CAMNS"
     CANS = "CANS"
 
-    @property
-    def keeps_mobile_ion(self) -> bool:
-        """Whether the mobile ion stays in the structure."""
-        return self in (Representation.CAMN, Representation.CAMNS)
-
-    @property
-    def is_simplified(self) -> bool:
-        """Whether the other atoms are replaced by Al, S and Mg."""
-        return self in (Representation.CAMNS, Representation.CANS)
-
 
 def simplify(structure: Structure, *, representation: str, mobile_ion: str = "Li") -> Structure:
     """Return one of the four representations of a structure, ordered or disordered.
@@ -55,32 +45,35 @@ def simplify(structure: Structure, *, representation: str, mobile_ion: str = "Li
     Raises `ParameterError` for an unknown representation or a mobile ion that a simplified structure
     could not tell from Al, S or Mg, and `DataError` for dummy atoms or when no atom remains.
     """
-    kind = _representation(representation)
-    if kind.is_simplified and mobile_ion in STAND_INS.values():
+    try:
+        kind = Representation(representation)
+    except ValueError as error:
+        valid = [kind.value for kind in Representation]
+        hint = nearest(str(representation).upper(), valid)
+        raise ParameterError(
+            f"unknown representation {representation!r}: expected one of {', '.join(valid)}.{hint}"
+        ) from error
+    simplified = kind in (Representation.CAMNS, Representation.CANS)
+    if simplified and mobile_ion in STAND_INS.values():
         raise ParameterError(
             f"mobile ion {mobile_ion} cannot be told from the stand-ins Al, S and Mg of "
             f"{kind}: use CAMN or CAN"
         )
-    states = _assigned_states(structure) if kind.is_simplified else {}
-    sites = [_site(site, kind, mobile_ion, states) for site in structure]
-    kept = [site for site in sites if site is not None]
+    states = _assigned_states(structure) if simplified else None
+    dropped = "" if kind in (Representation.CAMN, Representation.CAMNS) else mobile_ion
+    amounts = [_amounts(site, mobile_ion, states) for site in structure]
+    left = [{symbol: x for symbol, x in a.items() if symbol != dropped} for a in amounts]
+    kept = [
+        PeriodicSite(_within_one(a), site.frac_coords, site.lattice)
+        for site, a in zip(structure, left, strict=True)
+        if a
+    ]
     if not kept:
         raise DataError(
             f"no atom remains of {structure.composition.reduced_formula} in representation "
             f"{kind}: expected atoms other than {mobile_ion}; use CAMN or CAMNS"
         )
     return Structure.from_sites(kept)
-
-
-def _representation(name: str) -> Representation:
-    try:
-        return Representation(name)
-    except ValueError as error:
-        valid = [kind.value for kind in Representation]
-        raise ParameterError(
-            f"unknown representation {name!r}: expected one of {', '.join(valid)}."
-            + nearest(str(name).upper(), valid)
-        ) from error
 
 
 def _assigned_states(structure: Structure) -> dict[str, float]:
@@ -92,24 +85,18 @@ def _assigned_states(structure: Structure) -> dict[str, float]:
     return dict(assign_oxidation_states(structure.composition).states)
 
 
-def _site(
-    site: PeriodicSite, kind: Representation, mobile_ion: str, states: dict[str, float]
-) -> PeriodicSite | None:
-    """Return the site in the representation, or None if no atom is left on it."""
+def _amounts(site: PeriodicSite, mobile_ion: str, states: dict[str, float] | None) -> dict[str, float]:
+    """Return the occupancies of a site by symbol; with ``states`` all but the mobile ion are stand-ins.
+
+    Where ``states`` are empty the species carry their own.
+    """
     amounts: dict[str, float] = defaultdict(float)
     for species, occupancy in site.species.items():
         symbol = _symbol(species)
-        if symbol == mobile_ion:
-            if kind.keeps_mobile_ion:
-                amounts[symbol] += occupancy
-        elif kind.is_simplified:
-            state = states[symbol] if states else species.oxi_state
-            amounts[STAND_INS[role_of_state(state)]] += occupancy
-        else:
-            amounts[symbol] += occupancy
-    if not amounts:
-        return None
-    return PeriodicSite(_within_one(amounts), site.frac_coords, site.lattice)
+        if states is not None and symbol != mobile_ion:
+            symbol = STAND_INS[role_of_state(states[symbol] if states else species.oxi_state)]
+        amounts[symbol] += occupancy
+    return amounts
 
 
 def _symbol(species: object) -> str:

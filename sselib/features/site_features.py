@@ -65,9 +65,8 @@ def site_sets(
     one without Li is treated like any other. ``n_jobs`` processes share the structures, if there are enough
     of them. Raises `ParameterError` for an unknown layer and `DataError` where the weights cannot be had.
     """
-    options = {"max_sites": max_sites, "cache_dir": cache_dir, "n_jobs": n_jobs}
-    named = {"": layers}
-    return named_site_sets(structures, named, parent=parent, representation=representation, **options)[""]
+    options = {"parent": parent, "representation": representation, "max_sites": max_sites}
+    return named_site_sets(structures, {"": layers}, cache_dir=cache_dir, n_jobs=n_jobs, **options)[""]
 
 
 def named_site_sets(
@@ -84,7 +83,12 @@ def named_site_sets(
     from sselib.features import megnet
 
     for layers in named_layers.values():
-        _check(layers)
+        unknown = [layer for layer in layers if layer not in LAYERS]
+        if unknown or not layers:
+            raise ParameterError(
+                f"layers = {list(layers)}: expected some of {', '.join(LAYERS)}."
+                f"{nearest(unknown[0], list(LAYERS)) if unknown else ''}"
+            )
     megnet.load_megnet(parent)  # raises here, once, where the weights cannot be had
     folder = Path(cache_dir) if cache_dir else registry.cache_folder() / "site_features"
     given = list(structures.values())
@@ -110,14 +114,14 @@ def _chunk(
     """Return for each structure its layers, or why there are none."""
     from sselib.features import megnet
 
-    model, weights = megnet.load_megnet(parent), _weights_sha256(parent)
+    model, weights = megnet.load_megnet(parent), registry.locate(megnet.MODEL_FILES[parent]).sha256
     found: list[dict[str, np.ndarray] | str] = []
     for structure in structures:
         try:
-            key = [structure, representation, weights]
+            if len(structure) > max_sites:
+                raise DataError(f"{len(structure)} sites: expected at most {max_sites}; use a smaller cell")
             compute = partial(_layers, structure, model, representation)
-            _require_size(structure, max_sites)
-            found.append(kept_arrays(folder, key, compute))
+            found.append(kept_arrays(folder, [structure, representation, weights], compute))
         except Exception as error:  # whatever an odd structure raises is its reason
             found.append(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
     return found
@@ -140,27 +144,6 @@ def pooled(sets: "Sequence[SiteSet]") -> np.ndarray:
     return np.array(rows)
 
 
-def _check(layers: Sequence[str]) -> None:
-    """Raise `ParameterError` for unknown layers."""
-    unknown = [layer for layer in layers if layer not in LAYERS]
-    if unknown or not layers:
-        raise ParameterError(
-            f"layers = {list(layers)}: expected some of {', '.join(LAYERS)}."
-            f"{nearest(unknown[0], list(LAYERS)) if unknown else ''}"
-        )
-
-
-def _require_size(structure: Structure, max_sites: int) -> None:
-    if len(structure) > max_sites:
-        raise DataError(f"{len(structure)} sites: expected at most {max_sites}; use a smaller cell")
-
-
-def _weights_sha256(parent: str) -> str:
-    from sselib.features.megnet import MODEL_FILES
-
-    return registry.locate(MODEL_FILES[parent]).sha256
-
-
 def _layers(structure: Structure, model: "MegnetModel", representation: str) -> dict[str, np.ndarray]:
     """Return each layer of the parent, shape (n_sites, columns)."""
     from sselib.features.megnet import crystal_graphs
@@ -176,8 +159,7 @@ def _layers(structure: Structure, model: "MegnetModel", representation: str) -> 
 
 def occupancies(structure: Structure, *, mobile_ion: str = "Li") -> np.ndarray:
     """Return per site: occupancy by the mobile ion, by all species, number of species; shape (n, 3)."""
-    rows = []
-    for site in structure:
-        mobile = sum(x for s, x in site.species.items() if s.symbol == mobile_ion)
-        rows.append((mobile, site.species.num_atoms, len(site.species)))
+    of_sites = [site.species for site in structure]
+    mobile = [sum(x for s, x in species.items() if s.symbol == mobile_ion) for species in of_sites]
+    rows = [(x, species.num_atoms, len(species)) for x, species in zip(mobile, of_sites, strict=True)]
     return np.array(rows, dtype=np.float32)

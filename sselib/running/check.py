@@ -29,21 +29,16 @@ from sselib.running.notebooks import (
 )
 from sselib.running.parameters import PROFILES, RUN_DIR, values_of_profile
 
-SECTIONS: tuple[str, ...] = (
-    "Question",
-    "Inputs",
-    "Parameters",
-    "Method",
-    "Result",
-    "Checks",
-    "What this does not show",
-    "Outputs written",
-)
 MAX_CELL_LINES = 15
 MAX_PARAMETER_LINES = 30  # one option a line, so that each keeps its type, unit and comment
 _NETWORK = frozenset(
     {"requests", "urllib", "urllib3", "http", "httpx", "aiohttp", "socket", "ftplib", "pooch", "wget"}
 )
+_LEAVES_OUT = "leaves the cells after it out without an error", "raise an error that says why"
+_FORBIDDEN_CALLS = {
+    **dict.fromkeys(("os.chdir", "chdir"), ("moves the working directory", "use the run folder")),
+    **dict.fromkeys(("sys.exit", "exit", "quit", "os._exit"), _LEAVES_OUT),
+}
 _PATH = re.compile(
     r"^(/(home|Users|root|tmp|work|mnt|media|data|opt|var|usr|etc|scratch)\b|~/|[A-Za-z]:[\\/]|\.\.?/)"
 )
@@ -51,7 +46,6 @@ _MACHINE_PATH = re.compile(r"(?<![\w.])/(home|Users|root|tmp|work|mnt|media|opt|
 _ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}")
 _NUMBER = re.compile(r"(?<![\w.])[-+−]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?!\w)")
 _COMPARED_MIMES = ("text/markdown", "text/plain")
-_ANSWER = r"\w+ = (notebook\.)?answer\(\)"  # the cell that reserves the place of the answer
 _PLAIN_METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -72,7 +66,7 @@ class Finding:
         return f"{place}: {self.found}: {self.remedy}"
 
 
-Rule = Callable[[Notebook], Iterator[tuple[int, str, str]]]
+Breach = tuple[int, str, str]  # cell, found, remedy
 
 
 def lint(paths: Sequence[Path] = ()) -> list[Finding]:
@@ -80,9 +74,10 @@ def lint(paths: Sequence[Path] = ()) -> list[Finding]:
 
     Raises `RunError` if a path is no readable notebook.
     """
-    notebooks = _read(paths)
+    notebooks, ours = _read(paths), project_root() / "notebooks"
     findings = [Finding(n.path.name, *found) for n in notebooks for rule in RULES for found in rule(n)]
-    findings += [f for n in notebooks if _is_ours(n) for f in _parameter_files(n)]
+    mine = [n for n in notebooks if n.path.resolve().parent == ours]
+    findings += [f for n in mine for f in _parameter_files(n)]
     return findings + ([] if paths else _stray_parameter_files({n.name for n in notebooks}))
 
 
@@ -90,59 +85,21 @@ def _read(paths: Sequence[Path]) -> list[Notebook]:
     return [read_notebook(p) for p in (paths or find_notebooks())]
 
 
-def _is_ours(notebook: Notebook) -> bool:
-    return notebook.path.resolve().parent == project_root() / "notebooks"
-
-
 def _code_cells(notebook: Notebook) -> list[tuple[int, NotebookNode]]:
     return [(i, c) for i, c in enumerate(notebook.node.cells, start=1) if c.cell_type == "code"]
 
 
-def _trees(notebook: Notebook) -> Iterator[tuple[int, ast.Module]]:
-    """Yield (cell number, syntax tree) of every code cell that is plain Python."""
-    for number, cell in _code_cells(notebook):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", SyntaxWarning)
-                yield number, ast.parse(cell.source)
-        except SyntaxError:
-            continue  # reported by `_magics`
-
-
-def _title_first(notebook: Notebook) -> Iterator[tuple[int, str, str]]:
-    first = notebook.node.cells[0] if notebook.node.cells else None
-    if first is None or first.cell_type != "markdown" or not first.source.startswith("# "):
-        yield 1, "the first cell is no title", "begin with a markdown cell '# Title' and the question"
-
-
-def _imports_second(notebook: Notebook) -> Iterator[tuple[int, str, str]]:
-    code = list(_trees(notebook))[:1]
-    for number, tree in code:
-        if not tree.body or not all(isinstance(s, (ast.Import, ast.ImportFrom)) for s in tree.body):
-            yield number, "the first code cell holds more than imports", "keep it to import statements"
-
-
-def _one_parameters_cell(notebook: Notebook) -> Iterator[tuple[int, str, str]]:
+def _one_parameters_cell(notebook: Notebook) -> Iterator[Breach]:
     tagged = [i for i, c in enumerate(notebook.node.cells, start=1) if PARAMETERS_TAG in tags(c)]
     if len(tagged) != 1:
-        yield (
-            (tagged[1] if tagged else 0),
-            f"{len(tagged)} cells are tagged 'parameters'",
-            "tag exactly one code cell",
-        )
+        found = f"{len(tagged)} cells are tagged 'parameters'"
+        yield (tagged[1] if tagged else 0), found, "tag exactly one code cell"
         return
     try:
         parameters = read_parameters(notebook)
     except (ParameterError, SyntaxError) as error:
         yield tagged[0], str(error), "keep the parameters cell to lines 'name: type = literal  # comment'"
         return
-    before = [c.source for n, c in _code_cells(notebook)[1:] if n < tagged[0]]
-    if tagged[0] == _code_cells(notebook)[0][0] or not all(re.fullmatch(_ANSWER, c.strip()) for c in before):
-        yield (
-            tagged[0],
-            "something stands between the imports and the parameters cell",
-            "put it after the imports; only the place of the answer may stand between",
-        )
     if RUN_DIR not in parameters:
         yield tagged[0], "there is no parameter 'run_dir'", "add 'run_dir: str = \"\"  # run folder'"
     for p in parameters.values():
@@ -152,7 +109,7 @@ def _one_parameters_cell(notebook: Notebook) -> Iterator[tuple[int, str, str]]:
             yield tagged[0], f"parameter '{p.name}' has no comment", "say after '#' what it is, with its unit"
 
 
-def _short_cells(notebook: Notebook) -> Iterator[tuple[int, str, str]]:
+def _short_cells(notebook: Notebook) -> Iterator[Breach]:
     for number, cell in _code_cells(notebook):
         lines = sum(bool(line.strip()) for line in cell.source.splitlines())
         most = MAX_PARAMETER_LINES if PARAMETERS_TAG in tags(cell) else MAX_CELL_LINES
@@ -160,79 +117,48 @@ def _short_cells(notebook: Notebook) -> Iterator[tuple[int, str, str]]:
             yield number, f"{lines} lines, at most {most}", "split the cell or move logic to sselib"
 
 
-def _no_definitions(notebook: Notebook) -> Iterator[tuple[int, str, str]]:
-    for number, tree in _trees(notebook):
-        for node in ast.walk(tree):
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-                yield number, f"'{node.name}' is defined here", "move it to sselib and import it"
-
-
-def _magics(notebook: Notebook) -> Iterator[tuple[int, str, str]]:
+def _code_rules(notebook: Notebook) -> Iterator[Breach]:
     for number, cell in _code_cells(notebook):
         commands = [line.strip() for line in cell.source.splitlines() if re.match(r"\s*[!%]", line)]
         for command in commands:
             yield number, f"'{command[:40]}' is a shell or IPython command", "use plain Python from sselib"
         try:
-            ast.parse(cell.source)
+            with warnings.catch_warnings(action="ignore", category=SyntaxWarning):
+                tree = ast.parse(cell.source)
         except SyntaxError as error:
             if not commands:
                 yield number, f"syntax error in line {error.lineno}: {error.msg}", "correct the line"
-
-
-def _forbidden_calls(notebook: Notebook) -> Iterator[tuple[int, str, str]]:
-    for number, tree in _trees(notebook):
+            continue
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call):
-                yield from ((number, *found) for found in _call(node))
-            if isinstance(node, (ast.Import, ast.ImportFrom)):
-                yield from ((number, *found) for found in _import(node))
+            yield from ((number, *found) for found in _node(node))
+
+
+def _node(node: ast.AST) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with one node of a cell's syntax tree."""
+    match node:
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            yield f"'{node.name}' is defined here", "move it to sselib and import it"
+        case ast.Call():
+            yield from _call(node)
+        case ast.Import() | ast.ImportFrom():
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
+            for name in names:
+                if name.split(".")[0] in _NETWORK:
+                    yield f"'{name}' reaches the network", "let sselib.registry fetch files and check hashes"
+        case ast.Constant(value=str() as text) if _PATH.match(text):
+            yield f"the path '{text[:60]}'", "it holds on one machine only: use a parameter or the run folder"
 
 
 def _call(node: ast.Call) -> Iterator[tuple[str, str]]:
-    name = ast.unparse(node.func)
-    silences = node.args and ast.unparse(node.args[0]).strip("'\"") == "ignore"
-    if name in ("os.chdir", "chdir"):
-        yield "os.chdir moves the working directory", "use the run folder from sselib.runfolder.open_run"
-    if name in ("sys.exit", "exit", "quit", "os._exit"):
-        yield f"{name}() leaves the cells after it out without an error", "raise an error that says why"
-    if (
-        name.endswith(("filterwarnings", "simplefilter"))
-        and silences
-        and len(node.args) + len(node.keywords) < 2
-    ):
+    name, arguments = ast.unparse(node.func), [ast.unparse(a).strip("'\"") for a in node.args]
+    if name in _FORBIDDEN_CALLS:
+        what, remedy = _FORBIDDEN_CALLS[name]
+        yield f"{name} {what}", remedy
+    if name.endswith(("filterwarnings", "simplefilter")) and arguments == ["ignore"] and not node.keywords:
         yield f"{name} silences every warning", "name the category and the message, or mend the cause"
 
 
-def _import(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str]]:
-    names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-    for name in names:
-        if name.split(".")[0] in _NETWORK:
-            yield (
-                f"'{name}' reaches the network",
-                "let sselib.registry fetch files, so that hashes are checked",
-            )
-
-
-def _no_paths(notebook: Notebook) -> Iterator[tuple[int, str, str]]:
-    for number, tree in _trees(notebook):
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and _PATH.match(node.value):
-                yield (
-                    number,
-                    f"the path '{node.value[:60]}'",
-                    "it holds on one machine or in one folder only: use a parameter or the run folder",
-                )
-
-
-def _sections(notebook: Notebook) -> Iterator[tuple[int, str, str]]:
-    text = "\n".join(c.source for c in notebook.node.cells if c.cell_type == "markdown")
-    found = re.findall(r"^#{2,3}\s+(.+?)\s*$", text, re.MULTILINE)
-    for section in SECTIONS:
-        if not any(heading.lower().startswith(section.lower()) for heading in found):
-            yield 0, f"there is no section '{section}'", f"add a heading '## {section}'"
-
-
-def _file_format(notebook: Notebook) -> Iterator[tuple[int, str, str]]:
+def _file_format(notebook: Notebook) -> Iterator[Breach]:
     node = notebook.node
     if (node.nbformat, node.nbformat_minor) < (4, 5):
         yield 0, f"the format is {node.nbformat}.{node.nbformat_minor}", "save it as 4.5, which has cell ids"
@@ -243,16 +169,13 @@ def _file_format(notebook: Notebook) -> Iterator[tuple[int, str, str]]:
         yield 0, f"metadata {', '.join(extra)}", "run sse check --refresh, which strips them"
     for number, cell in _code_cells(notebook):
         if set(cell.metadata) - {"tags"}:
-            yield (
-                number,
-                f"metadata {', '.join(sorted(set(cell.metadata) - {'tags'}))}",
-                "run sse check --refresh",
-            )
+            names = ", ".join(sorted(set(cell.metadata) - {"tags"}))
+            yield number, f"metadata {names}", "run sse check --refresh"
         if "raises-exception" in tags(cell):
             yield number, "the tag 'raises-exception' hides an error", "catch the error and show it"
 
 
-def _outputs(notebook: Notebook) -> Iterator[tuple[int, str, str]]:
+def _outputs(notebook: Notebook) -> Iterator[Breach]:
     refresh = "run sse check --refresh"
     for number, cell in _code_cells(notebook):
         compared = COMPARED_TAG in tags(cell)
@@ -277,31 +200,19 @@ def _output(output: NotebookNode) -> Iterator[tuple[str, str]]:
     if _MACHINE_PATH.search(text):
         yield "a path of one machine in the output", "print file names only"
     if _ADDRESS.search(text):
-        yield (
-            "a memory address in the output, which changes with every run",
-            "print the value, not the object",
-        )
+        yield "a memory address in the output: it changes with every run", "print the value, not the object"
 
 
-def _compares_numbers(notebook: Notebook) -> Iterator[tuple[int, str, str]]:
+def _compares_numbers(notebook: Notebook) -> Iterator[Breach]:
     if not any(_values(c) for _, c in _code_cells(notebook)):
-        yield (
-            0,
-            "nbval compares no number of this notebook",
-            f"tag a cell that prints rounded numbers '{COMPARED_TAG}' and run sse check --refresh",
-        )
+        remedy = f"tag a cell that prints rounded numbers '{COMPARED_TAG}' and run sse check --refresh"
+        yield 0, "nbval compares no number of this notebook", remedy
 
 
-RULES: tuple[Rule, ...] = (
-    _title_first,
-    _imports_second,
+RULES: tuple[Callable[[Notebook], Iterator[Breach]], ...] = (
     _one_parameters_cell,
     _short_cells,
-    _no_definitions,
-    _magics,
-    _forbidden_calls,
-    _no_paths,
-    _sections,
+    _code_rules,
     _file_format,
     _outputs,
     _compares_numbers,
@@ -319,29 +230,17 @@ def _parameter_files(notebook: Notebook) -> Iterator[Finding]:
         except ParameterError as error:
             yield Finding(file, 0, str(error), "correct the file")
             continue
-        if profile == "smoke":
-            yield from _unlike_defaults(notebook, values, file)
-
-
-def _unlike_defaults(notebook: Notebook, values: dict[str, object], file: str) -> Iterator[Finding]:
-    defaults = read_parameters(notebook)
-    for name, value in values.items():
-        if value != defaults[name].default:
-            yield Finding(
-                file,
-                0,
-                f"'{name}' is {value!r}, the notebook's default is {defaults[name].default!r}",
-                "nbval runs the defaults, so the smoke profile equals them",
-            )
+        defaults = {name: p.default for name, p in read_parameters(notebook).items()}
+        for name, value in values.items() if profile == "smoke" else ():
+            if value != defaults[name]:
+                found = f"'{name}' is {value!r}, the notebook's default is {defaults[name]!r}"
+                yield Finding(file, 0, found, "nbval runs the defaults, so the smoke profile equals them")
 
 
 def _stray_parameter_files(known: set[str]) -> list[Finding]:
-    files = sorted((project_root() / "params").glob("*/*"))
     return [
-        Finding(
-            f"params/{p.parent.name}/{p.name}", 0, "belongs to no notebook or profile", "rename or remove it"
-        )
-        for p in files
+        Finding(f"params/{p.parent.name}/{p.name}", 0, "belongs to no notebook or profile", "remove it")
+        for p in sorted((project_root() / "params").glob("*/*"))
         if p.suffix != ".yaml" or p.stem not in known or p.parent.name not in PROFILES
     ]
 

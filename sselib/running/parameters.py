@@ -1,11 +1,12 @@
 """Values of notebook parameters: reading parameter files and checking them against a notebook."""
 
-import types
-import typing
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
 from sselib.errors import ParameterError, nearest
 from sselib.paths import project_root
@@ -79,13 +80,14 @@ def check_value(parameter: Parameter, value: object, *, where: str) -> object:
     Raises `ParameterError` naming ``where``, both types and the remedy.
     """
     wanted = _wanted(parameter)
-    if _fits(value, wanted):
-        return float(value) if wanted is float else value
-    raise ParameterError(
-        f"{where}: parameter '{parameter.name}' is {value!r} ({type(value).__name__}), expected "
-        f"{parameter.kind or wanted.__name__} such as {parameter.default!r}"
-        f"{_remedy(value, wanted)}"
-    )
+    try:
+        return TypeAdapter(wanted).validate_python(value, strict=True)
+    except ValidationError as error:
+        raise ParameterError(
+            f"{where}: parameter '{parameter.name}' is {value!r} ({type(value).__name__}), expected "
+            f"{parameter.kind or wanted.__name__} such as {parameter.default!r}"
+            f"{_remedy(value, wanted)}"
+        ) from error
 
 
 def _wanted(parameter: Parameter) -> object:
@@ -101,47 +103,15 @@ def _wanted(parameter: Parameter) -> object:
         ) from error
 
 
-def _fits(value: object, wanted: object) -> bool:
-    """True if a value has the wanted type, element by element; True and False are no numbers."""
-    if isinstance(wanted, types.UnionType):
-        return any(_fits(value, part) for part in typing.get_args(wanted))
-    if wanted is None or wanted is type(None):
-        return value is None
-    outer, inner = typing.get_origin(wanted) or wanted, typing.get_args(wanted)
-    if outer is list:
-        return isinstance(value, list) and all(_fits(v, t) for v in value for t in inner)
-    if outer is dict:
-        pairs = value.items() if isinstance(value, dict) else ()
-        return isinstance(value, dict) and all(_fits(x, t) for pair in pairs for x, t in zip(pair, inner))
-    if isinstance(value, bool):
-        return outer is bool
-    return isinstance(value, (int, float) if outer is float else outer)
-
-
 def _remedy(value: object, wanted: object) -> str:
-    numeric = "float" in str(wanted) or "int" in str(wanted)
-    if isinstance(value, str) and numeric and _is_number(value):
-        return f": YAML reads {value} as a text, write {_with_point(value)}"
+    if isinstance(value, str) and ("float" in str(wanted) or "int" in str(wanted)):
+        with contextlib.suppress(ValueError):  # no number at all
+            with_point = np.format_float_scientific(float(value), trim="0", exp_digits=1)
+            written = with_point if "e" in value.lower() else value
+            return f": YAML reads {value} as a text, write {written}"
     if isinstance(value, bool) and "str" in str(wanted):
         return ": YAML reads yes, no, on and off as true and false, put the word in quotes"
     return ""
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _with_point(text: str) -> str:
-    """Return a number as YAML reads it: ``1e-4`` becomes ``1.0e-4``."""
-    mantissa, letter, exponent = text.lower().partition("e")
-    if not letter:
-        return text
-    signed = exponent if exponent[0] in "+-" else f"+{exponent}"
-    return f"{mantissa if '.' in mantissa else mantissa + '.0'}e{signed}"
 
 
 def check_values(

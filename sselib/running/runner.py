@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import patch
 
 import jsonschema
 import nbformat
@@ -180,7 +181,7 @@ def run(request: RunRequest, *, say: Callable[[str], None] = print) -> dict[str,
     if silent:
         say(_without_downloads(silent))
     asked_once = {registry.UNREACHABLE: ",".join(silent)}
-    with lock_of(root), _environment(_KERNEL_ENVIRONMENT | asked_once), _terminable():
+    with lock_of(root), patch.dict(os.environ, _KERNEL_ENVIRONMENT | asked_once), _terminable():
         record = RunRecord.open(root)
         record.begin(request.profile)
         failures = _run_all(notebooks, values, record, request, say)
@@ -212,11 +213,8 @@ def _run_all(
     for position, notebook in enumerate(notebooks, start=1):
         name, label = notebook.name, f"[{position}/{len(notebooks)}] {notebook.name}"
         if failures and not request.keep_going:
-            record.notebooks[name] = {
-                "status": SKIPPED,
-                "title": notebook.title,
-                "reason": "an earlier one failed",
-            }
+            entry = {"status": SKIPPED, "title": notebook.title, "reason": "an earlier one failed"}
+            record.notebooks[name] = entry
             say(f"{label}: skipped, because an earlier notebook failed")
             continue
         basis = _basis(notebook, values[name], record, request.profile)
@@ -230,15 +228,11 @@ def _run_all(
         entry = record.notebooks[name]
         say(f"{label}: {entry['status']} in {entry['duration_s']:.0f} s")
         if failure:
-            failures.append(_failure_text(name, failure, record.root))
+            failures.append(
+                f"{name} failed in {failure} As far as it came: {record.root / name / EXECUTED}. "
+                f"When it is mended: sse run {name[:2]} --out {record.root} --resume"
+            )
     return failures
-
-
-def _failure_text(name: str, failure: Failure, root: Path) -> str:
-    return (
-        f"{name} failed in {failure} As far as it came: {root / name / EXECUTED}. "
-        f"When it is mended: sse run {name[:2]} --out {root} --resume"
-    )
 
 
 def _basis(
@@ -331,7 +325,8 @@ def _run_one(
 ) -> Failure | None:
     """Execute one notebook and record how it went; a Ctrl-C is recorded and passed on."""
     root, start = record.root, time.time()
-    (root / notebook.name).mkdir(parents=True, exist_ok=True)
+    mode = root / notebook.name / "data_mode.json"  # what a notebook says about its data sources
+    mode.parent.mkdir(parents=True, exist_ok=True)
     record.note(
         notebook.name,
         status=RUNNING,
@@ -359,7 +354,7 @@ def _run_one(
             failure=vars(failure) if failure else None,
             sources=_sources_at_hand(),
             outputs=list_outputs(root, notebook.name),
-            **_data_mode(root, notebook.name),
+            **({"data_mode": read_json(mode)} if mode.is_file() else {}),
         )
     if request.pngs and (missing := export_pngs(root / notebook.name / "figures")):
         say(f"  {missing}")
@@ -368,13 +363,11 @@ def _run_one(
 
 def _execute(notebook: Notebook, values: dict[str, object], root: Path) -> Exception | None:
     """Run a notebook with papermill into the partial file; return the error that stopped it, if any."""
-    partial = (
-        str(root / notebook.name / PARTIAL).replace("{", "{{").replace("}", "}}")
-    )  # papermill formats it
+    partial = str(root / notebook.name / PARTIAL)
     try:
         papermill.execute_notebook(
             nbformat.from_dict(notebook.node),
-            partial,
+            partial.replace("{", "{{").replace("}", "}}"),  # papermill formats it
             parameters=values | {RUN_DIR: str(root)},
             kernel_name="python3",
             progress_bar=sys.stderr.isatty(),
@@ -459,10 +452,9 @@ def _keep_executed(
         node.cells = [c for c in node.cells if "papermill-error-cell-tag" not in tags(c)]
         for cell in node.cells:
             cell.metadata.pop("papermill", None)
-        node.metadata = {
-            key: node.metadata[key] for key in ("kernelspec", "language_info") if key in node.metadata
-        }
-        node.metadata["sse"] = {"status": status, "failed_cell": failure.cell if failure else None}
+        kernel = {k: v for k, v in node.metadata.items() if k in ("kernelspec", "language_info")}
+        how = {"status": status, "failed_cell": failure.cell if failure else None}
+        node.metadata = {**kernel, "sse": how}
         text = nbformat.writes(nbformat.from_dict(without_paths(node, private_paths(root))))
         write_whole(root / notebook.name / EXECUTED, lambda p: p.write_text(text + "\n", encoding="utf-8"))
     (root / notebook.name / PARTIAL).unlink(missing_ok=True)
@@ -470,13 +462,8 @@ def _keep_executed(
 
 def private_paths(root: Path) -> dict[str, str]:
     """Return the paths of this machine that must not leave it, with what stands for them."""
-    found = {
-        str(root): "RUN",
-        str(project_root()): "SUITE",
-        sys.prefix: "PYTHON",
-        str(Path.cwd()): "WORKDIR",
-        str(Path.home()): "~",
-    }
+    named = ((root, "RUN"), (project_root(), "SUITE"), (sys.prefix, "PYTHON"), (Path.cwd(), "WORKDIR"))
+    found = {str(path): name for path, name in (*named, (Path.home(), "~"))}
     return {path: found[path] for path in sorted(found, key=len, reverse=True) if len(path) > 1}
 
 
@@ -494,18 +481,13 @@ def without_paths(value: object, names: Mapping[str, str]) -> object:
 
 def list_outputs(root: Path, notebook: str) -> dict[str, str]:
     """Return ``{file: sha256}`` of what a notebook left, without its executed copy, PNGs and hidden files."""
-    files = [p for p in sorted((root / notebook).rglob("*")) if p.is_file()]
-    shown = [p for p in files if not any(part.startswith(".") for part in p.relative_to(root).parts)]
-    kept = [
-        p for p in shown if p.name != EXECUTED and not (p.suffix == ".png" and p.parent.name == "figures")
-    ]
-    return {p.relative_to(root).as_posix(): provenance.file_sha256(p) for p in kept}
-
-
-def _data_mode(root: Path, notebook: str) -> dict[str, object]:
-    """Return what a notebook wrote about its data sources (`data_mode.json`), if it wrote that."""
-    path = root / notebook / "data_mode.json"
-    return {"data_mode": read_json(path)} if path.is_file() else {}
+    files = {p.relative_to(root): p for p in sorted((root / notebook).rglob("*")) if p.is_file()}
+    shown = {f: p for f, p in files.items() if not any(part.startswith(".") for part in f.parts)}
+    return {
+        f.as_posix(): provenance.file_sha256(p)
+        for f, p in shown.items()
+        if f.name != EXECUTED and not (f.suffix == ".png" and f.parent.name == "figures")
+    }
 
 
 def lock_of(root: Path) -> contextlib.AbstractContextManager[None]:
@@ -524,30 +506,17 @@ def is_locked(root: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
-
-
-@contextlib.contextmanager
 def _terminable() -> Iterator[None]:
     """Treat SIGTERM like Ctrl-C, so that a run that is told to stop records it and ends its kernel."""
-    before = signal.signal(signal.SIGTERM, _interrupt)
+
+    def interrupt(number: int, _frame: object) -> None:
+        raise KeyboardInterrupt(f"signal {number}")
+
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _interrupt(number: int, _frame: object) -> None:
-    raise KeyboardInterrupt(f"signal {number}")
 
 
 def _now() -> str:

@@ -33,7 +33,8 @@ class WideParent:
 @pytest.fixture
 def parent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(megnet, "load_megnet", lambda name: WideParent())
-    monkeypatch.setattr(site_features, "_weights_sha256", lambda name: "weights")
+    monkeypatch.setattr(megnet, "MODEL_FILES", {"any": "weights"})
+    monkeypatch.setattr(site_features.registry, "locate", lambda key: SimpleNamespace(sha256=key))
     monkeypatch.setenv("SSE_CACHE", str(tmp_path / "cache"))
 
 

@@ -37,7 +37,8 @@ def parent(monkeypatch: pytest.MonkeyPatch) -> CountingParent:
     """Use the stand-in instead of the published weights."""
     model = CountingParent()
     monkeypatch.setattr(megnet, "load_megnet", lambda name: model)
-    monkeypatch.setattr(site_features, "_weights_sha256", lambda name: "weights")
+    monkeypatch.setattr(megnet, "MODEL_FILES", {"any": "weights"})
+    monkeypatch.setattr(site_features.registry, "locate", lambda key: SimpleNamespace(sha256=key))
     return model
 
 

@@ -1,56 +1,63 @@
 """Every candidate of a search in one SQLite file, so that a killed search goes on where it stopped."""
 
+import hashlib
 import json
 import sqlite3
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from ase import Atoms
+from ase.io.jsonio import decode, encode
 
 from crystal_search.errors import SearchError
 from crystal_search.evaluations import Snapshot
 
+# Candidates are JSON, each beside its hash: one that is damaged is left out, and so computed anew.
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS searches (name TEXT PRIMARY KEY, settings TEXT NOT NULL, note TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS searches (
+  name TEXT PRIMARY KEY, settings TEXT NOT NULL, sha256 TEXT NOT NULL, note TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS candidates (
-  search TEXT NOT NULL, number INTEGER NOT NULL, generation INTEGER NOT NULL, operator TEXT NOT NULL,
-  parents TEXT NOT NULL, parent_enthalpy_ev_atom REAL, space_group INTEGER, status TEXT NOT NULL,
-  reason TEXT NOT NULL, enthalpy_ev_atom REAL,
-  energy_ev_atom REAL, volume_angstrom3_atom REAL,
-  n_evaluations INTEGER NOT NULL, seconds REAL NOT NULL,
-  n_model_relaxations INTEGER NOT NULL, model_seconds REAL, curve TEXT NOT NULL, atoms TEXT NOT NULL,
-  snapshots TEXT NOT NULL DEFAULT '[]', learned INTEGER NOT NULL DEFAULT 0,
+  search TEXT NOT NULL, number INTEGER NOT NULL, content TEXT NOT NULL, sha256 TEXT NOT NULL,
   PRIMARY KEY (search, number));
 """
-
 STOP_RULES = ("max_evaluations", "max_generations", "patience", "tolerance_ev_atom")
-_REALS = (
-    "parent_enthalpy_ev_atom", "enthalpy_ev_atom", "energy_ev_atom", "volume_angstrom3_atom", "model_seconds"
-)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchCandidate:
-    """One structure of a search: where it came from, what became of it and what it cost.
+class Origin:
+    """Where a structure of a search came from: what is known before it is relaxed.
 
     ``parent_enthalpy_ev_atom`` is that of the better parent, NaN for seeds; ``space_group`` that of the
-    seed (0 for children); ``curve`` the enthalpy in eV/atom at the start and after each step.
-    ``n_evaluations`` and ``seconds`` (process time) are those of the potential, ``n_model_relaxations`` and
-    ``model_seconds`` those of the cheap models before it (pair model, learned potential); the first candidate
-    of a pool carries those of the pool. ``learned``: whether a learned potential has relaxed and chosen it;
-    ``snapshots``: what the search learns that potential from.
+    seed (0 for children); ``learned``: whether a learned potential has relaxed and chosen it.
     """
 
     number: int
     generation: int
     operator: str
-    parents: tuple[int, ...]
-    parent_enthalpy_ev_atom: float
-    space_group: int
+    parents: tuple[int, ...] = ()
+    parent_enthalpy_ev_atom: float = float("nan")
+    space_group: int = 0
+    learned: bool = False
+
+    def origin(self) -> dict[str, object]:
+        """Return the fields of `Origin` alone."""
+        return {f.name: getattr(self, f.name) for f in fields(Origin)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchCandidate(Origin):
+    """One structure of a search: where it came from, what became of it and what it cost.
+
+    ``curve``: the enthalpy in eV/atom at the start and after each step. ``n_evaluations`` and ``seconds``
+    (process time) are those of the potential, ``n_model_relaxations`` and ``model_seconds`` those of the
+    cheap models before it (pair model, learned potential); the first candidate of a pool carries those of
+    the pool. ``snapshots``: what the search learns a potential from.
+    """
+
     status: str
     reason: str
     enthalpy_ev_atom: float
@@ -63,23 +70,44 @@ class SearchCandidate:
     curve: tuple[float, ...] = field(repr=False)
     atoms: Atoms = field(repr=False)
     snapshots: tuple[Snapshot, ...] = field(default=(), repr=False)
-    learned: bool = False
 
 
 class SearchDatabase:
     """The candidates of any number of searches in one SQLite file; each is written at once."""
 
     def __init__(self, path: Path) -> None:
-        """Open or create the file. Raises `SearchError` if it is no such database."""
+        """Open or create the file; one that is damaged is renamed, with a warning, and begun anew.
+
+        Raises `SearchError` if it cannot be opened.
+        """
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        if fault := self._prepared():
+            aside = self.path.with_name(f"{self.path.name}.damaged")
+            warnings.warn(
+                f"{self.path.name} is no sound database of searches ({fault}): it is kept as {aside.name}, "
+                "and its searches begin anew",
+                stacklevel=2,
+            )
+            self.path.replace(aside)
+            self._prepared()
+
+    def _prepared(self) -> str:
+        """Make the tables of a new file; return what is wrong with an old one, or an empty text."""
         try:
             with closing(self._connect()) as connection, connection:
+                (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
                 connection.executescript(_SCHEMA)
-        except sqlite3.DatabaseError as error:
+                connection.execute("SELECT content, sha256 FROM candidates LIMIT 0")
+            return "" if found == "ok" else found
+        except sqlite3.OperationalError as error:
+            if "no such column" in str(error):
+                return "another version has written it"
             raise SearchError(
-                f"{self.path} is no database of searches ({error}): delete it, or name another file"
+                f"{self.path} cannot be opened ({error}): wait, or name another file"
             ) from error
+        except sqlite3.DatabaseError as error:
+            return str(error)
 
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self.path, timeout=60)
@@ -91,17 +119,20 @@ class SearchDatabase:
         """
         text = json.dumps(settings, sort_keys=True)
         with closing(self._connect()) as connection, connection:
-            found = connection.execute("SELECT settings FROM searches WHERE name = ?", (name,)).fetchone()
-            if found is None:
-                connection.execute("INSERT INTO searches VALUES (?, ?, '')", (name, text))
-                return
-            changed = _changed(json.loads(found[0]), json.loads(text))
-            if changed:
+            query = "SELECT settings, sha256 FROM searches WHERE name = ?"
+            before, digest = connection.execute(query, (name,)).fetchone() or (text, _sha256(text))
+            if _sha256(before) != digest:  # nobody knows what its candidates were made with
+                connection.execute("DELETE FROM candidates WHERE search = ?", (name,))
+            elif changed := _changed(json.loads(before), json.loads(text)):
                 raise SearchError(
                     f"the search '{name}' in {self.path} was begun with other settings ({changed}): "
                     "choose another file or delete this one to begin anew"
                 )
-            connection.execute("UPDATE searches SET settings = ? WHERE name = ?", (text, name))
+            connection.execute(
+                "INSERT INTO searches VALUES (?, ?, ?, '') ON CONFLICT (name) "
+                "DO UPDATE SET settings = excluded.settings, sha256 = excluded.sha256",
+                (name, text, _sha256(text)),
+            )
 
     def note(self, name: str, text: str | None = None) -> str:
         """Return the note of a search (why it stopped); with ``text``, write it first."""
@@ -126,25 +157,26 @@ class SearchDatabase:
 
     def add(self, name: str, candidate: SearchCandidate) -> None:
         """Write one candidate; one that is there already is replaced."""
-        values = {key: getattr(candidate, key) for key in SearchCandidate.__dataclass_fields__} | {
-            "search": name,
-            "parents": json.dumps(candidate.parents),
-            "curve": json.dumps([round(x, 5) for x in candidate.curve]),
-            "atoms": json.dumps(_plain(candidate.atoms)),
-            "snapshots": json.dumps([_plain_snapshot(s) for s in candidate.snapshots]),
-        }
-        marks = ", ".join(f":{key}" for key in values)
+        values = vars(candidate) | {"snapshots": [vars(s) for s in candidate.snapshots]}
+        text = encode(values)  # every digit of it: a continued search has to learn the same
+        row = (name, candidate.number, text, _sha256(text))
         with closing(self._connect()) as connection, connection:
-            connection.execute(
-                f"INSERT OR REPLACE INTO candidates ({', '.join(values)}) VALUES ({marks})", values
-            )
+            connection.execute("INSERT OR REPLACE INTO candidates VALUES (?, ?, ?, ?)", row)
 
     def candidates(self, name: str) -> list[SearchCandidate]:
-        """Return the candidates of a search in the order of their numbers."""
+        """Return the candidates of a search in the order of their numbers, without damaged ones."""
+        query = "SELECT content, sha256 FROM candidates WHERE search = ? ORDER BY number"
         with closing(self._connect()) as connection:
-            connection.row_factory = sqlite3.Row
-            rows = connection.execute("SELECT * FROM candidates WHERE search = ? ORDER BY number", (name,))
-            return [_candidate(dict(row)) for row in rows]
+            rows = connection.execute(query, (name,)).fetchall()
+        sound = [content for content, digest in rows if _sha256(content) == digest]
+        if len(sound) < len(rows):
+            text = f"{self.path.name}: {len(rows) - len(sound)} damaged candidates of '{name}' are left out"
+            warnings.warn(text, stacklevel=2)
+        return [_candidate(decode(content)) for content in sound]
+
+
+def _sha256(text: str | bytes) -> str:
+    return hashlib.sha256(text if isinstance(text, bytes) else text.encode()).hexdigest()
 
 
 def candidate_table(candidates: Sequence[SearchCandidate]) -> pd.DataFrame:
@@ -152,8 +184,8 @@ def candidate_table(candidates: Sequence[SearchCandidate]) -> pd.DataFrame:
 
     ``evaluations_so_far``: energy evaluations that the search had spent when the candidate was done with.
     """
-    hidden = ("curve", "atoms", "parents", "snapshots")
-    names = [n for n in SearchCandidate.__dataclass_fields__ if n not in hidden]
+    hidden = {"curve", "atoms", "parents", "snapshots"}
+    names = [f.name for f in fields(SearchCandidate) if f.name not in hidden]
     table = pd.DataFrame([{n: getattr(c, n) for n in names} for c in candidates], columns=names)
     parents = [" ".join(map(str, c.parents)) for c in candidates]
     return table.assign(parents=parents, evaluations_so_far=table["n_evaluations"].cumsum())
@@ -164,36 +196,7 @@ def _changed(before: Mapping[str, object], now: Mapping[str, object]) -> str:
     return ", ".join(f"{k}: {before.get(k)} then, {now.get(k)} now" for k in keys)
 
 
-def _plain(atoms: Atoms) -> dict[str, list]:
-    return {"numbers": atoms.numbers.tolist(), "cell": atoms.cell.tolist(), "at": atoms.positions.tolist()}
-
-
-def _atoms(plain: Mapping[str, list]) -> Atoms:
-    return Atoms(numbers=plain["numbers"], cell=plain["cell"], positions=plain["at"], pbc=True)
-
-
-def _plain_snapshot(s: Snapshot) -> dict[str, object]:
-    """Return what JSON can hold, every digit of it: a continued search has to learn the same."""
-    forces, stress = s.forces.tolist(), s.stress_voigt.tolist()
-    return {**_plain(s.atoms), "energy": s.energy_ev_atom, "forces": forces, "stress": stress}
-
-
-def _snapshot(plain: Mapping[str, object]) -> Snapshot:
-    return Snapshot(
-        atoms=_atoms(plain),
-        energy_ev_atom=plain["energy"],
-        forces=np.array(plain["forces"]),
-        stress_voigt=np.array(plain["stress"]),
-    )
-
-
-def _candidate(row: dict[str, object]) -> SearchCandidate:
-    row = {key: row[key] for key in SearchCandidate.__dataclass_fields__}
-    for key in _REALS:
-        row[key] = float("nan") if row[key] is None else row[key]
-    for key in ("parents", "curve"):
-        row[key] = tuple(json.loads(row[key]))
-    row["atoms"] = _atoms(json.loads(row["atoms"]))
-    row["learned"] = bool(row["learned"])
-    row["snapshots"] = tuple(_snapshot(s) for s in json.loads(row["snapshots"]))
-    return SearchCandidate(**row)
+def _candidate(values: dict[str, object]) -> SearchCandidate:
+    snapshots = tuple(Snapshot(**s) for s in values["snapshots"])
+    sequences = {key: tuple(values[key]) for key in ("parents", "curve")}
+    return SearchCandidate(**(values | sequences | {"snapshots": snapshots}))

@@ -8,7 +8,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import partial
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -20,7 +19,7 @@ from crystal_search.errors import SearchError
 from crystal_search.ionic import guessed_states
 from crystal_search.learned_potential import Learner
 from crystal_search.offspring import choose_children, make_offspring
-from crystal_search.plans import ORIGIN, Plan, Preparation, child_plan, fresh_plan, stored_plan
+from crystal_search.plans import Plan, Preparation, Search, child_plan, fresh_plan
 from crystal_search.population import (
     KINDS,
     LEARNED,
@@ -33,7 +32,7 @@ from crystal_search.population import (
     survivors,
 )
 from crystal_search.potentials import make_calculator
-from crystal_search.relaxation import Relaxation, Verdict, relax_together
+from crystal_search.relaxation import Relaxation, relax_together
 from crystal_search.search_settings import OPTIMISE, SearchSettings, check_settings
 
 TOGETHER = 8  # candidates relaxed side by side
@@ -67,28 +66,23 @@ def find_crystals(
     if settings.oxidation_states is None:
         settings = replace(settings, oxidation_states=guessed_states(content))
     database.open_search(name, {"content": dict(content), **asdict(settings)})
-    done: list[SearchCandidate] = []
+    search, learner = Search(content=content, settings=settings, n_jobs=n_jobs), Learner()
     stored = {c.number: c for c in database.candidates(name)}
     bar = tqdm(desc=name, unit=" structures", leave=False, disable=not show_progress)
-    save, why, learner = partial(database.add, name), "", Learner()
-    relax_all = partial(_relax_all, settings=settings, relaxer=relaxer, n_jobs=n_jobs)
+    done, why = [], ""
     for generation in range(settings.max_generations):
         bar.set_postfix_str(f"making generation {generation}")
-        plans = plan_generation(
-            content,
-            done,
-            generation=generation,
-            settings=settings,
-            stored=stored,
-            learner=learner,
-            n_jobs=n_jobs,
-        )
-        for candidate in _finish(plans, stored, relax_all=relax_all, save=save):
-            done.append(candidate)
+        plans = plan_generation(search, done, generation=generation, stored=stored, learner=learner)
+        fresh = _relax_all([p for p in plans if p.number not in stored], search, relaxer)
+        for plan in plans:
+            done.append(stored[plan.number] if plan.number in stored else next(fresh))
+            if plan.number not in stored:
+                database.add(name, done[-1])
             bar.update()
             bar.set_postfix_str(f"generation {generation}, best {_best(done):.3f} eV/atom", refresh=False)
             if _why_stop(done, -1, settings=settings, solved=solved):
                 break
+        fresh.close()
         why = _why_stop(done, generation, settings=settings, solved=solved)
         if why:
             break
@@ -98,16 +92,15 @@ def find_crystals(
 
 
 def plan_generation(
-    content: Mapping[str, int],
+    search: Search,
     done: Sequence[SearchCandidate],
     *,
     generation: int,
-    settings: SearchSettings,
     stored: Mapping[int, SearchCandidate],
     learner: Learner,
-    n_jobs: int = 1,
 ) -> list[Plan]:
     """Return the candidates of a generation; those in ``stored`` are planned without being built."""
+    settings = search.settings
     population = survivors(done, size=settings.population_size) if generation else []
     weights = operator_weights(done, population, weights=settings.weights, adaptive=settings.adaptive)
     if not population:
@@ -116,38 +109,30 @@ def plan_generation(
     numbers = range(len(done), len(done) + n_new)
     missing, learned, spent = [n for n in numbers if n not in stored], [], Preparation()
     if missing and settings.learns and generation:
-        learned, spent = _learned_plans(
-            content, done, population, learner,
-            generation=generation, weights=weights, settings=settings, n_jobs=n_jobs,
-        )  # fmt: skip
-    rules = _rules(done, population, settings) if settings.give_up and generation else {}
+        learned, spent = _learned_plans(search, done, population, learner, generation, weights)
+    rules = _rules(done, population, settings.population_size) if settings.give_up and generation else {}
     plans: list[Plan] = []
-    for number in numbers:
+    for place, number in enumerate(numbers):
         if number in stored:
-            plan = stored_plan(stored[number])
-        elif number - len(done) < len(learned):
-            plan = replace(learned[number - len(done)], number=number)
+            plan = Plan(atoms=stored[number].atoms, **stored[number].origin())
+        elif place < len(learned):
+            plan = replace(learned[place], number=number)
         else:
             made = {"number": number, "generation": generation}
-            plan = _single_plan(
-                content, [*done, *plans], population, made, weights=weights, settings=settings
-            )
+            plan = _single_plan(search, [*done, *plans], population, made, weights)
         if number in missing[:1]:
             plan = replace(plan, spent=plan.spent + spent)
-        plans.append(replace(plan, rule=rules.get(_kind(plan))))
+        plans.append(replace(plan, rule=rules.get(kind(plan))))
     return plans
 
 
 def _learned_plans(
-    content: Mapping[str, int],
+    search: Search,
     done: Sequence[SearchCandidate],
     population: Sequence[SearchCandidate],
     learner: Learner,
-    *,
     generation: int,
     weights: Mapping[str, float],
-    settings: SearchSettings,
-    n_jobs: int,
 ) -> tuple[list[Plan], Preparation]:
     """Return the children that a potential learned from ``done`` chooses, and what the choice cost.
 
@@ -157,10 +142,9 @@ def _learned_plans(
     potential = learner.potential(done)
     if potential is None:
         return [], Preparation()
-    like = {"generation": generation, "weights": weights, "settings": settings, "n_jobs": n_jobs}
     fitted = time.process_time() - start
-    offspring = make_offspring(content, population, potential, **like)
-    start = time.process_time()
+    offspring = make_offspring(search, population, potential, generation=generation, weights=weights)
+    start, settings = time.process_time(), search.settings
     pressure = settings.relaxation.pressure_gpa
     plans = choose_children(offspring, done, potential, n=settings.children, pressure_gpa=pressure)
     rest = Preparation(model_seconds=fitted + time.process_time() - start)
@@ -168,16 +152,14 @@ def _learned_plans(
 
 
 def _single_plan(
-    content: Mapping[str, int],
+    search: Search,
     earlier: Sequence[SearchCandidate | Plan],
     population: Sequence[SearchCandidate],
-    made: Mapping[str, object],
-    *,
+    made: Mapping[str, int],
     weights: Mapping[str, float],
-    settings: SearchSettings,
 ) -> Plan:
     """Return a child of an operator or a random crystal, as it comes or chosen by the pair model."""
-    rng = np.random.default_rng([settings.seed, made["number"]])
+    rng = np.random.default_rng([search.settings.seed, made["number"]])
     operator = str(rng.choice(list(weights), p=list(weights.values())))
     known = [c for c in earlier if c.generation < made["generation"]]
 
@@ -186,64 +168,31 @@ def _single_plan(
         return sum(c.operator == operator and c.parents == (parent,) for c in known)
 
     n_before = sum(c.operator == SEED for c in earlier)
-    return child_plan(population, operator, made, earlier=used, settings=settings, rng=rng) or fresh_plan(
-        content, population, made, n_before=n_before, settings=settings, rng=rng
+    return child_plan(search, population, operator, made, earlier=used, rng=rng) or fresh_plan(
+        search, population, made, n_before=n_before, rng=rng
     )
 
 
-def _kind(one: Plan | SearchCandidate) -> str:
-    return kind(one.operator, one.space_group, learned=one.learned)
-
-
 def _rules(
-    done: Sequence[SearchCandidate], population: Sequence[SearchCandidate], settings: SearchSettings
+    done: Sequence[SearchCandidate], population: Sequence[SearchCandidate], size: int
 ) -> dict[str, GiveUpRule]:
-    same = {name: [c for c in done if _kind(c) == name] for name in KINDS}
-    most = {LEARNED: LEARNED_DROP_EV_ATOM}
-    return {
-        name: give_up_rule(
-            same[name], population, size=settings.population_size, most_ev_atom=most.get(name, np.inf)
-        )
-        for name in KINDS
-    }
+    most, rules = {LEARNED: LEARNED_DROP_EV_ATOM}, {}
+    for name in KINDS:
+        same = [c for c in done if kind(c) == name]
+        rules[name] = give_up_rule(same, population, size=size, most_ev_atom=most.get(name, np.inf))
+    return rules
 
 
-def _finish(
-    plans: Sequence[Plan],
-    stored: Mapping[int, SearchCandidate],
-    *,
-    relax_all: Callable[[Sequence[Plan]], Iterator[SearchCandidate]],
-    save: Callable[[SearchCandidate], None],
-) -> Iterator[SearchCandidate]:
-    """Yield the finished candidates of a generation in the order of their numbers, each saved first."""
-    fresh = relax_all([p for p in plans if p.number not in stored])
-    for plan in plans:
-        if plan.number in stored:
-            yield stored[plan.number]
-        else:
-            candidate = next(fresh)
-            save(candidate)
-            yield candidate
-
-
-def _relax_all(
-    plans: Sequence[Plan], *, settings: SearchSettings, relaxer: Relaxer | None, n_jobs: int
-) -> Iterator[SearchCandidate]:
+def _relax_all(plans: Sequence[Plan], search: Search, relaxer: Relaxer | None) -> Iterator[SearchCandidate]:
     """Yield the relaxed plans in their order.
 
-    They are taken `TOGETHER` at a time, so that a search that ends at one of them wastes little.
+    They are taken `TOGETHER` at a time, so that a search that ends at one of them wastes little. A warning of
+    joblib is kept back when that happens.
     """
-    tasks = [(plans[i : i + TOGETHER], settings, relaxer) for i in range(0, len(plans), TOGETHER)]
-    if n_jobs == 1 or len(tasks) < 2:
-        for task in tasks:
-            yield from _relaxed(*task)
-    else:
-        yield from _relaxed_in_parallel(tasks, n_jobs)
-
-
-def _relaxed_in_parallel(tasks: Sequence[tuple], n_jobs: int) -> Iterator[SearchCandidate]:
-    """Yield the results in order; joblib's warning is kept back when a search ends before its last task."""
-    results = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(_relaxed)(*t) for t in tasks)
+    groups = [plans[i : i + TOGETHER] for i in range(0, len(plans), TOGETHER)]
+    n_jobs = search.n_jobs if len(groups) > 1 else 1
+    tasks = (delayed(_relaxed)(group, search.settings, relaxer) for group in groups)
+    results = Parallel(n_jobs=n_jobs, return_as="generator")(tasks)
     try:
         for group in results:
             yield from group
@@ -265,22 +214,16 @@ def _relaxed(
         [p.atoms for p in plans],
         calculator=calculator,
         settings=settings.relaxation,
-        verdicts=[_verdict(p.rule) for p in plans],
+        verdicts=[p.rule for p in plans],
     )
     return [_candidate(p, r, keep=settings.learns) for p, r in zip(plans, results, strict=True)]
-
-
-def _verdict(rule: GiveUpRule | None) -> Verdict | None:
-    if rule is None:
-        return None
-    return lambda steps, enthalpy, atoms: rule(steps, enthalpy, atoms) if steps else ""
 
 
 def _candidate(plan: Plan, result: Relaxation, *, keep: bool) -> SearchCandidate:
     """Return the relaxed plan; ``keep``: with the snapshots to learn from."""
     outcome = ("status", "reason", "enthalpy_ev_atom", "energy_ev_atom", "volume_angstrom3_atom", "curve")
     return SearchCandidate(
-        **{key: getattr(plan, key) for key in ORIGIN},
+        **plan.origin(),
         **{key: getattr(result, key) for key in outcome},
         n_evaluations=plan.spent.n_evaluations + result.n_evaluations,
         seconds=plan.spent.seconds + result.seconds,

@@ -4,9 +4,7 @@ Parents and children are ASE atoms in the order of atomic number, all with the s
 returns None where it finds no legal child. ase-ga needs numpy's older `RandomState`.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import ClassVar
 
 import numpy as np
 from ase import Atoms
@@ -25,10 +23,11 @@ CELL_ANGLES_DEG = (40.0, 140.0)
 SYMMETRY_TOLERANCES_ANGSTROM = (0.1, 0.2, 0.3, 0.45, 0.6)  # Angstrom, tried from large to small
 MOST_PARENTS = 8  # whose modes are remembered: a population has six
 
-Operator = Callable[[Sequence[Atoms], int, np.random.Generator], Atoms | None]
+Operator = Callable[[Sequence[Atoms], np.random.Generator], Atoms | None]
+Modes = dict[bytes, dict[float, np.ndarray]]  # of parents by the bond model, see `soft_mutation`
 
 
-def heredity(parents: Sequence[Atoms], n_before: int, rng: np.random.Generator) -> Atoms | None:
+def heredity(parents: Sequence[Atoms], rng: np.random.Generator) -> Atoms | None:
     """Cut two parents by a plane along a cell vector and join a slab of each (cut and splice).
 
     Deaven and Ho, Phys. Rev. Lett. 75, 288 (1995); variable cells as Glass, Oganov and Hansen, Comput.
@@ -47,7 +46,7 @@ def heredity(parents: Sequence[Atoms], n_before: int, rng: np.random.Generator) 
     return operator.cross(parents[0].copy(), parents[1].copy())
 
 
-def rattle(parents: Sequence[Atoms], n_before: int, rng: np.random.Generator) -> Atoms | None:
+def rattle(parents: Sequence[Atoms], rng: np.random.Generator) -> Atoms | None:
     """Displace about half of the atoms at random by up to 0.4 to 1.2 Angstrom per axis ("atom mutation")."""
     parent = parents[0]
     operator = RattleMutation(
@@ -60,25 +59,26 @@ def rattle(parents: Sequence[Atoms], n_before: int, rng: np.random.Generator) ->
     return operator.mutate(parent.copy())
 
 
-def strain(parents: Sequence[Atoms], n_before: int, rng: np.random.Generator) -> Atoms | None:
+def strain(parents: Sequence[Atoms], rng: np.random.Generator) -> Atoms | None:
     """Strain the cell at random (standard deviation 0.3) at constant volume."""
     operator = StrainMutation(_closest(parents[0]), cellbounds=_bounds(), stddev=0.3, rng=_random_state(rng))
     return operator.mutate(parents[0].copy())
 
 
-def soft_mutation(parents: Sequence[Atoms], n_before: int, rng: np.random.Generator) -> Atoms | None:
+def soft_mutation(parents: Sequence[Atoms], *, n_before: int, modes: Modes) -> Atoms | None:
     """Displace the atoms along the mode number ``n_before`` of a bond model, the softest being number 0.
 
-    ``n_before`` may be how often the parent was soft-mutated, so that none is used twice. Lyakhov, Oganov and
-    Valle, Comput. Phys. Commun. 181, 1623 (2010), doi 10.1016/j.cpc.2010.06.007. The bond model knows no
-    lanthanides and actinides but La and Ac.
+    ``n_before`` may be how often the parent was soft-mutated, so that none is used twice. ``modes`` of a
+    parent are found once: they take six calls for the forces of the bond model per atom, at 88 atoms 3.7 of a
+    mutation's 5.1 s. Lyakhov, Oganov and Valle, Comput. Phys. Commun. 181, 1623 (2010), doi
+    10.1016/j.cpc.2010.06.007. The bond model knows no lanthanides and actinides but La and Ac.
     """
     parent = parents[0].copy()
     if 3 * len(parent) <= 3 + n_before:
         return None
     parent.info["confid"] = 0
     operator = _SoftMutation(_closest(parent), bounds=[0.3, 2.0], rcut=6.0, used_modes_file=None)
-    operator.used_modes = {0: list(range(3, 3 + n_before))}
+    operator.known, operator.used_modes = modes, {0: list(range(3, 3 + n_before))}
     try:
         return operator.mutate(parent)
     except ValueError:  # an element outside the bond model
@@ -86,25 +86,22 @@ def soft_mutation(parents: Sequence[Atoms], n_before: int, rng: np.random.Genera
 
 
 class _SoftMutation(SoftMutation):
-    """ase-ga's, which remembers the modes of the latest parents: children of one differ only in their mode.
+    """ase-ga's, with the modes of parents ``known`` before."""
 
-    The modes take six calls for the forces of the bond model per atom: at 88 atoms 3.7 of a mutation's 5.1 s.
-    """
-
-    _of_parents: ClassVar[OrderedDict[bytes, dict[float, np.ndarray]]] = OrderedDict()
+    known: Modes
 
     def _calculate_normal_modes(
         self, atoms: Atoms, *args: float, **options: float
     ) -> dict[float, np.ndarray]:
         parent = b"".join(a.tobytes() for a in (atoms.numbers, atoms.positions, atoms.cell.array))
-        if parent not in self._of_parents:
-            self._of_parents[parent] = super()._calculate_normal_modes(atoms, *args, **options)
-        if len(self._of_parents) > MOST_PARENTS:
-            self._of_parents.popitem(last=False)
-        return self._of_parents[parent]
+        if parent not in self.known:
+            self.known[parent] = super()._calculate_normal_modes(atoms, *args, **options)
+        if len(self.known) > MOST_PARENTS:
+            self.known.pop(next(iter(self.known)))
+        return self.known[parent]
 
 
-def permutation(parents: Sequence[Atoms], n_before: int, rng: np.random.Generator) -> Atoms | None:
+def permutation(parents: Sequence[Atoms], rng: np.random.Generator) -> Atoms | None:
     """Swap atoms of different elements: one to a third of all pairs."""
     parent = parents[0]
     if len(set(parent.numbers)) < 2:
@@ -118,7 +115,7 @@ def permutation(parents: Sequence[Atoms], n_before: int, rng: np.random.Generato
     return operator.mutate(parent.copy())
 
 
-def symmetrise(parents: Sequence[Atoms], n_before: int, rng: np.random.Generator) -> Atoms | None:
+def symmetrise(parents: Sequence[Atoms], rng: np.random.Generator) -> Atoms | None:
     """Move the atoms onto the symmetry that the parent nearly has, within up to 0.6 Angstrom."""
     parent = parents[0]
     structure = AseAtomsAdaptor.get_structure(parent)
@@ -136,11 +133,12 @@ def symmetrise(parents: Sequence[Atoms], n_before: int, rng: np.random.Generator
     return None
 
 
+SOFT_MUTATION = "soft_mutation"
 OPERATORS: dict[str, Operator] = {
     "heredity": heredity,
     "rattle": rattle,
     "strain": strain,
-    "soft_mutation": soft_mutation,
+    SOFT_MUTATION: soft_mutation,
     "permutation": permutation,
     "symmetrise": symmetrise,
 }
@@ -148,18 +146,21 @@ N_PARENTS: dict[str, int] = {"heredity": 2}
 
 
 def make_child(
-    name: str, parents: Sequence[Atoms], *, n_before: int, rng: np.random.Generator
+    name: str, parents: Sequence[Atoms], *, n_before: int, modes: Modes, rng: np.random.Generator
 ) -> Atoms | None:
     """Return the child of an operator, sorted and wrapped, or None where it finds no legal one.
 
-    Raises `SearchError` for an unknown operator.
+    ``n_before`` and ``modes`` are those of `soft_mutation`. Raises `SearchError` for an unknown operator.
     """
     if name not in OPERATORS:
         raise SearchError(
             f"there is no operator '{name}': expected one of {', '.join(OPERATORS)}."
             f"{did_you_mean(name, list(OPERATORS))}"
         )
-    child = OPERATORS[name](parents, n_before, rng)
+    if name == SOFT_MUTATION:
+        child = soft_mutation(parents, n_before=n_before, modes=modes)
+    else:
+        child = OPERATORS[name](parents, rng)
     if child is None:
         return None
     child = sorted_atoms(Atoms(child.numbers, child.positions, cell=child.cell, pbc=True))

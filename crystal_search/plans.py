@@ -3,14 +3,14 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 from ase import Atoms
 
-from crystal_search.database import SearchCandidate
+from crystal_search.database import Origin, SearchCandidate
 from crystal_search.ionic import relax_as_ions
-from crystal_search.operators import N_PARENTS, make_child
+from crystal_search.operators import N_PARENTS, Modes, make_child
 from crystal_search.polyanions import polyanions, whole_bonds
 from crystal_search.population import SEED, GiveUpRule, choose_parents
 from crystal_search.potentials import make_calculator
@@ -21,11 +21,20 @@ from crystal_search.seeds import Seed, random_seed
 N_ATTEMPTS = 10  # tries of an operator before a fresh seed takes its place
 BEST_SHARE = 0.3  # of the population, whose mean volume the seeds take
 
-ORIGIN = (  # of a candidate, known before it is relaxed
-    "number", "generation", "operator", "parents", "parent_enthalpy_ev_atom", "space_group", "learned",
-)  # fmt: skip
-
 Earlier = Callable[[str, int], int]  # (operator, number of a parent) -> how often it was used on it before
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """What is searched for, and how: the atoms of each element in the cell, settings, processes.
+
+    ``modes``: vibrations of parents by the bond model, filled as soft mutations ask for them.
+    """
+
+    content: Mapping[str, int]
+    settings: SearchSettings
+    n_jobs: int = 1
+    modes: Modes = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,50 +52,38 @@ class Preparation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class Plan(Origin):
     """A candidate before its relaxation."""
 
-    number: int
-    generation: int
-    operator: str
-    parents: tuple[int, ...]
-    parent_enthalpy_ev_atom: float
-    space_group: int
     atoms: Atoms
     rule: GiveUpRule | None = None
     spent: Preparation = Preparation()
-    learned: bool = False  # whether the learned potential has relaxed and chosen it
-
-
-def stored_plan(c: SearchCandidate) -> Plan:
-    """Return the plan of a candidate that is there already, without building it."""
-    return Plan(atoms=c.atoms, **{key: getattr(c, key) for key in ORIGIN})
 
 
 def child_plan(
+    search: Search,
     population: Sequence[SearchCandidate],
     operator: str,
     made: Mapping[str, object],
     *,
     earlier: Earlier,
-    settings: SearchSettings,
     rng: np.random.Generator,
 ) -> Plan | None:
     """Return a child of the operator, None where it makes none; ``made`` are the other fields of the plan."""
+    n_parents = N_PARENTS.get(operator, 1)
     for _ in range(N_ATTEMPTS if operator != SEED else 0):
-        parents = choose_parents(population, N_PARENTS.get(operator, 1), rng)
-        if len(parents) < N_PARENTS.get(operator, 1):
+        parents = choose_parents(population, n_parents, rng)
+        if len(parents) < n_parents:
             break
         before = earlier(operator, parents[0].number)
-        child = make_child(operator, [p.atoms for p in parents], n_before=before, rng=rng)
+        child = make_child(operator, [p.atoms for p in parents], n_before=before, modes=search.modes, rng=rng)
         if child is not None:
-            like = {"keep_volume": True, "whole": bool(settings.pool_size)}
-            child, spent = _as_ions(child, operator, settings, **like)
+            whole = bool(search.settings.pool_size)
+            child, spent = _as_ions(child, operator, search.settings, keep_volume=True, whole=whole)
             return Plan(
                 operator=operator,
                 parents=tuple(p.number for p in parents),
                 parent_enthalpy_ev_atom=min(p.enthalpy_ev_atom for p in parents),
-                space_group=0,
                 atoms=child,
                 spent=spent,
                 **made,
@@ -110,32 +107,26 @@ def _as_ions(
 
 
 def fresh_plan(
-    content: Mapping[str, int],
+    search: Search,
     population: Sequence[SearchCandidate],
     made: Mapping[str, object],
     *,
     n_before: int,
-    settings: SearchSettings,
     rng: np.random.Generator,
 ) -> Plan:
     """Return a fresh random crystal, the one after ``n_before`` others of the search."""
-    volume = _learned_volume(content, population) if settings.learn_volume and population else None
-    make = _chosen_seed if settings.pool_size and settings.states else _random_seed
-    seed, spent = make(content, volume, n_before=n_before, settings=settings, rng=rng)
+    settings = search.settings
+    volume = _learned_volume(search.content, population) if settings.learn_volume and population else None
+    if settings.pool_size and settings.states:
+        seed, spent = _chosen_seed(search, volume, n_before)
+    else:
+        seed, spent = _random_seed(search, volume, rng)
     return seed_plan(seed, spent, made)
 
 
 def seed_plan(seed: Seed, spent: Preparation, made: Mapping[str, object]) -> Plan:
     """Return the plan of a random crystal, which has no parents."""
-    return Plan(
-        operator=SEED,
-        parents=(),
-        parent_enthalpy_ev_atom=float("nan"),
-        space_group=seed.space_group,
-        atoms=seed.atoms,
-        spent=spent,
-        **made,
-    )
+    return Plan(operator=SEED, space_group=seed.space_group, atoms=seed.atoms, spent=spent, **made)
 
 
 def _learned_volume(content: Mapping[str, int], population: Sequence[SearchCandidate]) -> float:
@@ -144,35 +135,20 @@ def _learned_volume(content: Mapping[str, int], population: Sequence[SearchCandi
     return float(np.mean([c.volume_angstrom3_atom for c in best])) * sum(content.values())
 
 
-def _random_seed(
-    content: Mapping[str, int],
-    volume: float | None,
-    *,
-    n_before: int,
-    settings: SearchSettings,
-    rng: np.random.Generator,
-) -> tuple[Seed, Preparation]:
+def _random_seed(search: Search, volume: float | None, rng: np.random.Generator) -> tuple[Seed, Preparation]:
     """Return a random crystal as it comes."""
-    start = time.process_time()
-    seed = random_seed(
-        dict(content), symmetric_share=settings.symmetric_share, volume_angstrom3=volume, rng=rng
-    )
-    atoms, spent = _as_ions(seed.atoms, SEED, settings, keep_volume=volume is not None)
+    start, share = time.process_time(), search.settings.symmetric_share
+    seed = random_seed(dict(search.content), symmetric_share=share, volume_angstrom3=volume, rng=rng)
+    atoms, spent = _as_ions(seed.atoms, SEED, search.settings, keep_volume=volume is not None)
     return replace(seed, atoms=atoms), replace(spent, model_seconds=time.process_time() - start)
 
 
-def _chosen_seed(
-    content: Mapping[str, int],
-    volume: float | None,
-    *,
-    n_before: int,
-    settings: SearchSettings,
-    rng: np.random.Generator,
-) -> tuple[Seed, Preparation]:
+def _chosen_seed(search: Search, volume: float | None, n_before: int) -> tuple[Seed, Preparation]:
     """Return the next random crystal of a pool; the first one of a pool pays for it."""
+    settings = search.settings
     number, place = divmod(n_before, n_seeds(settings.pool_size))
     pool = make_pool(
-        tuple(content.items()),
+        tuple(search.content.items()),
         states=tuple(settings.states.items()),
         size=settings.pool_size,
         symmetric_share=settings.symmetric_share,

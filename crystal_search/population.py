@@ -9,7 +9,7 @@ from ase import Atoms
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.io.ase import AseAtomsAdaptor
 
-from crystal_search.database import SearchCandidate
+from crystal_search.database import Origin, SearchCandidate
 from crystal_search.relaxation import CONVERGED, RELAXED
 
 MATCHER = StructureMatcher()  # with pymatgen's default tolerances
@@ -122,18 +122,18 @@ class GiveUpRule:
         return ""
 
 
-def kind(operator: str, space_group: int, *, learned: bool = False) -> str:
+def kind(one: Origin) -> str:
     """Return what a candidate is compared with while it is relaxed, one of `KINDS`.
 
     Seeds without symmetry begin higher, take more steps and end lower than symmetric ones, so an early
-    comparison of the two would throw away the better ones; what a ``learned`` potential has relaxed before
+    comparison of the two would throw away the better ones; what a learned potential has relaxed before
     begins near its end.
     """
-    if learned:
+    if one.learned:
         return LEARNED
-    if operator != SEED:
+    if one.operator != SEED:
         return CHILD
-    return FREE_SEED if space_group == 1 else SYMMETRIC_SEED
+    return FREE_SEED if one.space_group == 1 else SYMMETRIC_SEED
 
 
 def give_up_rule(

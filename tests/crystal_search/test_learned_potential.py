@@ -16,7 +16,7 @@ from crystal_search.evaluations import Snapshot, evaluate_many
 from crystal_search.evolution import find_crystals
 from crystal_search.learned_potential import Learner, NormalEquations
 from crystal_search.offspring import choose_children, make_offspring
-from crystal_search.plans import Preparation
+from crystal_search.plans import Preparation, Search
 from crystal_search.population import SEED, same_structure, survivors
 from crystal_search.relaxation import FAILED, SNAPSHOT_STEPS, RelaxationSettings, relax
 from crystal_search.search_settings import SearchSettings
@@ -107,8 +107,9 @@ def test_an_energy_that_is_not_finite_does_not_spoil_the_lessons(first: list[Sea
 def _offspring(first: list[SearchCandidate], **changes: object) -> tuple:
     potential = Learner().potential(first)
     population = survivors(first, size=6)
-    like = {"generation": 1, "weights": {SEED: 0.5, "rattle": 0.5}, "settings": SETTINGS} | changes
-    return make_offspring(CONTENT, population, potential, **like), potential
+    search = Search(content=CONTENT, settings=SETTINGS, **changes)
+    weights = {SEED: 0.5, "rattle": 0.5}
+    return make_offspring(search, population, potential, generation=1, weights=weights), potential
 
 
 def test_children_are_the_lowest_and_repeat_neither_each_other_nor_the_past(

@@ -71,7 +71,9 @@ def test_a_crystal_fits_only_whole_multiples_of_its_cell() -> None:
 @pytest.mark.parametrize("name", [n for n in OPERATORS if n != "symmetrise"])
 def test_children_keep_content_and_distances(name: str, parents: list[Atoms]) -> None:
     rng = np.random.default_rng(7)
-    children = (make_child(name, parents[: N_PARENTS.get(name, 1)], n_before=0, rng=rng) for _ in range(5))
+    children = (
+        make_child(name, parents[: N_PARENTS.get(name, 1)], n_before=0, modes={}, rng=rng) for _ in range(5)
+    )
     child = next(c for c in children if c is not None)
     assert _contents(child) == CONTENT and (np.diff(child.numbers) >= 0).all()
     assert shortest_ratio(child) >= CLOSEST_RATIO - 1e-6
@@ -91,14 +93,16 @@ def test_symmetric_seeds_share_one_table_of_least_distances_and_leave_pyxtal_as_
 
 def test_operators_leave_their_parents_alone_and_repeat_with_the_generator(parents: list[Atoms]) -> None:
     before = parents[0].positions.copy()
-    first, second = (make_child("rattle", parents, n_before=0, rng=np.random.default_rng(2)) for _ in "ab")
+    first, second = (
+        make_child("rattle", parents, n_before=0, modes={}, rng=np.random.default_rng(2)) for _ in "ab"
+    )
     np.testing.assert_array_equal(parents[0].positions, before)
     np.testing.assert_array_equal(first.positions, second.positions)
 
 
 def test_soft_mutation_takes_another_mode_the_second_time(parents: list[Atoms]) -> None:
     rng = np.random.default_rng(0)
-    children = [make_child("soft_mutation", parents, n_before=n, rng=rng) for n in range(4)]
+    children = [make_child("soft_mutation", parents, n_before=n, modes={}, rng=rng) for n in range(4)]
     positions = [c.positions for c in children if c is not None]
     assert len(positions) >= 2 and not np.allclose(positions[0], positions[1], atol=1e-3)
 
@@ -106,11 +110,11 @@ def test_soft_mutation_takes_another_mode_the_second_time(parents: list[Atoms]) 
 def test_soft_mutation_finds_the_modes_of_a_parent_once_and_they_are_its_own(monkeypatch) -> None:
     rng = np.random.default_rng(5)
     many = [p1_seed(CONTENT, volume_angstrom3=150.0, rng=rng).atoms for _ in range(MOST_PARENTS + 1)]
-    counted, hessian = [], SoftMutation._get_hessian
+    counted, modes, hessian = [], {}, SoftMutation._get_hessian
     monkeypatch.setattr(SoftMutation, "_get_hessian", lambda self, *a: counted.append(1) or hessian(self, *a))
 
     def children(parent: Atoms) -> list[Atoms | None]:
-        return [make_child("soft_mutation", [parent], n_before=n, rng=rng) for n in range(6)]
+        return [make_child("soft_mutation", [parent], n_before=n, modes=modes, rng=rng) for n in range(6)]
 
     first = {k: children(parent) for k, parent in enumerate(many)}
     assert len(counted) == len(many)
@@ -126,17 +130,17 @@ def test_symmetrisation_finds_a_hidden_symmetry_and_refuses_what_has_it() -> Non
     salt = sorted_atoms(bulk("NaCl", "rocksalt", a=5.6))
     shaken = sorted_atoms(salt.repeat((2, 1, 1)))
     shaken.rattle(0.08, seed=0)
-    child = make_child("symmetrise", [shaken], n_before=0, rng=np.random.default_rng(0))
+    child = make_child("symmetrise", [shaken], n_before=0, modes={}, rng=np.random.default_rng(0))
     assert AseAtomsAdaptor.get_structure(child).get_space_group_info(symprec=0.01)[1] > 1
     assert _contents(child) == _contents(shaken)
-    assert make_child("symmetrise", [salt], n_before=0, rng=np.random.default_rng(0)) is None
+    assert make_child("symmetrise", [salt], n_before=0, modes={}, rng=np.random.default_rng(0)) is None
 
 
 def test_unknown_operator_is_named() -> None:
     with pytest.raises(SearchError, match="Did you mean 'rattle'"):
-        make_child("ratle", [], n_before=0, rng=np.random.default_rng(0))
+        make_child("ratle", [], n_before=0, modes={}, rng=np.random.default_rng(0))
 
 
 def test_a_single_element_cannot_be_permuted() -> None:
     atoms = p1_seed({"Li": 4}, volume_angstrom3=80.0, rng=np.random.default_rng(0)).atoms
-    assert make_child("permutation", [atoms], n_before=0, rng=np.random.default_rng(0)) is None
+    assert make_child("permutation", [atoms], n_before=0, modes={}, rng=np.random.default_rng(0)) is None

@@ -11,10 +11,11 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from search_candidates import candidate
 
-from crystal_search.database import SearchCandidate, SearchDatabase, candidate_table
+from crystal_search.database import Origin, SearchCandidate, SearchDatabase, candidate_table
 from crystal_search.errors import SearchError
 from crystal_search.evolution import find_crystals, plan_generation
 from crystal_search.learned_potential import Learner
+from crystal_search.plans import Search
 from crystal_search.population import (
     CHILD,
     FREE_SEED,
@@ -97,8 +98,14 @@ def test_another_budget_continues_a_search(finished, tmp_path: Path) -> None:
 
 
 def test_seeds_with_and_without_symmetry_and_children_are_different_kinds() -> None:
-    kinds = [kind(SEED, 1), kind(SEED, 62), kind("rattle", 0), kind("rattle", 0, learned=True)]
-    assert kinds == [FREE_SEED, SYMMETRIC_SEED, CHILD, LEARNED]
+    made = [{"operator": SEED, "space_group": 1}, {"operator": SEED, "space_group": 62}]
+    made += [{"operator": "rattle"}, {"operator": "rattle", "learned": True}]
+    assert [kind(Origin(number=0, generation=0, **one)) for one in made] == [
+        FREE_SEED,
+        SYMMETRIC_SEED,
+        CHILD,
+        LEARNED,
+    ]
 
 
 def test_random_search_learns_nothing() -> None:
@@ -143,10 +150,46 @@ def test_impossible_settings_are_refused(change: dict, tmp_path: Path) -> None:
         )
 
 
-def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
-    (tmp_path / "s.sqlite").write_text("something else entirely, long enough to be no database")
-    with pytest.raises(SearchError, match="no database of searches"):
-        SearchDatabase(tmp_path / "s.sqlite")
+@pytest.mark.parametrize("damage", ["no database", "cut off", "a page overwritten"])
+def test_a_damaged_file_is_kept_aside_and_begun_anew(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "s.sqlite"
+    database = SearchDatabase(path)
+    database.open_search("a", {})
+    for number in range(40):
+        database.add("a", candidate(number, -1.5, bulk("Cu")))
+    whole = path.read_bytes()
+    at = len(whole) // 2
+    spoiled = {"no database": b"x" * 200, "cut off": whole[:at], "a page overwritten": bytearray(whole)}
+    spoiled["a page overwritten"][at : at + 4096] = b"\xff" * 4096
+    path.write_bytes(spoiled[damage])
+    with pytest.warns(UserWarning, match=r"kept as s\.sqlite\.damaged"):
+        anew = SearchDatabase(path)
+    assert anew.candidates("a") == [] and (tmp_path / "s.sqlite.damaged").is_file()
+
+
+def test_a_file_of_another_version_is_kept_aside(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "s.sqlite") as connection:
+        connection.execute("CREATE TABLE candidates (search TEXT, number INTEGER, curve TEXT)")
+    with pytest.warns(UserWarning, match="another version"):
+        SearchDatabase(tmp_path / "s.sqlite").open_search("a", {})
+
+
+def test_a_damaged_candidate_is_computed_anew_and_the_search_ends_the_same(finished, tmp_path: Path) -> None:
+    """One that still reads well, with another enthalpy; and settings that do not fit their hash."""
+    path = tmp_path / "s.sqlite"
+    whole = find_crystals(CONTENT, name="a", settings=FAST, database=SearchDatabase(path))
+    with sqlite3.connect(path) as connection:
+        for number in (2, 7):
+            change = "SET content = replace(content, '\"enthalpy_ev_atom\": ', '\"enthalpy_ev_atom\": -9')"
+            connection.execute(f"UPDATE candidates {change} WHERE number = ?", (number,))
+    with pytest.warns(UserWarning, match="2 damaged candidates"):
+        again = find_crystals(CONTENT, name="a", settings=FAST, database=SearchDatabase(path))
+    assert [c.enthalpy_ev_atom for c in again] == [c.enthalpy_ev_atom for c in whole]
+    assert len(SearchDatabase(path).candidates("a")) == len(whole)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE searches SET settings = '{'")
+    SearchDatabase(path).open_search("a", {"seed": 1})
+    assert SearchDatabase(path).candidates("a") == []
 
 
 def test_candidates_survive_the_database(tmp_path: Path) -> None:
@@ -206,7 +249,9 @@ def test_random_search_relaxes_its_seeds_as_ions_too() -> None:
     settings = replace(FAST, potential="chgnet", oxidation_states={"Li": 1, "O": -2})
     assert SEED in random_search(settings).as_ions_first
     raw, relaxed = (
-        plan_generation({"Li": 2, "O": 1}, [], generation=0, settings=s, stored={}, learner=Learner())
+        plan_generation(
+            Search(content={"Li": 2, "O": 1}, settings=s), [], generation=0, stored={}, learner=Learner()
+        )
         for s in (replace(settings, as_ions_first=()), random_search(settings))
     )
     assert [p.space_group for p in raw] == [p.space_group for p in relaxed]

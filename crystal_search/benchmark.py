@@ -18,7 +18,7 @@ from ase import Atoms
 from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
-from crystal_search.benchmark_results import PLAIN, RESULT_COLUMNS, RESULTS_FILE, arm_table, compound_table
+from crystal_search.benchmark_results import PLAIN, RESULTS_FILE, arm_table, compound_table
 from crystal_search.database import SearchCandidate, SearchDatabase, candidate_table
 from crystal_search.errors import SearchError
 from crystal_search.evolution import find_crystals
@@ -99,37 +99,36 @@ def run_case(
 
 
 def case_result(
-    compound: Target, candidates: Sequence[SearchCandidate], *, arm: str, seed: int, ended: bool = True
+    compound: Target, candidates: Sequence[SearchCandidate], *, arm: str, seed: int
 ) -> dict[str, object]:
     """Return one row of the results table; missing where the crystal was not found.
 
-    Of several candidates that are the crystal, the one counts that was done with first. ``ended``: whether
-    the search came to its end, or was interrupted before.
+    Of several candidates that are the crystal, the one counts that was done with first.
     """
     table = candidate_table(candidates)
     in_time = [candidates[i] for i in np.argsort(table["evaluations_so_far"], kind="stable")]
     first, how = next(((c, how) for c in in_time if (how := compound.how_solved(c))), (None, ""))
     best = table.loc[table["status"].isin(RELAXED), "enthalpy_ev_atom"].min()
-    values = (
-        compound.name,
-        compound.structure.composition.reduced_formula,
-        len(compound.structure),
-        arm,
-        seed,
-        first is not None,
-        how,
-        float(table["evaluations_so_far"][first.number]) if first else np.nan,
-        float(first.generation) if first else np.nan,
-        first.operator if first else "",
-        int(table["n_evaluations"].sum()),
-        len(table),
-        round(float(table["seconds"].sum()), 1),
-        int(table["n_model_relaxations"].sum()),
-        round(float(table["model_seconds"].sum(min_count=1)), 1),
-        ended,
-        round(float(best - compound.relaxed.enthalpy_ev_atom), 4),
-    )
-    return dict(zip(RESULT_COLUMNS, values, strict=True))
+    total = table[["n_evaluations", "seconds", "n_model_relaxations", "model_seconds"]].sum()
+    return {
+        "compound": compound.name,
+        "formula": compound.structure.composition.reduced_formula,
+        "n_atoms": len(compound.structure),
+        "arm": arm,
+        "seed": seed,
+        "solved": first is not None,
+        "how": how,
+        "evaluations_to_solution": float(table["evaluations_so_far"][first.number]) if first else np.nan,
+        "generation_of_solution": float(first.generation) if first else np.nan,
+        "operator_of_solution": first.operator if first else "",
+        "evaluations": int(total["n_evaluations"]),
+        "structures": len(table),
+        "seconds": round(float(total["seconds"]), 1),
+        "model_relaxations": int(total["n_model_relaxations"]),
+        "model_seconds": round(float(total["model_seconds"]), 1),
+        "ended": True,
+        "best_above_reference_ev_atom": round(float(best - compound.relaxed.enthalpy_ev_atom), 4),
+    }
 
 
 def run_benchmark(
@@ -152,8 +151,10 @@ def run_benchmark(
         for row in new:
             print(", ".join(f"{k} {v}" for k, v in row.items() if k != "formula"), flush=True)
         rows += new
-        _write(pd.DataFrame(rows), folder)
-    return pd.DataFrame(rows, columns=list(RESULT_COLUMNS))
+        aside = folder / f".{RESULTS_FILE}"  # written whole or not at all
+        pd.DataFrame(rows).to_csv(aside, index=False)
+        aside.replace(folder / RESULTS_FILE)
+    return pd.DataFrame(rows)
 
 
 def random_budget(evolutionary: Mapping[str, object], budget: int) -> int:
@@ -166,46 +167,18 @@ def random_budget(evolutionary: Mapping[str, object], budget: int) -> int:
     return max(budget, ceil(3 * needed)) if evolutionary["solved"] else budget
 
 
-def collect_results(database: SearchDatabase, settings: SearchSettings) -> pd.DataFrame:
-    """Return the results of every search of a database, without running anything but references.
-
-    Searches that have not ended are among them: without them the results would favour the easy ones.
-    """
-    rows: list[dict[str, object]] = []
-    known: dict[str, Target] = {}
-    for name in database.searches():
-        key, arm, seed = name.split()
-        found, ended = database.candidates(name), bool(database.note(name))
-        compound = known[key] = known.get(key) or target(key, settings)
-        if found:
-            rows.append(case_result(compound, found, arm=arm, seed=int(seed), ended=ended))
-    return pd.DataFrame(rows, columns=list(RESULT_COLUMNS))
-
-
-def _write(results: pd.DataFrame, folder: Path) -> None:
-    """Write the results whole or not at all."""
-    aside = folder / f".{RESULTS_FILE}"
-    results.to_csv(aside, index=False)
-    aside.replace(folder / RESULTS_FILE)
-
-
 def run_command(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(prog="python -m crystal_search.benchmark", description=__doc__)
     parser.add_argument("compounds", nargs="*", default=list(COMPOUNDS), help="names; none means all")
     parser.add_argument("--out", type=Path, default=Path("benchmark"), metavar="FOLDER")
-    parser.add_argument("--collect", action="store_true", help="only write and print what has been searched")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--budget", type=int, default=9000, help="energy evaluations per search")
     parser.add_argument("--jobs", type=int, default=1, help="relaxations at a time")
     options = parser.parse_args(arguments)
-    settings, like = benchmark_settings(options.budget), {"folder": options.out, "n_jobs": options.jobs}
+    like = {"seeds": options.seeds, "folder": options.out, "n_jobs": options.jobs}
     try:
-        if options.collect:
-            results = collect_results(SearchDatabase(options.out / "benchmark.sqlite"), settings)
-            _write(results, options.out)
-        else:
-            results = run_benchmark(options.compounds, seeds=options.seeds, settings=settings, **like)
+        results = run_benchmark(options.compounds, settings=benchmark_settings(options.budget), **like)
     except SearchError as error:
         print(f"error: {error}")
         return 1

@@ -1,6 +1,6 @@
 """What the searches of the benchmark say: how often each arm found the known crystal, and at what cost.
 
-`crystal_search.benchmark` makes them.
+``ended``: false for a search that was interrupted for good.
 """
 
 from collections.abc import Sequence
@@ -13,19 +13,14 @@ from scipy.stats import binomtest
 from crystal_search.database import SearchCandidate
 from crystal_search.known_crystals import DATA
 from crystal_search.population import SEED
-from crystal_search.relaxation import ABANDONED, CONVERGED, FAILED, RELAXED, UNCONVERGED
+from crystal_search.relaxation import ABANDONED, FAILED, RELAXED
 from crystal_search.search_settings import EVOLUTIONARY, RANDOM
 
 RESULTS_FILE = "benchmark_results.csv"
 PLAIN = "plain"  # random search whose crystals are not relaxed as ions first, with volumes of covalent radii
 ARMS = (EVOLUTIONARY, PLAIN, RANDOM)
 N_BOOTSTRAP = 2000
-RESULT_COLUMNS: tuple[str, ...] = (
-    "compound", "formula", "n_atoms", "arm", "seed", "solved", "how", "evaluations_to_solution",
-    "generation_of_solution", "operator_of_solution", "evaluations", "structures", "seconds",
-    "model_relaxations", "model_seconds", "ended", "best_above_reference_ev_atom",
-)  # fmt: skip
-SUCCESS_COLUMNS: tuple[str, ...] = (
+_SUCCESS = (  # columns of `operator_success`
     "operator", "n", "relaxed", "given_up", "failed", "below_parent", "share", "ci_low", "ci_high",
     "evaluations_per_child",
 )  # fmt: skip
@@ -73,13 +68,11 @@ def compound_table(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def _spent(results: pd.DataFrame, arm: str, seed: int) -> str:
-    rows = results[(results["arm"] == arm) & (results["seed"] == seed)]
-    if rows.empty:
-        return "-"
-    row = rows.iloc[0]
-    if row["solved"]:
-        return f"{row['evaluations_to_solution']:.0f}"
-    return f">{row['evaluations']}" if row["ended"] else f"(>{row['evaluations']})"
+    for row in results[(results["arm"] == arm) & (results["seed"] == seed)].itertuples():
+        if row.solved:
+            return f"{row.evaluations_to_solution:.0f}"
+        return f">{row.evaluations}" if row.ended else f"(>{row.evaluations})"
+    return "-"
 
 
 def paired_ratio(results: pd.DataFrame, *, beside: str = PLAIN, seed: int = 0) -> dict[str, float]:
@@ -124,28 +117,14 @@ def operator_success(
 
     A child that was given up or failed counts as no success. Seeds have no parents and are left out.
     """
-    children = [c for c in candidates if c.operator != SEED]
     rows = []
+    children = [c for c in candidates if c.operator != SEED]
     for operator in dict.fromkeys(c.operator for c in children):
         mine = [c for c in children if c.operator == operator]
-        states = [c.status for c in mine]
-        below = sum(
-            c.status in RELAXED and c.enthalpy_ev_atom < c.parent_enthalpy_ev_atom - tolerance_ev_atom
-            for c in mine
-        )
+        states, relaxed = [c.status for c in mine], [c for c in mine if c.status in RELAXED]
+        below = sum(c.enthalpy_ev_atom < c.parent_enthalpy_ev_atom - tolerance_ev_atom for c in relaxed)
         interval = binomtest(below, len(mine)).proportion_ci(method="wilson")
-        rows.append(
-            {
-                "operator": operator,
-                "n": len(mine),
-                "relaxed": states.count(CONVERGED) + states.count(UNCONVERGED),
-                "given_up": states.count(ABANDONED),
-                "failed": states.count(FAILED),
-                "below_parent": below,
-                "share": below / len(mine),
-                "ci_low": interval.low,
-                "ci_high": interval.high,
-                "evaluations_per_child": float(np.mean([c.n_evaluations for c in mine])),
-            }
-        )
-    return pd.DataFrame(rows, columns=list(SUCCESS_COLUMNS))
+        row = (operator, len(mine), len(relaxed), states.count(ABANDONED), states.count(FAILED), below)
+        cost = float(np.mean([c.n_evaluations for c in mine]))
+        rows.append((*row, below / len(mine), interval.low, interval.high, cost))
+    return pd.DataFrame(rows, columns=list(_SUCCESS))

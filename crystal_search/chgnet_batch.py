@@ -56,42 +56,46 @@ class BondGraph:
     """Bonds and angles of a batch of crystals, numbered through.
 
     ``vectors`` (n_bonds, 3): each bond once, in Angstrom, from the second to the first of its two atoms
-    ``ends`` (n_bonds, 2). ``short`` (n_short,): the bonds within the cutoff of the bond graph.
-    ``angle_centres`` (n_angles,), ``angle_bonds`` (n_angles, 2; places in ``short``) and ``angle_signs``
-    (n_angles,): ordered pairs of short bonds that leave one atom; the sign is that of the product of
-    the directions in which they leave.
+    ``ends`` (n_bonds, 2). ``short`` (n_short,): the bonds within the cutoff of the bond graph. Angles are
+    ordered pairs of short bonds that leave one atom: ``angle_centres`` (n_angles,), ``left`` and ``right``
+    (n_angles,), places in ``short``, and ``signs`` (n_angles, 1), that of the product of the directions in
+    which they leave.
     """
 
-    numbers: np.ndarray  # (n_atoms,) atomic numbers
-    owners: np.ndarray  # (n_atoms,) crystal of each atom
+    numbers: Tensor  # (n_atoms,) atomic numbers
     vectors: np.ndarray
     ends: np.ndarray
-    short: np.ndarray
-    angle_centres: np.ndarray
-    angle_bonds: np.ndarray
-    angle_signs: np.ndarray
+    short: Tensor
+    angle_centres: Tensor
+    left: Tensor
+    right: Tensor
+    signs: Tensor
+
+    @property
+    def both_ways(self) -> tuple[Tensor, Tensor]:
+        """Return the atoms that each bond leaves and those that it leads to, first as given, then back."""
+        return torch.as_tensor(self.ends.T.ravel()), torch.as_tensor(self.ends[:, ::-1].T.ravel())
 
 
 def bond_graph(batch: Sequence[Atoms], *, cutoff: float, short_cutoff: float) -> BondGraph:
     """Return the neighbour graph of a batch; cutoffs in Angstrom of the atom graph and the bond graph."""
-    sizes = [len(a) for a in batch]
     pairs = [near_pairs(a, cutoff) for a in batch]
     i, j, vectors, _ = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
-    offsets = np.repeat(np.cumsum([0, *sizes[:-1]]), [len(p[0]) for p in pairs])
-    ends = np.column_stack([i, j]) + offsets[:, None]
+    firsts = np.cumsum([0, *(len(a) for a in batch[:-1])])
+    ends = np.column_stack([i, j]) + np.repeat(firsts, [len(p[0]) for p in pairs])[:, None]
     short = np.flatnonzero(np.linalg.norm(vectors, axis=1) < short_cutoff)
     centres = ends[short].T.ravel()  # every short bond leaves both of its atoms
     bonds, signs = np.tile(np.arange(len(short)), 2), np.repeat([1.0, -1.0], len(short))
     left, right = _ordered_pairs(centres)
     return BondGraph(
-        numbers=np.concatenate([a.numbers for a in batch]),
-        owners=np.repeat(np.arange(len(batch)), sizes),
+        numbers=torch.as_tensor(np.concatenate([a.numbers for a in batch])),
         vectors=vectors,
         ends=ends,
-        short=short,
-        angle_centres=centres[left],
-        angle_bonds=np.column_stack([bonds[left], bonds[right]]),
-        angle_signs=signs[left] * signs[right],
+        short=torch.as_tensor(short),
+        angle_centres=torch.as_tensor(centres[left]),
+        left=torch.as_tensor(bonds[left]),
+        right=torch.as_tensor(bonds[right]),
+        signs=torch.as_tensor(signs[left] * signs[right], dtype=torch.float32)[:, None],
     )
 
 
@@ -137,10 +141,10 @@ def _shared_out(
     forces = np.zeros((len(graph.numbers), 3))
     np.add.at(forces, graph.ends[:, 0], -pull)
     np.add.at(forces, graph.ends[:, 1], pull)
-    owner = graph.owners[graph.ends[:, 0]]
+    owners = np.repeat(np.arange(len(batch)), [len(a) for a in batch])
     virial = np.zeros((len(batch), 3, 3))
-    np.add.at(virial, owner, graph.vectors[:, :, None] * pull[:, None, :])
-    energies = np.bincount(graph.owners, weights=per_atom, minlength=len(batch))
+    np.add.at(virial, owners[graph.ends[:, 0]], graph.vectors[:, :, None] * pull[:, None, :])
+    energies = np.bincount(owners, weights=per_atom, minlength=len(batch))
     bounds = np.cumsum([len(a) for a in batch])[:-1]
     return [
         Evaluation(energy=float(e), forces=f, stress=(v + v.T) / (2 * a.get_volume()))
@@ -150,59 +154,29 @@ def _shared_out(
 
 def _site_energies(model: CHGNet, graph: BondGraph, vectors: Tensor) -> Tensor:
     """Return the energy of each atom in eV, composition part included, shape (n_atoms,)."""
-    at = _Indices.of(graph)
-    lengths = vectors.norm(dim=1)
+    elements, lengths, between = graph.numbers - 1, vectors.norm(dim=1), graph.both_ways
     bases = model.bond_basis_expansion.rbf_expansion_ag(lengths)
-    atoms, bonds = model.atom_embedding(at.elements), model.bond_embedding(bases)
+    atoms, bonds = model.atom_embedding(elements), model.bond_embedding(bases)
     weights = model.bond_weights_ag(bases).repeat(2, 1)
-    angles, angle_weights = _angles(model, at, vectors, lengths)
+    angles, angle_weights = _angles(model, graph, vectors, lengths)
     last = len(model.bond_conv_layers) - 1
     for k, (convolve, update) in enumerate(zip(model.bond_conv_layers, model.angle_layers, strict=True)):
-        atoms = _atom_convolution(model.atom_conv_layers[k], atoms, bonds, weights, at)
+        atoms = _atom_convolution(model.atom_conv_layers[k], atoms, bonds, weights, between)
         if not len(angles):
             continue
-        short = bonds.index_select(0, at.short)
-        messages = _angle_messages(convolve.twoBody_bond, short, atoms, angles, at) * angle_weights
-        summed = torch.zeros_like(short).index_add(0, at.left, messages)
-        bonds = bonds.index_add(0, at.short, convolve.mlp_out(summed))
+        short = bonds.index_select(0, graph.short)
+        messages = _angle_messages(convolve.twoBody_bond, short, atoms, angles, graph) * angle_weights
+        summed = torch.zeros_like(short).index_add(0, graph.left, messages)
+        bonds = bonds.index_add(0, graph.short, convolve.mlp_out(summed))
         if k < last:
-            short = bonds.index_select(0, at.short)
-            angles = angles + _angle_messages(update.twoBody_bond, short, atoms, angles, at)
-    atoms = _atom_convolution(model.atom_conv_layers[-1], atoms, bonds, weights, at)
+            short = bonds.index_select(0, graph.short)
+            angles = angles + _angle_messages(update.twoBody_bond, short, atoms, angles, graph)
+    atoms = _atom_convolution(model.atom_conv_layers[-1], atoms, bonds, weights, between)
     per_atom = model.mlp(model.readout_norm(atoms)).view(-1)
-    return per_atom + model.composition_model.fc.weight[0, at.elements]
+    return per_atom + model.composition_model.fc.weight[0, elements]
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Indices:
-    """The numbers of a bond graph as tensors; ``centres`` and ``neighbours`` hold both ways of each bond."""
-
-    elements: Tensor
-    centres: Tensor
-    neighbours: Tensor
-    short: Tensor
-    angle_centres: Tensor
-    left: Tensor
-    right: Tensor
-    signs: Tensor
-
-    @classmethod
-    def of(cls, graph: BondGraph) -> "_Indices":
-        """Return the indices of a bond graph as tensors."""
-        pairs = graph.angle_bonds
-        return cls(
-            elements=torch.as_tensor(graph.numbers) - 1,
-            centres=torch.as_tensor(graph.ends.T.ravel()),
-            neighbours=torch.as_tensor(graph.ends[:, ::-1].T.ravel()),
-            short=torch.as_tensor(graph.short),
-            angle_centres=torch.as_tensor(graph.angle_centres),
-            left=torch.as_tensor(np.ascontiguousarray(pairs[:, 0])),
-            right=torch.as_tensor(np.ascontiguousarray(pairs[:, 1])),
-            signs=torch.as_tensor(graph.angle_signs, dtype=torch.float32)[:, None],
-        )
-
-
-def _angles(model: CHGNet, at: _Indices, vectors: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+def _angles(model: CHGNet, at: BondGraph, vectors: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """Return the embedded angles between pairs of short bonds and their weights, each (n_angles, 64)."""
     short = lengths.index_select(0, at.short)
     unit = vectors.index_select(0, at.short) / short[:, None]
@@ -215,21 +189,21 @@ def _angles(model: CHGNet, at: _Indices, vectors: Tensor, lengths: Tensor) -> tu
 
 
 def _atom_convolution(
-    layer: nn.Module, atoms: Tensor, bonds: Tensor, weights: Tensor, at: _Indices
+    layer: nn.Module, atoms: Tensor, bonds: Tensor, weights: Tensor, between: tuple[Tensor, Tensor]
 ) -> Tensor:
     """Return the atom features after one convolution; a bond speaks to both of its atoms."""
-    parts = []
+    parts, (centres, neighbours) = [], between
     for first, *rest in _branches(layer.twoBody_atom):
         centre, bond, neighbour = first.weight.split([atoms.shape[1], bonds.shape[1], atoms.shape[1]], dim=1)
         shared = torch.addmm(first.bias, bonds, bond.T).repeat(2, 1)
-        own = (atoms @ centre.T).index_select(0, at.centres)
-        other = (atoms @ neighbour.T).index_select(0, at.neighbours)
+        own = (atoms @ centre.T).index_select(0, centres)
+        other = (atoms @ neighbour.T).index_select(0, neighbours)
         parts.append(_finished(shared + own + other, rest))
     messages = silu(parts[0]) * torch.sigmoid(parts[1]) * weights
-    return atoms + layer.mlp_out(torch.zeros_like(atoms).index_add(0, at.centres, messages))
+    return atoms + layer.mlp_out(torch.zeros_like(atoms).index_add(0, centres, messages))
 
 
-def _angle_messages(gated: GatedMLP, bonds: Tensor, atoms: Tensor, angles: Tensor, at: _Indices) -> Tensor:
+def _angle_messages(gated: GatedMLP, bonds: Tensor, atoms: Tensor, angles: Tensor, at: BondGraph) -> Tensor:
     """Return the gated perceptron's output for each angle; it reads two bonds, the angle and its centre."""
     parts, sizes = [], [bonds.shape[1], bonds.shape[1], angles.shape[1], atoms.shape[1]]
     for first, *rest in _branches(gated):

@@ -142,19 +142,6 @@ class SearchDatabase:
             found = connection.execute("SELECT note FROM searches WHERE name = ?", (name,)).fetchone()
         return found[0] if found else ""
 
-    def searches(self) -> list[str]:
-        """Return the names of all searches, in the order in which they were begun."""
-        with closing(self._connect()) as connection:
-            return [name for (name,) in connection.execute("SELECT name FROM searches ORDER BY rowid")]
-
-    def settings(self, name: str) -> dict[str, object]:
-        """Return the settings of a search. Raises `SearchError` if there is none of that name."""
-        with closing(self._connect()) as connection:
-            found = connection.execute("SELECT settings FROM searches WHERE name = ?", (name,)).fetchone()
-        if found is None:
-            raise SearchError(f"{self.path} has no search '{name}': expected one of {self.searches()}")
-        return json.loads(found[0])
-
     def add(self, name: str, candidate: SearchCandidate) -> None:
         """Write one candidate; one that is there already is replaced."""
         values = vars(candidate) | {"snapshots": [vars(s) for s in candidate.snapshots]}

@@ -111,7 +111,7 @@ def _evaluate(runs: Sequence["_Run"], calculator: Calculator) -> None:
         found = evaluate_many(calculator, [r.atoms.copy() for r in runs])
     except FAILURES as error:
         if len(runs) == 1:
-            runs[0].fail(error)
+            runs[0].end(FAILED, _text_of(error))
         else:
             for run in runs:
                 _evaluate([run], calculator)
@@ -182,23 +182,17 @@ class _Run:
         self.largest_volume = LARGEST_SWELLING * atoms.get_volume()
         self.curve: list[float] = []
         self.snapshots: list[Snapshot] = []
-        self.newest: Snapshot | None = None
         self.energy_ev, self.seconds = float("nan"), 0.0
         self.moving, self.status, self.reason = True, UNCONVERGED, ""
-
-    def fail(self, error: Exception) -> None:
-        """End with an error of the potential or the optimizer as the reason."""
-        text = f"the potential or the optimizer failed: {' '.join(str(error).split())[:120]}"
-        self._end(FAILED, text)
 
     def take(self, evaluation: Evaluation, *, seconds: float) -> None:
         """Take the evaluation of the present atoms, which cost some process time."""
         self.given.give(self.atoms, evaluation)
         self.energy_ev = evaluation.energy
         self.seconds += seconds
-        self.newest = Snapshot.of(self.atoms.copy(), evaluation)
-        if len(self.curve) in SNAPSHOT_STEPS:
-            self.snapshots.append(self.newest)
+        if self.curve and len(self.curve) - 1 not in SNAPSHOT_STEPS:
+            self.snapshots.pop()  # the newest stays only as long as it is
+        self.snapshots.append(Snapshot.of(self.atoms.copy(), evaluation))
         self.curve.append(enthalpy(self.atoms, self.settings.pressure_gpa))
 
     def advance(self) -> None:
@@ -211,27 +205,22 @@ class _Run:
             if self.moving:
                 self.optimizer.step()
         except FAILURES as error:
-            self.fail(error)
+            self.end(FAILED, _text_of(error))
         self.seconds += time.process_time() - start
 
     def _judge(self) -> None:
-        steps = len(self.curve) - 1
-        unphysical = _unphysical(self.atoms, self.curve[-1], self.largest_volume)
-        if unphysical:
-            return self._end(FAILED, unphysical)
-        if self._largest_force() < self.settings.fmax_ev_angstrom:
-            return self._end(CONVERGED, "")
-        reason = self.verdict(steps, self.curve[-1], self.atoms) if self.verdict is not None else ""
-        if reason:
-            return self._end(ABANDONED, reason)
-        if steps >= self.settings.max_steps:
-            return self._end(UNCONVERGED, "")
-        return None
+        steps, value = len(self.curve) - 1, self.curve[-1]
+        if reason := _unphysical(self.atoms, value, self.largest_volume):
+            self.end(FAILED, reason)
+        elif np.linalg.norm(self.filter.get_forces(), axis=1).max() < self.settings.fmax_ev_angstrom:
+            self.end(CONVERGED, "")
+        elif self.verdict is not None and (reason := self.verdict(steps, value, self.atoms)):
+            self.end(ABANDONED, reason)
+        elif steps >= self.settings.max_steps:
+            self.end(UNCONVERGED, "")
 
-    def _largest_force(self) -> float:
-        return float(np.linalg.norm(self.filter.get_forces(), axis=1).max())
-
-    def _end(self, status: str, reason: str) -> None:
+    def end(self, status: str, reason: str) -> None:
+        """Stop moving."""
         self.moving, self.status, self.reason = False, status, reason
 
     def result(self) -> Relaxation:
@@ -247,14 +236,12 @@ class _Run:
             n_evaluations=len(self.curve),
             seconds=self.seconds,
             curve=tuple(self.curve),
-            snapshots=self._snapshots(),
+            snapshots=tuple(self.snapshots),
         )
 
-    def _snapshots(self) -> tuple[Snapshot, ...]:
-        at_end = (
-            [] if self.newest is None or any(s is self.newest for s in self.snapshots[-1:]) else [self.newest]
-        )
-        return (*self.snapshots, *at_end)
+
+def _text_of(error: Exception) -> str:
+    return f"the potential or the optimizer failed: {' '.join(str(error).split())[:120]}"
 
 
 def enthalpy(atoms: Atoms, pressure_gpa: float) -> float:

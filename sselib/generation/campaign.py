@@ -90,10 +90,9 @@ def run_campaign(
         mine = _search(content, EVOLUTIONARY, case, **common)
         spent = max(1, sum(c.n_evaluations for c in mine))
         control = replace(random_search(case), max_evaluations=spent, patience=10_000, max_generations=10_000)
-        found[SearchCase(formula=content.formula, arm=EVOLUTIONARY, seed=seed)] = mine
-        found[SearchCase(formula=content.formula, arm=RANDOM, seed=seed)] = _search(
-            content, RANDOM, control, **common
-        )
+        theirs = _search(content, RANDOM, control, **common)
+        for arm, candidates in ((EVOLUTIONARY, mine), (RANDOM, theirs)):
+            found[SearchCase(formula=content.formula, arm=arm, seed=seed)] = candidates
     return found
 
 
@@ -101,8 +100,8 @@ def _search(
     content: CellContent, arm: str, settings: SearchSettings, **options: object
 ) -> list[SearchCandidate]:
     text = json.dumps([dict(content.amounts), asdict(settings)], sort_keys=True)
-    key = hashlib.sha256(text.encode()).hexdigest()[:8]
-    name = f"{content.formula} Z={content.z} {arm} seed {settings.seed} {key}"
+    name = f"{content.formula} Z={content.z} {arm} seed {settings.seed} "
+    name += hashlib.sha256(text.encode()).hexdigest()[:8]
     options |= {"relaxer": RELAXERS.get(settings.protocol), "show_progress": bars_are_shown()}
     return find_crystals(content.amounts, name=name, settings=settings, **options)
 

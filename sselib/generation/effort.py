@@ -10,6 +10,13 @@ from crystal_search.database import SearchCandidate, candidate_table
 from crystal_search.relaxation import ABANDONED, FAILED, RELAXED
 from sselib.generation.campaign import SearchCase
 
+_TOTALS = {  # of the candidates of a search: name of a candidate's field, and of the column
+    "n_evaluations": "energy_evaluations",
+    "seconds": "seconds",
+    "n_model_relaxations": "model_relaxations",
+    "model_seconds": "model_seconds",
+}
+
 
 def progress_curve(candidates: Sequence[SearchCandidate]) -> pd.DataFrame:
     """Return the best enthalpy against evaluations: one row per candidate that lowered it.
@@ -17,8 +24,7 @@ def progress_curve(candidates: Sequence[SearchCandidate]) -> pd.DataFrame:
     Columns evaluations_so_far, generation, operator, best_enthalpy_ev_atom; the first row is that of
     the first relaxed candidate, a last one repeats the best at the end of the search.
     """
-    table = candidate_table(candidates)
-    table = table.sort_values("evaluations_so_far", kind="stable")
+    table = candidate_table(candidates).sort_values("evaluations_so_far", kind="stable")
     relaxed = table[table["status"].isin(RELAXED)]
     best = relaxed["enthalpy_ev_atom"].cummin()
     lowered = relaxed[best.diff().fillna(-1) < 0].assign(best_enthalpy_ev_atom=best)
@@ -43,22 +49,11 @@ def curves_on_grid(curves: Sequence[pd.DataFrame], *, n_points: int = 60) -> pd.
     begin = max(c["evaluations_so_far"].iloc[0] for c in full)
     end = max(begin, min(c["evaluations_so_far"].iloc[-1] for c in full))
     grid = np.unique(np.linspace(begin, end, n_points).astype(int))
-    values = np.array([_step_values(c, grid) for c in full])
-    return pd.DataFrame(
-        {
-            "evaluations": grid,
-            "median": np.median(values, axis=0),
-            "low": values.min(axis=0),
-            "high": values.max(axis=0),
-            "n": len(full),
-        }
-    )
-
-
-def _step_values(curve: pd.DataFrame, grid: np.ndarray) -> np.ndarray:
-    """Return the best enthalpy known after each number of evaluations."""
-    at = np.searchsorted(curve["evaluations_so_far"].to_numpy(), grid, side="right") - 1
-    return curve["best_enthalpy_ev_atom"].to_numpy()[np.maximum(at, 0)]
+    # the best enthalpy known after each number of evaluations
+    places = [np.searchsorted(c["evaluations_so_far"], grid, side="right") - 1 for c in full]
+    best = [c["best_enthalpy_ev_atom"].to_numpy()[np.maximum(at, 0)] for c, at in zip(full, places)]
+    lines = {"median": np.median(best, axis=0), "low": np.min(best, axis=0), "high": np.max(best, axis=0)}
+    return pd.DataFrame({"evaluations": grid, **lines, "n": len(full)})
 
 
 def effort_table(searches: Mapping[SearchCase, Sequence[SearchCandidate]]) -> pd.DataFrame:
@@ -70,6 +65,7 @@ def effort_table(searches: Mapping[SearchCase, Sequence[SearchCandidate]]) -> pd
     for case, candidates in searches.items():
         relaxed = [c for c in candidates if c.status in RELAXED]
         best = min(relaxed, key=lambda c: c.enthalpy_ev_atom, default=None)
+        total = {n: sum(getattr(c, n) for c in candidates) for n in _TOTALS}
         rows.append(
             {
                 **asdict(case),
@@ -79,10 +75,7 @@ def effort_table(searches: Mapping[SearchCase, Sequence[SearchCandidate]]) -> pd
                 "relaxed": len(relaxed),
                 "given_up": sum(c.status == ABANDONED for c in candidates),
                 "failed": sum(c.status == FAILED for c in candidates),
-                "energy_evaluations": sum(c.n_evaluations for c in candidates),
-                "seconds": round(sum(c.seconds for c in candidates), 1),
-                "model_relaxations": sum(c.n_model_relaxations for c in candidates),
-                "model_seconds": round(sum(c.model_seconds for c in candidates), 1),
+                **{name: round(total[key], 1) for key, name in _TOTALS.items()},
                 "best_enthalpy_ev_atom": best.enthalpy_ev_atom if best else np.nan,
                 "generation_of_best": best.generation if best else np.nan,
             }

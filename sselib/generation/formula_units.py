@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import reduce
 from math import gcd
 
 import numpy as np
@@ -47,8 +46,7 @@ def integer_formula(formula: str) -> tuple[str, dict[str, int]]:
     Raises `FormulaError` for a formula that cannot be read, and for a fractional one (Li1.3Al0.3...),
     with the nearest integer formula and its error.
     """
-    composition = parse_formula(formula)
-    amounts = composition.get_el_amt_dict()
+    amounts = parse_formula(formula).get_el_amt_dict()
     if any(abs(x - round(x)) > INTEGER_TOLERANCE for x in amounts.values()):
         proposal = nearest_integer_formula(formula)
         raise FormulaError(
@@ -57,8 +55,7 @@ def integer_formula(formula: str) -> tuple[str, dict[str, int]]:
             f"error {proposal.l1_error:.3f}); ask for that one if the error is acceptable"
         )
     whole = {element: round(x) for element, x in amounts.items()}
-    divisor = reduce(gcd, whole.values())
-    reduced = {element: n // divisor for element, n in whole.items()}
+    reduced = {element: n // gcd(*whole.values()) for element, n in whole.items()}
     return Composition(reduced).reduced_formula, reduced
 
 
@@ -79,8 +76,7 @@ def nearest_integer_formula(formula: str, *, max_atoms: int = MAX_ATOMS) -> Prop
         if best is None or error < best[0] - 1e-3:
             best = (error, whole)
     error, whole = best
-    divisor = reduce(gcd, whole.tolist())
-    content = {e: int(w) // divisor for e, w in zip(elements, whole, strict=True)}
+    content = {e: int(w) // gcd(*whole.tolist()) for e, w in zip(elements, whole, strict=True)}
     text = "".join(f"{e}{w if w > 1 else ''}" for e, w in content.items())
     return Proposal(formula=text, n_atoms=sum(content.values()), l1_error=error)
 

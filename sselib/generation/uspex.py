@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from string import Template
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from pymatgen.io.vasp import Poscar
 
 from crystal_search.population import SEED
 from sselib.errors import DataError, ParameterError
+from sselib.paths import project_root
 from sselib.runfolder import write_whole
 
 # USPEX's name of an origin -> the name used in this suite; others stay as they are, in lower case.
@@ -43,6 +45,8 @@ _ORIGIN = re.compile(
     rf"(?P<parent>{_NUMBER}|N/A)\s*\[?(?P<parents>[\d\s]*)\]?\s*$"
 )
 _SPACE_GROUP = re.compile(r"\[[\d\s]+\]\s+(\d+)")
+TEMPLATES = "data/uspex"
+_TEMPLATES = ("INPUT.txt", "relax_with_ase.py.txt", "submit.sh")
 NO_ENTHALPY = 1e4  # USPEX writes 100000 where a relaxation failed
 
 
@@ -93,12 +97,15 @@ def write_input(content: Mapping[str, int], folder: Path, *, settings: UspexInpu
         )
     if (folder / "INPUT.txt").exists():
         raise ParameterError(f"{folder} already holds an INPUT.txt: choose an empty folder")
+    template = {name: (project_root() / TEMPLATES / name).read_text(encoding="utf-8") for name in _TEMPLATES}
+    values = {"elements": " ".join(content), "amounts": " ".join(map(str, content.values()))}
+    values |= {k: f"{v:g}" if isinstance(v, float) else repr(v) for k, v in vars(settings).items()}
     texts = {
-        "INPUT.txt": _input_text(content, settings),
+        "INPUT.txt": Template(template["INPUT.txt"]).substitute(values),
         "Specific/INCAR_1": f"# read by nobody: ASE relaxes\nPSTRESS = {10 * settings.pressure_gpa:g}\n",
-        "Specific/relax_with_ase.py": _relax_script(settings),
+        "Specific/relax_with_ase.py": Template(template["relax_with_ase.py.txt"]).substitute(values),
         **{f"Specific/POTCAR_{element}": f"{element}: no pseudopotential needed\n" for element in content},
-        "submit.sh": _submit_script(),
+        "submit.sh": template["submit.sh"],
     }
     paths = [
         write_whole(folder / name, lambda p, t=text: p.write_text(t, encoding="utf-8"))
@@ -108,78 +115,6 @@ def write_input(content: Mapping[str, int], folder: Path, *, settings: UspexInpu
     return paths
 
 
-def _input_text(content: Mapping[str, int], settings: UspexInput) -> str:
-    """Return INPUT.txt: fixed composition, bulk crystal, enthalpy."""
-    lines = [
-        "USPEX : calculationMethod",
-        "300 : calculationType",
-        "1 : optType",
-        *("% atomType", " ".join(content), "% EndAtomType"),
-        *("% numSpecies", " ".join(map(str, content.values())), "% EndNumSpecies"),
-        f"{settings.population_size} : populationSize",
-        f"{settings.generations} : numGenerations",
-        f"{settings.patience} : stopCrit",
-        f"{settings.heredity:g} : fracGene",
-        f"{settings.random:g} : fracRand",
-        f"{settings.permutation:g} : fracPerm",
-        f"{settings.soft_mutation:g} : fracAtomsMut",
-        f"{settings.strain:g} : fracLatMut",
-        f"{settings.pressure_gpa:g} : ExternalPressure",
-        *("% abinitioCode", "1", "% ENDabinit"),
-        *("% KresolStart", "0.2", "% Kresolend"),
-        *("% commandExecutable", "python relax_with_ase.py > log", "% EndExecutable"),
-        "1 : whichCluster",
-        f"{settings.parallel} : numParallelCalcs",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _relax_script(settings: UspexInput) -> str:
-    """Return the script that stands in for VASP in USPEX's calculation folder."""
-    return f'''"""Relax POSCAR with a potential through ASE; leave what USPEX reads of VASP."""
-
-from pathlib import Path
-
-from ase.io import read, write
-
-from crystal_search.potentials import make_calculator
-from crystal_search.relaxation import RelaxationSettings, relax
-
-SETTINGS = RelaxationSettings(
-    pressure_gpa={settings.pressure_gpa!r},
-    fmax_ev_angstrom={settings.fmax_ev_angstrom!r},
-    max_steps={settings.max_steps!r},
-)
-result = relax(
-    read("POSCAR", format="vasp"), calculator=make_calculator({settings.potential!r}), settings=SETTINGS
-)
-n_atoms = len(result.atoms)
-failed = result.status == "failed"
-enthalpy = 100000.0 if failed else result.enthalpy_ev_atom * n_atoms
-write("CONTCAR", result.atoms, format="vasp", direct=True, sort=False)
-Path("OSZICAR").write_text(f"   1 F= {{enthalpy:.8E}} E0= {{enthalpy:.8E}}  d E =0.0\\n")
-Path("OUTCAR").write_text(
-    f"  enthalpy is  TOTEN    = {{enthalpy:18.8f}} eV\\n"
-    f"  energy  without entropy= {{enthalpy:18.8f}}  energy(sigma->0) = {{enthalpy:18.8f}}\\n"
-    " reached required accuracy - stopping structural energy minimisation\\n"
-    "                            Voluntary context switches: 0\\n"
-)
-print(result.status, result.reason, result.n_evaluations, "energy evaluations")
-'''
-
-
-def _submit_script() -> str:
-    return (
-        "#!/bin/sh\n"
-        "# Calls USPEX until it is done; adapt to your queue. Needs USPEX in the path, and this suite's\n"
-        "# Python (with the extra `generation`) as `python`.\n"
-        "while [ ! -f ./USPEX_IS_DONE ]; do\n"
-        "    USPEX -r >> uspex.log 2>&1\n"
-        "    sleep 60\n"
-        "done\n"
-    )
-
-
 def read_run(folder: Path) -> UspexRun:
     """Read a finished run: ``folder`` is results1 (or what contains it).
 
@@ -187,26 +122,27 @@ def read_run(folder: Path) -> UspexRun:
     those of gatheredPOSCARS, else of goodStructures_POSCARS. Raises `DataError` without an Individuals
     file or a readable line.
     """
-    folder = _results_folder(Path(folder))
+    places = [f for f in (Path(folder), Path(folder) / "results1") if (f / "Individuals").is_file()]
+    if not places:
+        raise DataError(f"no file Individuals in {folder} or its results1: expected a finished USPEX run")
+    folder = places[0]
     rejects: list[dict[str, object]] = []
     rows = _read_lines(folder / "Individuals", _INDIVIDUAL, rejects, header_lines=2)
     if not rows:
-        raise DataError(f"{folder / 'Individuals'} has no readable line: {_first_reason(rejects)}")
+        why = f"line {rejects[0]['row']}: {rejects[0]['text']!r}" if rejects else "it is empty"
+        raise DataError(f"{folder / 'Individuals'} has no readable line: {why}")
     origin = folder / "origin"
     lines = _read_lines(origin, _ORIGIN, rejects, header_lines=1) if origin.is_file() else []
     origins = {int(m["id"]): m for m in lines}
     table = pd.DataFrame([_row(m, origins) for m in rows])
     structures = _read_structures(folder, rejects)
-    _check_sizes(table, structures, rejects)
+    sizes = dict(zip(table["number"], table["n_atoms"], strict=True))
+    for number in [n for n, s in structures.items() if len(s) != sizes.get(n)]:
+        reason = f"EA{number}: its number of atoms is not that of Individuals"
+        rejects.append({"file": "gatheredPOSCARS", "row": None, "reason": reason, "text": ""})
+        del structures[number]
     reject_table = pd.DataFrame(rejects, columns=["file", "row", "reason", "text"])
     return UspexRun(table=table, structures=structures, rejects=reject_table)
-
-
-def _results_folder(folder: Path) -> Path:
-    for candidate in (folder, folder / "results1"):
-        if (candidate / "Individuals").is_file():
-            return candidate
-    raise DataError(f"no file Individuals in {folder} or its results1: expected a finished USPEX run")
 
 
 def _read_lines(
@@ -227,10 +163,6 @@ def _reject(path: Path, row: int, reason: str, text: str) -> dict[str, object]:
     return {"file": path.name, "row": row, "reason": reason, "text": text[:200]}
 
 
-def _first_reason(rejects: list[dict[str, object]]) -> str:
-    return f"line {rejects[0]['row']}: {rejects[0]['text']!r}" if rejects else "it is empty"
-
-
 def _row(m: re.Match, origins: Mapping[int, re.Match]) -> dict[str, object]:
     """Return one row of the table from a line of Individuals and the matching line of origin."""
     n_atoms = sum(map(int, m["content"].split()))
@@ -238,10 +170,12 @@ def _row(m: re.Match, origins: Mapping[int, re.Match]) -> dict[str, object]:
     origin = origins.get(int(m["id"]))
     parents = origin["parents"].split() if origin else []
     parent = _number(origin["parent"]) if parents else np.nan
-    group = _SPACE_GROUP.search(m["rest"])
-    name = m["origin"].lower()
+    if parents and abs(_number(origin["enthalpy"]) - enthalpy / n_atoms) >= abs(
+        _number(origin["enthalpy"]) - enthalpy
+    ):
+        parent /= n_atoms  # its own column tells that `origin` gives enthalpies per cell, not per atom
+    group, name = _SPACE_GROUP.search(m["rest"]), m["origin"].lower()
     failed = not np.isfinite(enthalpy) or enthalpy >= NO_ENTHALPY
-    per_atom = parent * _origin_scale(enthalpy, n_atoms, origin) if parents else np.nan
     return {
         "number": int(m["id"]),
         "generation": int(m["gen"]),
@@ -249,17 +183,11 @@ def _row(m: re.Match, origins: Mapping[int, re.Match]) -> dict[str, object]:
         "parents": " ".join(parents),
         "n_atoms": n_atoms,
         "enthalpy_ev_atom": np.nan if failed else enthalpy / n_atoms,
-        "parent_enthalpy_ev_atom": per_atom,
+        "parent_enthalpy_ev_atom": parent,
         "volume_angstrom3_atom": float(m["volume"]) / n_atoms,
         "space_group": int(group[1]) if group else 0,
         "status": "failed" if failed else "converged",
     }
-
-
-def _origin_scale(enthalpy: float, n_atoms: int, origin: re.Match) -> float:
-    """Return 1 where `origin` gives enthalpies per atom, 1/n where per cell: its own column tells which."""
-    own = _number(origin["enthalpy"])
-    return 1.0 if abs(own - enthalpy / n_atoms) < abs(own - enthalpy) else 1.0 / n_atoms
 
 
 def _number(text: str) -> float:
@@ -283,14 +211,3 @@ def _read_structures(folder: Path, rejects: list[dict[str, object]]) -> dict[int
             why = " ".join(str(error).split()) or type(error).__name__
             rejects.append(_reject(path, begin + 1, f"the structure cannot be read ({why})", lines[begin]))
     return found
-
-
-def _check_sizes(
-    table: pd.DataFrame, structures: dict[int, Structure], rejects: list[dict[str, object]]
-) -> None:
-    """Drop structures whose number of atoms is not that of their line, with a reject."""
-    sizes = dict(zip(table["number"], table["n_atoms"], strict=True))
-    for number in [n for n, s in structures.items() if len(s) != sizes.get(n)]:
-        reason = f"EA{number}: its number of atoms is not that of Individuals"
-        rejects.append({"file": "gatheredPOSCARS", "row": None, "reason": reason, "text": ""})
-        del structures[number]

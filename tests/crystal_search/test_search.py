@@ -1,5 +1,6 @@
 """The search: resuming after a kill, the control, stop rules, duplicates, giving up, weights."""
 
+import json
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
@@ -94,7 +95,9 @@ def test_another_budget_continues_a_search(finished, tmp_path: Path) -> None:
     assert len(poor) < len(finished[1])
     rich = find_crystals(CONTENT, name="a", settings=FAST, database=database)
     assert [c.n_evaluations for c in rich] == [c.n_evaluations for c in finished[1]]
-    assert database.settings("a")["max_evaluations"] == FAST.max_evaluations
+    with sqlite3.connect(database.path) as connection:
+        ((kept,),) = connection.execute("SELECT settings FROM searches")
+    assert json.loads(kept)["max_evaluations"] == FAST.max_evaluations
 
 
 def test_seeds_with_and_without_symmetry_and_children_are_different_kinds() -> None:

@@ -10,7 +10,7 @@ from sselib.columns import Curated, Entry, StructureTable
 from sselib.errors import DataError
 from sselib.materials.composition import element_fractions, l1_distances
 from sselib.materials.structures import FINDINGS
-from sselib.panels.display import Card, drawn_structure, html_table
+from sselib.panels.display import drawn_structure, html_table
 from sselib.runfolder import RunFolder
 
 NOTEBOOK = "01_curation"
@@ -48,23 +48,17 @@ def load_dataset(run: RunFolder) -> Dataset:
     )
 
 
-def open_compound(shown: Card, data: Dataset, compound: str) -> None:
-    """Show a compound on a card. Raises `DataError` for an unknown id."""
-    figure = compound_structure(data, compound)
-    missing = "" if figure else "<p>No source gives the structure of this compound.</p>"
-    shown.put(card(data, compound) + missing, figure)
-
-
 def card(data: Dataset, compound: str) -> str:
     """Return the compound as HTML: facts, findings, measurements of every source, near-duplicates."""
     row = data.row(compound)
-    findings = [*_findings(row)]
+    findings = _findings(row)
+    measured = data.measurements[data.measurements["merged_into"] == compound]
     parts = [
         f"<h3>{escape(row[Entry.FORMULA])} <small>({escape(compound)})</small></h3>",
         f"<p>{'; '.join(_facts(row))}.</p>",
         f"<p><strong>Check:</strong> {escape('; '.join(findings))}.</p>" if findings else "",
         "<h4>Measured values of every source</h4>",
-        html_table(_measured(data, compound), links=True),
+        html_table(_values(measured.sort_values([Entry.SOURCE, Entry.LOG10_SIGMA])), links=True),
     ]
     others = near_duplicates(data.table, compound)
     if len(others):
@@ -127,11 +121,6 @@ def _findings(row: pd.Series) -> list[str]:
     if pd.notna(row[Entry.NOTE]) and row[Entry.NOTE]:
         findings.append(f"note of the source: {row[Entry.NOTE]}")
     return findings
-
-
-def _measured(data: Dataset, compound: str) -> pd.DataFrame:
-    rows = data.measurements
-    return _values(rows[rows["merged_into"] == compound].sort_values([Entry.SOURCE, Entry.LOG10_SIGMA]))
 
 
 def _values(rows: pd.DataFrame) -> pd.DataFrame:

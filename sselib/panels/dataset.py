@@ -9,6 +9,7 @@ import ipywidgets as widgets
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from IPython.display import HTML
 from plotly.subplots import make_subplots
 
 from sselib.columns import Curated, Entry
@@ -16,9 +17,9 @@ from sselib.figures import PALETTE, SIGMA_LABEL
 from sselib.materials.composition import parse_formula
 from sselib.materials.conductivity import CLASS_LIMITS
 from sselib.materials.disorder import DisorderClass
-from sselib.panels.compound import Dataset, card, compound_structure, load_dataset, open_compound
-from sselib.panels.display import WRAP, Card, as_html, figure_widget, html_table, ring, shower
-from sselib.panels.widgets import ElementPicker, RowTable
+from sselib.panels.compound import Dataset, card, compound_structure, load_dataset
+from sselib.panels.display import WRAP, Card, Explorer, html_table, ring, shower
+from sselib.panels.widgets import ElementPicker
 
 UNKNOWN = "no structure"
 _BIN_WIDTH = 0.5  # log10 units
@@ -39,7 +40,7 @@ _COLUMNS = {
     Curated.N_MEASUREMENTS: "measurements",
 }
 _NARROW = {"layout": {"width": "255px"}, "style": {"description_width": "58px"}}
-_BACKGROUND, _MATCHING, _MAP_ALL, _MAP, _PICKED = range(5)  # traces of the overview figure
+_BACKGROUND, _MATCHING, _MAP_ALL, _MAP = range(4)  # traces of the overview figure
 
 
 def matching(
@@ -74,22 +75,18 @@ def overview_figure(table: pd.DataFrame) -> go.Figure:
         figure.add_vline(x=limit, line={"color": "#444", "dash": "dot", "width": 1}, row=1, col=1)
     points = {"x": table[Curated.MAP_X], "y": table[Curated.MAP_Y], "mode": "markers", "showlegend": False}
     figure.add_scatter(**points, marker={"color": _GREY, "size": 4}, hoverinfo="skip", row=1, col=2)
-    figure.add_scatter(
-        **points, **_map_contents(table), marker={**_scale(), "color": table[Entry.LOG10_SIGMA]}, row=1, col=2
-    )
+    scale = {"colorscale": "Viridis", "cmin": -10, "cmax": -2, "line": {"width": 0.3, "color": "white"}}
+    bar = {"title": {"text": SIGMA_LABEL, "side": "right"}, "thickness": 14}
+    marker = {"color": table[Entry.LOG10_SIGMA], "size": 8, "opacity": 0.85, "colorbar": bar, **scale}
+    figure.add_scatter(**points, **_map_contents(table), marker=marker, row=1, col=2)
     figure.add_scatter(**ring(), row=1, col=2)
-    hidden = {"showticklabels": False, "ticks": ""}
-    figure.update_layout(
-        height=400,
-        barmode="overlay",
-        xaxis={"title": SIGMA_LABEL},
-        yaxis={"title": f"rows per {_BIN_WIDTH:g} log units"},
-        xaxis2={"title": "composition map, UMAP 1 (no unit)", **hidden},
-        yaxis2={"title": "UMAP 2 (no unit)", **hidden},
-        legend={"orientation": "h", "y": 1.12},
-        margin={"t": 30},
+    figure.update_xaxes(title=SIGMA_LABEL, col=1).update_yaxes(
+        title=f"rows per {_BIN_WIDTH:g} log units", col=1
     )
-    return figure
+    figure.update_xaxes(title="composition map, UMAP 1 (no unit)", showticklabels=False, ticks="", col=2)
+    figure.update_yaxes(title="UMAP 2 (no unit)", showticklabels=False, ticks="", col=2)
+    legend = {"orientation": "h", "y": 1.12}
+    return figure.update_layout(height=400, barmode="overlay", legend=legend, margin={"t": 30})
 
 
 def _bin_edges(table: pd.DataFrame) -> np.ndarray:
@@ -97,21 +94,10 @@ def _bin_edges(table: pd.DataFrame) -> np.ndarray:
     return _BIN_WIDTH * np.arange(low // _BIN_WIDTH, high // _BIN_WIDTH + 2)
 
 
-def _scale() -> dict[str, object]:
-    return {
-        "size": 8,
-        "opacity": 0.85,
-        "colorscale": "Viridis",
-        "cmin": -10,
-        "cmax": -2,
-        "colorbar": {"title": {"text": SIGMA_LABEL, "side": "right"}, "thickness": 14},
-        "line": {"width": 0.3, "color": "white"},
-    }
-
-
 def _map_contents(rows: pd.DataFrame) -> dict[str, object]:
     """Return what hovering shows, and the symbols: triangles are upper bounds."""
     return {
+        "ids": rows[Entry.ID],
         "text": rows[Entry.FORMULA] + ", " + rows[Curated.FAMILY].astype(object),
         "customdata": rows[Entry.LOG10_SIGMA],
         "hovertemplate": "%{text}<br>log10(σ) = %{customdata:.2f}<extra></extra>",
@@ -125,50 +111,18 @@ def row_table(rows: pd.DataFrame) -> pd.DataFrame:
     return ordered[list(_COLUMNS)].rename(columns={str(k): v for k, v in _COLUMNS.items()})
 
 
-class DatasetExplorer:
-    """The live panel. ``view`` is the widget to display; the other attributes are its parts."""
+class DatasetExplorer(Explorer):
+    """The live panel."""
 
     def __init__(self, data: Dataset) -> None:
-        self.data = data
-        self.shown = data.table
+        self.data, self.shown, self.compound = data, data.table, Card()
+        super().__init__(overview_figure(data.table))
         self._build_filters()
-        self.figure = figure_widget(overview_figure(data.table))
-        self.figure.data[_MAP].on_click(self._clicked)
-        self.status, self.table, self.compound = widgets.HTML(), RowTable(), Card()
-        self._observe()
+        self.watch(self.text, self.sigma, *self.chosen.values())
+        self.watch(self.picker, names=("required", "excluded"))
+        self.reset.on_click(lambda _: self.clear())
         self.update()
         self.table.selected = default_compound(data)
-        self.view = self._layout()
-
-    def _build_filters(self) -> None:
-        table = self.data.table
-        low, high = np.floor(table[Entry.LOG10_SIGMA].min()), np.ceil(table[Entry.LOG10_SIGMA].max())
-        self.text = widgets.Text(placeholder="part of a formula or id", description="search", **_NARROW)
-        self.sigma = widgets.FloatRangeSlider(
-            value=(low, high),
-            min=low,
-            max=high,
-            step=0.25,
-            description="log10 σ",
-            readout_format=".1f",
-            **_NARROW,
-        )
-        self.sigma.add_class("sse-range")
-        asked = ((Curated.FAMILY, "family", 6), (Curated.CONDUCTIVITY_CLASS, "class", 4))
-        asked += ((Entry.SOURCE, "source", 3), (Curated.DISORDER_CLASS, "disorder", 5))
-        self.chosen = {str(c): _choice(table[c], name, rows=n) for c, name, n in asked}
-        self.picker = ElementPicker()
-        self.picker.count([{e.symbol for e in parse_formula(c).elements} for c in table[Entry.COMPOSITION]])
-        self.reset = widgets.Button(description="clear all filters", layout=widgets.Layout(width="140px"))
-
-    def _observe(self) -> None:
-        for part in (self.text, self.sigma, *self.chosen.values()):
-            part.observe(lambda _: self.update(), names="value")
-        self.picker.observe(lambda _: self.update(), names=["required", "excluded"])
-        self.table.observe(lambda change: self.open(change["new"]), names="selected")
-        self.reset.on_click(lambda _: self.clear())
-
-    def _layout(self) -> widgets.Widget:
         hint = widgets.HTML("<small>click an element: must be there; again: must not; again: either</small>")
         family, conductivity, source, disorder = self.chosen.values()
         lists = [
@@ -176,7 +130,22 @@ class DatasetExplorer:
             widgets.VBox([source, disorder, self.text, self.sigma, self.reset]),
         ]
         filters = widgets.Box([*lists, widgets.VBox([self.picker, hint])], layout=WRAP)
-        return widgets.VBox([filters, self.status, self.figure, self.table, self.compound.view])
+        self.view = widgets.VBox([filters, self.status, self.figure, self.table, self.compound.view])
+
+    def _build_filters(self) -> None:
+        table = self.data.table
+        low, high = np.floor(table[Entry.LOG10_SIGMA].min()), np.ceil(table[Entry.LOG10_SIGMA].max())
+        self.text = widgets.Text(placeholder="part of a formula or id", description="search", **_NARROW)
+        steps = {"min": low, "max": high, "step": 0.25, "readout_format": ".1f"}
+        self.sigma = widgets.FloatRangeSlider(
+            value=(low, high), description="log10 σ", **steps, **_NARROW
+        ).add_class("sse-range")
+        asked = ((Curated.FAMILY, "family", 6), (Curated.CONDUCTIVITY_CLASS, "class", 4))
+        asked += ((Entry.SOURCE, "source", 3), (Curated.DISORDER_CLASS, "disorder", 5))
+        self.chosen = {str(c): _choice(table[c], name, rows=n) for c, name, n in asked}
+        self.picker = ElementPicker()
+        self.picker.count([{e.symbol for e in parse_formula(c).elements} for c in table[Entry.COMPOSITION]])
+        self.reset = widgets.Button(description="clear all filters", layout=widgets.Layout(width="140px"))
 
     def clear(self) -> None:
         """Show every row again."""
@@ -204,13 +173,10 @@ class DatasetExplorer:
     def open(self, compound: str) -> None:
         """Show one compound below the table, with its structure where there is one."""
         row = self.data.row(compound)
-        with self.figure.batch_update():
-            self.figure.data[_PICKED].update(x=[row[Curated.MAP_X]], y=[row[Curated.MAP_Y]])
-        open_compound(self.compound, self.data, compound)
-
-    def _clicked(self, _trace: object, points: object, _state: object) -> None:
-        if points.point_inds:
-            self.table.selected = self.shown[Entry.ID].iloc[points.point_inds[0]]
+        self.mark(row[Curated.MAP_X], row[Curated.MAP_Y])
+        figure = compound_structure(self.data, compound)
+        missing = "" if figure else "<p>No source gives the structure of this compound.</p>"
+        self.compound.put(card(self.data, compound) + missing, figure)
 
 
 def _choice(values: pd.Series, name: str, *, rows: int) -> widgets.SelectMultiple:
@@ -245,10 +211,10 @@ def default_compound(data: Dataset) -> str:
 def static_dataset(data: Dataset, *, n_rows: int = 10) -> Iterator[object]:
     """Yield what a page without widgets shows: figure, best conductors, one compound with its structure."""
     yield overview_figure(data.table)
-    yield as_html(f"<p>{_status(data.table, len(data.table))}. The best {min(n_rows, len(data.table))}:</p>")
-    yield as_html(html_table(row_table(data.table).head(n_rows).round(2)))
+    yield HTML(f"<p>{_status(data.table, len(data.table))}. The best {min(n_rows, len(data.table))}:</p>")
+    yield HTML(html_table(row_table(data.table).head(n_rows).round(2)))
     compound = default_compound(data)
-    yield as_html(card(data, compound))
+    yield HTML(card(data, compound))
     if figure := compound_structure(data, compound):
         yield figure
 

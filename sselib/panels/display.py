@@ -7,24 +7,25 @@ and nbval start their kernels without it, and nobody could move a slider there. 
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import ipywidgets as widgets
 import pandas as pd
 import plotly.graph_objects as go
-from IPython.display import HTML, display
-from plotly.io import to_json
+from IPython.display import display
 
 from sselib.errors import ParameterError, RunError
 from sselib.figures import CONFIG, house_style
 from sselib.materials.structures import structure_from_json
+from sselib.panels.widgets import RowTable
 from sselib.plots.structure_view import structure_figure
 from sselib.runfolder import RunFolder
 
 T = TypeVar("T")
 SETTING = "SSE_PANELS"
+RING = "picked"  # name of the trace that marks a point
 WRAP = {"flex_flow": "row wrap"}  # layout of a box whose parts go on below each other on a narrow page
 _STRUCTURE_WIDTH = 500  # pixels
 _CONFIG = {**CONFIG, "plotlyServerURL": "", "responsive": True}
@@ -87,11 +88,6 @@ def html_table(table: pd.DataFrame, *, links: bool = False) -> str:
     return table.to_html(index=False, border=0, na_rep="–", escape=not links)
 
 
-def as_html(text: str) -> HTML:
-    """Return HTML text as an object that notebooks and reports show."""
-    return HTML(text)
-
-
 def figure_widget(figure: go.Figure) -> go.FigureWidget:
     """Return the figure as a widget whose points can be clicked, without plotly's upload button."""
     widget = go.FigureWidget(house_style(figure))
@@ -110,22 +106,57 @@ class FigureSlot(widgets.Output):
         if figure is None:
             self.outputs = ()
             return
-        content = {**house_style(figure).to_plotly_json(), "config": _CONFIG}
+        content = json.loads(house_style(figure).to_json(validate=False)) | {"config": _CONFIG}
         text = f"figure: {figure.layout.title.text or 'untitled'}"
-        data = {PLOTLY_MIME: _jsonable(content), "text/plain": text}
+        data = {PLOTLY_MIME: content, "text/plain": text}
         self.outputs = ({"output_type": "display_data", "data": data, "metadata": {}},)
 
 
-def _jsonable(content: dict[str, object]) -> dict[str, object]:
-    """Return the figure with its arrays as plotly's JSON writes them."""
-    config = content.pop("config")
-    return {**json.loads(to_json(content, validate=False)), "config": config}
-
-
 def ring() -> dict[str, object]:
-    """Return an empty trace that marks the picked point of a figure with a ring; set its ``x`` and ``y``."""
+    """Return an empty trace that marks the picked point of a figure with a ring (`Explorer.mark`)."""
     marker = {"size": 16, "color": "rgba(0,0,0,0)", "line": {"color": "black", "width": 2}}
-    return {"x": [], "y": [], "mode": "markers", "marker": marker, "hoverinfo": "skip", "showlegend": False}
+    look = {"mode": "markers", "marker": marker, "hoverinfo": "skip", "showlegend": False}
+    return {"x": [], "y": [], "name": RING, **look}
+
+
+class Explorer:
+    """What the panels share: a figure, a line of numbers and a table, where a click opens a row.
+
+    The figure's points carry ids (``ids`` of plotly), one of its traces is a `ring`. A subclass gives
+    ``update`` (let everything follow the controls), ``open`` (show the row of an id) and ``view``, the widget
+    to display.
+    """
+
+    view: widgets.Widget
+
+    def __init__(self, figure: go.Figure) -> None:
+        self.figure, self.status, self.table = figure_widget(figure), widgets.HTML(), RowTable()
+        for trace in self.figure.data:
+            if trace.ids is not None:
+                trace.on_click(self._clicked)
+        self.table.observe(lambda change: self.open(change["new"]), names="selected")
+
+    def watch(self, *controls: widgets.Widget, names: Sequence[str] = ("value",)) -> None:
+        """Update when one of the controls changes."""
+        for control in controls:
+            control.observe(lambda _: self.update(), names=list(names))
+
+    def mark(self, x: float, y: float) -> None:
+        """Put the ring around a point."""
+        with self.figure.batch_update():
+            self.figure.update_traces(x=[x], y=[y], selector={"name": RING})
+
+    def _clicked(self, trace: object, points: object, _state: object) -> None:
+        if points.point_inds:
+            self.table.selected = str(trace.ids[points.point_inds[0]])
+
+    def update(self) -> None:
+        """Let figure, table and numbers follow the controls."""
+        raise NotImplementedError
+
+    def open(self, key: str) -> None:
+        """Show the row of an id."""
+        raise NotImplementedError
 
 
 def drawn_structure(text: str | None, *, title: str) -> go.Figure | None:

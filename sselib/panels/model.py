@@ -11,20 +11,20 @@ import ipywidgets as widgets
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from IPython.display import HTML
 from plotly.subplots import make_subplots
 
 from sselib.columns import CONTROLS, Curated, Entry, Prediction
 from sselib.errors import DataError, RunError
 from sselib.figures import PALETTE, SIGMA_LABEL
-from sselib.panels.display import FigureSlot, as_html, figure_widget, html_table, ring, shower
+from sselib.panels.display import Explorer, FigureSlot, html_table, ring, shower
 from sselib.panels.what_if import FormulaWhatIf
-from sselib.panels.widgets import RowTable
 from sselib.plots.waterfall import shap_waterfall
 from sselib.regression.conductivity_model import load_conductivity_model
 from sselib.runfolder import RunFolder
 
 NOTEBOOK = "04_gbr_shap"
-_LINE, _POINTS, _PICKED, _BARS = range(4)  # traces of the figure
+_LINE, _POINTS, _RING, _BARS = range(4)  # traces of the figure
 _N_FEATURES = 10  # bars of the waterfall, the rest is summed up
 _WIDE = {"layout": {"width": "330px"}, "style": {"description_width": "70px"}}
 
@@ -65,14 +65,19 @@ def model_names(predictions: pd.DataFrame) -> list[tuple[str, str, str]]:
     return sorted(names, key=lambda n: (n[1] in CONTROLS, n[0] != "obelix", n[2] != "all", n))
 
 
+def _of_model(predictions: pd.DataFrame, name: tuple[str, str, str]) -> pd.DataFrame:
+    columns = [Prediction.DATASET, Prediction.MODEL, Prediction.FEATURES]
+    return predictions[(predictions[columns] == list(name)).all(axis=1)]
+
+
 def held_out(predictions: pd.DataFrame, *, name: tuple[str, str, str], protocol: str) -> pd.DataFrame:
     """Return one row per compound with the mean of its held-out predictions over repeats.
 
     Columns: id, formula, family, censored, y_true, y_pred, error (prediction minus label), log10(S/cm).
     """
     P = Prediction
-    wanted = (predictions[[P.DATASET, P.MODEL, P.FEATURES]] == list(name)).all(axis=1)
-    rows = predictions[wanted & (predictions[P.PROTOCOL] == protocol)]
+    rows = _of_model(predictions, name)
+    rows = rows[rows[P.PROTOCOL] == protocol]
     keys = [P.ID, Entry.FORMULA, Curated.FAMILY, P.CENSORED]
     means = rows.groupby(keys, sort=False, dropna=False)[[P.Y_TRUE, P.Y_PRED]].mean().reset_index()
     return means.assign(error=means[P.Y_PRED] - means[P.Y_TRUE])
@@ -95,10 +100,7 @@ def contributions(shap: pd.DataFrame, compound: str) -> pd.DataFrame:
 def model_figure(rows: pd.DataFrame) -> go.Figure:
     """Draw predicted against measured values beside the mean absolute error of each family."""
     figure = make_subplots(cols=2, column_widths=[0.6, 0.4], horizontal_spacing=0.16)
-    ends = [
-        min(rows[Prediction.Y_TRUE].min(), rows[Prediction.Y_PRED].min()) - 0.5,
-        max(rows[Prediction.Y_TRUE].max(), rows[Prediction.Y_PRED].max()) + 0.5,
-    ]
+    ends = _ends(rows)
     figure.add_scatter(x=ends, y=ends, mode="lines", line={"color": "#888", "dash": "dot"}, hoverinfo="skip")
     figure.add_scatter(
         **_points(rows), mode="markers", marker={"color": PALETTE[0], "size": 7, "opacity": 0.6}
@@ -117,9 +119,15 @@ def model_figure(rows: pd.DataFrame) -> go.Figure:
     return figure
 
 
+def _ends(rows: pd.DataFrame) -> list[float]:
+    values = rows[[Prediction.Y_TRUE, Prediction.Y_PRED]]
+    return [values.min(axis=None) - 0.5, values.max(axis=None) + 0.5]
+
+
 def _points(rows: pd.DataFrame) -> dict[str, object]:
     bound = rows[Prediction.CENSORED].astype(bool)
     return {
+        "ids": rows[Prediction.ID],
         "x": rows[Prediction.Y_TRUE],
         "y": rows[Prediction.Y_PRED],
         "text": rows[Entry.FORMULA] + ", " + rows[Curated.FAMILY].astype(object),
@@ -182,74 +190,48 @@ def _status(rows: pd.DataFrame, chosen: int | None) -> str:
     )
 
 
-class ModelExplorer:
-    """The live panel. ``view`` is the widget to display; the other attributes are its parts."""
+class ModelExplorer(Explorer):
+    """The live panel."""
 
     def __init__(self, data: ModelData) -> None:
         self.data = data
-        names = model_names(data.predictions)
-        self.model = widgets.Dropdown(
-            options=[(f"{m} on {f}, data {d}", (d, m, f)) for d, m, f in names], description="model", **_WIDE
-        )
+        options = [(f"{m} on {f}, data {d}", (d, m, f)) for d, m, f in model_names(data.predictions)]
+        self.model = widgets.Dropdown(options=options, description="model", **_WIDE)
         self.protocol = widgets.Dropdown(description="protocol", **_WIDE)
-        self._offer_protocols()
+        self.offer_protocols()
         self.rows = self._rows()
-        self.figure = figure_widget(model_figure(self.rows))
-        self.status, self.table = widgets.HTML(), RowTable()
+        super().__init__(model_figure(self.rows))
         self.waterfall, self.missing = FigureSlot(), widgets.HTML()
         self.formula = FormulaWhatIf(data.formula_model.predict) if data.formula_model else None
-        self._observe()
-        self.update()
-        self.table.selected = self.table.ids[0]
-        self.view = self._layout()
-
-    def _observe(self) -> None:
-        self.model.observe(lambda _: self._offer_protocols(), names="value")
-        self.protocol.observe(lambda _: self.update(), names="value")
-        self.table.observe(lambda change: self.open(change["new"]), names="selected")
+        self.model.observe(lambda _: self.offer_protocols(), names="value")
+        self.watch(self.model, self.protocol)
         points = self.figure.data[_POINTS]
-        points.on_click(self._clicked)
         points.on_selection(lambda _trace, chosen, _state: self.select(chosen.point_inds))
         points.on_deselect(lambda *_: self.select(None))
-
-    def _layout(self) -> widgets.Widget:
+        self.update()
+        self.table.selected = self.table.ids[0]
         hint = "<small>draw a lasso around points: the error by family is theirs; click a point: why?</small>"
+        parts = [widgets.HBox([self.model, self.protocol]), self.status, self.figure, widgets.HTML(hint)]
+        parts += [self.table, self.missing, self.waterfall]
+        parts.append(widgets.HTML("<b>What if the formula were different</b>"))
         reason = widgets.HTML(f"<p>{self.data.no_formula_model}</p>")
-        return widgets.VBox(
-            [
-                widgets.HBox([self.model, self.protocol]),
-                self.status,
-                self.figure,
-                widgets.HTML(hint),
-                self.table,
-                self.missing,
-                self.waterfall,
-                widgets.HTML("<b>What if the formula were different</b>"),
-                self.formula.view if self.formula else reason,
-            ]
-        )
+        self.view = widgets.VBox([*parts, self.formula.view if self.formula else reason])
 
-    def _offer_protocols(self) -> None:
-        P = Prediction
-        rows = self.data.predictions
-        wanted = (rows[[P.DATASET, P.MODEL, P.FEATURES]] == list(self.model.value)).all(axis=1)
-        names = list(rows.loc[wanted, P.PROTOCOL].unique())
+    def offer_protocols(self) -> None:
+        """Offer the protocols of the model, and stay with the one that was chosen if it is among them."""
+        names = list(_of_model(self.data.predictions, self.model.value)[Prediction.PROTOCOL].unique())
         kept = self.protocol.value if self.protocol.value in names else _hard(names)
-        self.protocol.options = names
-        changed = self.protocol.value != kept
-        self.protocol.value = kept
-        if not changed and hasattr(self, "figure"):
-            self.update()
+        self.protocol.options, self.protocol.value = names, kept
 
     def _rows(self) -> pd.DataFrame:
         return held_out(self.data.predictions, name=self.model.value, protocol=self.protocol.value)
 
     def update(self) -> None:
         """Let figure, table and numbers follow the model and the protocol."""
-        if self.protocol.value is None:
+        if self.protocol.value is None:  # new protocols are on their way
             return
         self.rows = self._rows()
-        ends = model_figure(self.rows).layout.xaxis.range
+        ends = _ends(self.rows)
         with self.figure.batch_update():
             self.figure.data[_POINTS].update(**_points(self.rows), selectedpoints=None)
             self.figure.data[_LINE].update(x=ends, y=ends)
@@ -270,17 +252,12 @@ class ModelExplorer:
         row = self.rows[self.rows[Prediction.ID] == compound]
         if row.empty:
             return
-        with self.figure.batch_update():
-            self.figure.data[_PICKED].update(x=row[Prediction.Y_TRUE], y=row[Prediction.Y_PRED])
+        self.mark(row[Prediction.Y_TRUE].iloc[0], row[Prediction.Y_PRED].iloc[0])
         figure = compound_waterfall(self.data, compound)
         self.waterfall.put(figure)
         self.missing.value = "" if figure else "<p>This run holds no SHAP values of this compound.</p>"
         if self.formula:
             self.formula.formula.value = row[Entry.FORMULA].iloc[0]
-
-    def _clicked(self, _trace: object, points: object, _state: object) -> None:
-        if points.point_inds:
-            self.table.selected = self.rows[Prediction.ID].iloc[points.point_inds[0]]
 
 
 def _hard(names: list[str]) -> str:
@@ -290,26 +267,19 @@ def _hard(names: list[str]) -> str:
 
 
 def static_models(data: ModelData, *, n_rows: int = 10) -> Iterator[object]:
-    """Yield what a page without widgets shows: figure, largest errors, one waterfall, one substitution."""
+    """Yield what a page without widgets shows: figure, largest errors, one waterfall."""
     name = model_names(data.predictions)[0]
-    of_name = (
-        data.predictions[[Prediction.DATASET, Prediction.MODEL, Prediction.FEATURES]] == list(name)
-    ).all(axis=1)
-    protocol = _hard(list(data.predictions.loc[of_name, Prediction.PROTOCOL].unique()))
+    protocol = _hard(list(_of_model(data.predictions, name)[Prediction.PROTOCOL].unique()))
     rows = held_out(data.predictions, name=name, protocol=protocol)
     yield model_figure(rows)
     words = f"{name[1]} on {name[2]}, data {name[0]}, protocol {protocol}. {_status(rows, None)}."
-    yield as_html(f"<p>{words} The {min(n_rows, len(rows))} largest errors:</p>")
+    yield HTML(f"<p>{words} The {min(n_rows, len(rows))} largest errors:</p>")
     table = error_table(rows)
-    yield as_html(html_table(table.head(n_rows).round(2)))
-    with_shap = set(data.shap["id"])
-    explained = [i for i in rows.loc[table.index, Prediction.ID] if i in with_shap]
-    if explained:
-        yield compound_waterfall(data, explained[0])
-    if data.formula_model:
-        what_if = FormulaWhatIf(data.formula_model.predict)
-        what_if.replaced.value, what_if.by.value = "Zr", "Ta"
-        yield what_if.draw()
+    yield HTML(html_table(table.head(n_rows).round(2)))
+    explained = rows.loc[table.index, Prediction.ID]
+    explained = explained[explained.isin(set(data.shap["id"]))]
+    if len(explained):
+        yield compound_waterfall(data, explained.iloc[0])
 
 
 show = shower(load_model_data, live=ModelExplorer, static=static_models)

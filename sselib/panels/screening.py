@@ -8,6 +8,7 @@ import ipywidgets as widgets
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from IPython.display import HTML
 
 from sselib.columns import StructureTable
 from sselib.errors import DataError
@@ -16,47 +17,24 @@ from sselib.materials.composition import parse_formula
 from sselib.panels.display import (
     WRAP,
     Card,
-    as_html,
+    Explorer,
     drawn_structure,
-    figure_widget,
     html_table,
     ring,
     shower,
 )
-from sselib.panels.widgets import ElementPicker, RowTable
+from sselib.panels.widgets import ElementPicker
 from sselib.runfolder import RunFolder
-from sselib.screening.pareto import MAXIMISE, MINIMISE, Objective, rank_by_objectives
+from sselib.screening.pareto import MAXIMISE, Objective, rank_by_objectives
+from sselib.screening.scores import Score, described_columns
 
 NOTEBOOK, TABLE = "07_screening", "ranked"
 MAX_ROWS = 5000  # candidates that the panel handles at interactive speed
 _N_LISTED = 300  # rows of the table
-_OTHERS, _FRONT, _PICKED = range(3)  # traces of the figure
+_OTHERS, _FRONT = range(2)  # traces of the figure
 _SLIDER = {"layout": {"width": "450px"}, "style": {"description_width": "200px"}}
-
-
-@dataclass(frozen=True)
-class Score:
-    """A column to filter and rank by: its words with unit, the better direction, the weight to start with."""
-
-    label: str
-    direction: str
-    weight: float
-
-
-SCORES: Mapping[str, Score] = {
-    "p_superionic": Score("P(superionic)", MAXIMISE, 1.0),
-    "log10_sigma": Score("log10(σ / S cm⁻¹)", MAXIMISE, 1.0),
-    "d_training": Score("distance to training", MINIMISE, 0.5),
-    "d_composition": Score("composition distance", MINIMISE, 0.0),
-    "band_gap_ev": Score("band gap, eV", MAXIMISE, 0.5),
-    "formation_energy_ev_atom": Score("formation energy, eV/atom", MINIMISE, 0.5),
-    "energy_above_hull_ev_atom": Score("above hull, eV/atom", MINIMISE, 0.5),
-    "density_g_cm3": Score("density, g/cm³", MINIMISE, 0.0),
-    "bulk_modulus_gpa": Score("bulk modulus, GPa", MINIMISE, 0.0),
-    "element_cost_usd_kg": Score("element cost, USD/kg", MINIMISE, 0.5),
-    "cost_usd_kg": Score("cost, USD/kg", MINIMISE, 0.5),
-}
-_WORDS = ("formula", "change", "family", "parent", "nearest_formula", "dropped_by")
+SCORES = {column: about for column, about in described_columns().items() if about.better and about.heading}
+_WORDS = ("change", "family", "parent", "nearest_formula", "dropped_by")
 
 
 @dataclass(frozen=True)
@@ -120,7 +98,7 @@ def rank_candidates(table: pd.DataFrame, weights: Mapping[str, float]) -> pd.Dat
     Objectives are the columns with a weight above 0 (see `sselib.screening.pareto.rank_by_objectives`);
     without any the order stays, score and front are missing.
     """
-    objectives = [Objective(c, SCORES[c].direction, w) for c, w in weights.items() if w > 0]
+    objectives = [Objective(c, SCORES[c].better, w) for c, w in weights.items() if w > 0]
     if not objectives or table.empty:
         return table.assign(score=np.nan, pareto_front=0)
     found = rank_by_objectives(table, objectives)
@@ -129,9 +107,8 @@ def rank_candidates(table: pd.DataFrame, weights: Mapping[str, float]) -> pd.Dat
 
 def listed_candidates(ranked: pd.DataFrame) -> pd.DataFrame:
     """Return the columns to list: score, front, formula, the scores there are, and words."""
-    columns = ["score", "pareto_front", "formula", *scores_in(ranked)]
-    columns += [c for c in _WORDS if c in ranked and c not in columns]
-    return ranked[columns].rename(columns={c: s.label for c, s in SCORES.items()} | {"pareto_front": "front"})
+    columns = ["score", "pareto_front", "formula", *scores_in(ranked), *(c for c in _WORDS if c in ranked)]
+    return ranked[columns].rename(columns={c: about.heading or c for c, about in described_columns().items()})
 
 
 def trade_off_figure(ranked: pd.DataFrame, *, x: str, y: str) -> go.Figure:
@@ -145,8 +122,8 @@ def trade_off_figure(ranked: pd.DataFrame, *, x: str, y: str) -> go.Figure:
     figure.add_scatter(**ring())
     figure.update_layout(
         height=430,
-        xaxis_title=SCORES[x].label,
-        yaxis_title=SCORES[y].label,
+        xaxis_title=SCORES[x].heading,
+        yaxis_title=SCORES[y].heading,
         legend={"orientation": "h", "y": 1.1},
         margin={"t": 30},
     )
@@ -162,6 +139,7 @@ def _points(rows: pd.DataFrame, *, x: str, y: str) -> dict[str, object]:
     return {
         "x": rows[x],
         "y": rows[y],
+        "ids": rows["id"],
         "text": rows["formula"],
         "customdata": rows["score"],
         "hovertemplate": "%{text}<br>%{x:.3g}, %{y:.3g}, score %{customdata:.3f}<extra></extra>",
@@ -174,7 +152,7 @@ def candidate_card(row: pd.Series) -> str:
     known = {c: row[c] for c in ordered if pd.notna(row[c]) and row[c] != ""}
     facts = pd.DataFrame(
         [
-            (SCORES[k].label if k in SCORES else k, f"{v:.4g}" if isinstance(v, float) else v)
+            (SCORES[k].heading if k in SCORES else k, f"{v:.4g}" if isinstance(v, float) else v)
             for k, v in known.items()
         ],
         columns=["", "value"],
@@ -188,12 +166,11 @@ def _status(ranked: pd.DataFrame, data: ScreeningData) -> str:
     return f"<b>{len(ranked)} of {len(data.table)} candidates</b>{cut} pass; {front} in the first front"
 
 
-class ScreeningPanel:
-    """The live panel. ``view`` is the widget to display; the other attributes are its parts."""
+class ScreeningPanel(Explorer):
+    """The live panel."""
 
     def __init__(self, data: ScreeningData) -> None:
-        self.data = data
-        self.columns = scores_in(data.table)
+        self.data, self.columns, self.card = data, scores_in(data.table), Card()
         if len(self.columns) < 2:
             raise DataError(
                 f"the candidates have {len(self.columns)} scores with different values, expected two or "
@@ -201,59 +178,40 @@ class ScreeningPanel:
             )
         self._build()
         self.ranked = self._rank()
-        self.figure = figure_widget(trade_off_figure(self.ranked, x=self.x.value, y=self.y.value))
-        self.status, self.table = widgets.HTML(), RowTable()
-        self.card = Card()
-        self._observe()
+        super().__init__(trade_off_figure(self.ranked, x=self.x.value, y=self.y.value))
+        sliders = [*self.limits.values(), *self.weights.values()]
+        self.watch(*sliders, self.x, self.y, self.keep_unknown, self.only_kept)
+        self.watch(self.picker, names=("required", "excluded"))
         self.update()
         self.table.selected = self.table.ids[0]
-        self.view = self._layout()
-
-    def _build(self) -> None:
-        self.limits = {c: _limits(self.data.table[c], SCORES[c].label) for c in self.columns}
-        self.weights = {c: _weight(SCORES[c]) for c in self.columns}
-        names = [(SCORES[c].label, c) for c in self.columns]
-        self.x = widgets.Dropdown(options=names, value=_second(self.columns), description="x axis")
-        self.y = widgets.Dropdown(options=names, value=self.columns[0], description="y axis")
-        self.keep_unknown = widgets.Checkbox(
-            value=True, description="keep candidates without a value", indent=False
-        )
-        self.only_kept = widgets.Checkbox(
-            value=True, description="hide what notebook 07 dropped", indent=False
-        )
-        self.only_kept.disabled = "dropped_by" not in self.data.table
-        self.picker = ElementPicker()
-        self.picker.count([set(parse_formula(f).get_el_amt_dict()) for f in self.data.table["formula"]])
-
-    def _observe(self) -> None:
-        sliders = [*self.limits.values(), *self.weights.values()]
-        for part in (*sliders, self.x, self.y, self.keep_unknown, self.only_kept):
-            part.observe(lambda _: self.update(), names="value")
-        self.picker.observe(lambda _: self.update(), names=["required", "excluded"])
-        self.table.observe(lambda change: self.open(change["new"]), names="selected")
-        for k in (_OTHERS, _FRONT):
-            self.figure.data[k].on_click(self._clicked)
-
-    def _layout(self) -> widgets.Widget:
-        filters = widgets.VBox(
-            [widgets.HTML("<b>Filters</b>"), *self.limits.values(), self.keep_unknown, self.only_kept]
-        )
-        weights = widgets.VBox(
-            [widgets.HTML("<b>Weights</b> (↑ more, ↓ less is better)"), *self.weights.values()]
-        )
+        said = widgets.HTML("<b>Filters</b>"), widgets.HTML("<b>Weights</b> (↑ more, ↓ less is better)")
+        filters = widgets.VBox([said[0], *self.limits.values(), self.keep_unknown, self.only_kept])
+        weights = widgets.VBox([said[1], *self.weights.values()])
         settings = widgets.Box([filters, weights, self.picker], layout=WRAP)
         axes = widgets.HBox([self.x, self.y])
-        return widgets.VBox([settings, self.status, axes, self.figure, self.table, self.card.view])
+        self.view = widgets.VBox([settings, self.status, axes, self.figure, self.table, self.card.view])
+
+    def _build(self) -> None:
+        table = self.data.table
+        self.limits = {c: _limits(table[c], SCORES[c].heading) for c in self.columns}
+        self.weights = {c: _weight(SCORES[c]) for c in self.columns}
+        names = [(SCORES[c].heading, c) for c in self.columns]
+        self.x = widgets.Dropdown(options=names, value=_second(self.columns), description="x axis")
+        self.y = widgets.Dropdown(options=names, value=self.columns[0], description="y axis")
+        self.keep_unknown, self.only_kept = (
+            widgets.Checkbox(value=True, description=text, indent=False)
+            for text in ("keep candidates without a value", "hide what notebook 07 dropped")
+        )
+        self.only_kept.disabled = "dropped_by" not in table
+        self.picker = ElementPicker()
+        self.picker.count([set(parse_formula(f).get_el_amt_dict()) for f in table["formula"]])
 
     def _rank(self) -> pd.DataFrame:
-        table = self.data.table
+        table = _not_dropped(self.data.table) if self.only_kept.value else self.data.table
         limits = {c: s.value for c, s in self.limits.items() if s.value != (s.min, s.max)}
         keep = passing(table, limits, keep_unknown=self.keep_unknown.value)
-        if self.only_kept.value and "dropped_by" in table:
-            keep &= (table["dropped_by"].fillna("") == "").to_numpy()
-        return rank_candidates(
-            table[keep & self.picker.matching()], {c: s.value for c, s in self.weights.items()}
-        )
+        rows = table[keep & self.picker.matching()[table.index]]
+        return rank_candidates(rows, {c: s.value for c, s in self.weights.items()})
 
     def update(self) -> None:
         """Let ranking, figure and table follow filters and weights."""
@@ -262,7 +220,7 @@ class ScreeningPanel:
         with self.figure.batch_update():
             for k, rows in enumerate(_parts(self.ranked)):
                 self.figure.data[k].update(**_points(rows, x=x, y=y))
-            self.figure.update_layout(xaxis_title=SCORES[x].label, yaxis_title=SCORES[y].label)
+            self.figure.update_layout(xaxis_title=SCORES[x].heading, yaxis_title=SCORES[y].heading)
         listed = self.ranked.head(_N_LISTED)
         self.table.put(listed_candidates(listed), ids=listed["id"])
         self.status.value = _status(self.ranked, self.data)
@@ -270,15 +228,14 @@ class ScreeningPanel:
     def open(self, candidate: str) -> None:
         """Show one candidate below the table, with its structure where one was built."""
         row = self.data.table[self.data.table["id"] == candidate].iloc[0]
-        with self.figure.batch_update():
-            self.figure.data[_PICKED].update(x=[row[self.x.value]], y=[row[self.y.value]])
+        self.mark(row[self.x.value], row[self.y.value])
         figure = drawn_structure(self.data.structures.get(candidate), title=str(row["formula"]))
         self.card.put(candidate_card(row), figure)
 
-    def _clicked(self, trace: object, points: object, _state: object) -> None:
-        if points.point_inds:
-            rows = _parts(self.ranked)[points.trace_index]
-            self.table.selected = str(rows["id"].iloc[points.point_inds[0]])
+
+def _not_dropped(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that notebook 07 kept, all where it does not say."""
+    return table[table["dropped_by"].fillna("") == ""] if "dropped_by" in table else table
 
 
 def _second(columns: list[str]) -> str:
@@ -287,7 +244,7 @@ def _second(columns: list[str]) -> str:
 
 
 def _weight(score: Score) -> widgets.FloatSlider:
-    name = f"{score.label} {'↑' if score.direction == MAXIMISE else '↓'}"
+    name = f"{score.heading} {'↑' if score.better == MAXIMISE else '↓'}"
     return widgets.FloatSlider(value=score.weight, min=0, max=3, step=0.1, description=name, **_SLIDER)
 
 
@@ -303,16 +260,14 @@ def _limits(values: pd.Series, label: str) -> widgets.FloatRangeSlider:
 
 def static_candidates(data: ScreeningData, *, n_rows: int = 15) -> Iterator[object]:
     """Yield what a page without widgets shows: trade-off, ranking by the weights to start with."""
-    table = data.table
-    if "dropped_by" in table:
-        table = table[table["dropped_by"].fillna("") == ""]
+    table = _not_dropped(data.table)
     columns = scores_in(table)
     ranked = rank_candidates(table, {c: SCORES[c].weight for c in columns})
     if len(columns) >= 2:
         yield trade_off_figure(ranked, x=_second(columns), y=columns[0])
-    weights = ", ".join(f"{SCORES[c].label} {SCORES[c].weight:g}" for c in columns if SCORES[c].weight)
-    yield as_html(f"<p>{_status(ranked, data)}. Weights: {escape(weights) or 'none'}.</p>")
-    yield as_html(html_table(listed_candidates(ranked).head(n_rows).round(3)))
+    weights = ", ".join(f"{SCORES[c].heading} {SCORES[c].weight:g}" for c in columns if SCORES[c].weight)
+    yield HTML(f"<p>{_status(ranked, data)}. Weights: {escape(weights) or 'none'}.</p>")
+    yield HTML(html_table(listed_candidates(ranked).head(n_rows).round(3)))
 
 
 show = shower(load_screening_data, live=ScreeningPanel, static=static_candidates)

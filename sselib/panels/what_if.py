@@ -5,10 +5,12 @@ from composition changes together.
 """
 
 from collections.abc import Callable
+from html import escape
 
 import ipywidgets as widgets
 import numpy as np
 import pandas as pd
+import plotly.express as px
 import plotly.graph_objects as go
 from pymatgen.core import Element
 
@@ -17,7 +19,6 @@ from sselib.figures import PALETTE, SIGMA_LABEL
 from sselib.materials.composition import parse_formula
 from sselib.panels.display import WRAP, FigureSlot
 
-_NOTHING = pd.Series({"log10_sigma": np.nan, "lower": np.nan, "upper": np.nan})
 _WIDE = {"layout": {"width": "520px"}, "style": {"description_width": "250px"}}
 _ANIONS = frozenset({"N", "O", "S", "Se", "Te", "F", "Cl", "Br", "I"})
 
@@ -71,11 +72,11 @@ class FormulaWhatIf:
 
     def __init__(self, predict: Callable[..., pd.DataFrame]) -> None:
         self.predict = predict
-        self.predicted = _NOTHING
         symbols = [e.symbol for e in Element if e.Z <= 83 and e.common_oxidation_states]
+        narrow = {"layout": {"width": "170px"}}
         self.formula = widgets.Text("Li7La3Zr2O12", description="formula", continuous_update=False)
-        self.replaced = widgets.Dropdown(description="replace", layout={"width": "170px"})
-        self.by = widgets.Dropdown(options=["", *symbols], description="by", layout={"width": "170px"})
+        self.replaced = widgets.Dropdown(description="replace", **narrow)
+        self.by = widgets.Dropdown(options=["", *symbols], description="by", **narrow)
         self.fraction = widgets.FloatSlider(value=0, min=0, max=1, step=0.01, description="fraction", **_WIDE)
         self.balance = widgets.Checkbox(value=True, description="Li balances the charge", indent=False)
         self.output, self.curve = widgets.HTML(), FigureSlot()
@@ -92,85 +93,67 @@ class FormulaWhatIf:
         try:
             symbols = list(parse_formula(self.formula.value).get_el_amt_dict())
         except FormulaError as error:
-            self.output.value = f"<p>{error}</p>"
+            self.output.value = f"<p>{escape(str(error))}</p>"
             return
         self.replaced.options = [s for s in symbols if s != "Li"] or symbols
         self.replaced.value = self.replaced.options[0]
         self.update(redraw=True)
 
-    @property
-    def current(self) -> str:
-        """The formula as the controls stand. Raises `FormulaError` where it is impossible."""
+    def replaced_by(self, fraction: float) -> str:
+        """Return the formula with that fraction replaced. Raises `FormulaError` where it is impossible."""
         if not self.by.value or self.by.value == self.replaced.value:
             return self.formula.value
-        return self._replaced_by(self.fraction.value)
-
-    def _replaced_by(self, fraction: float) -> str:
-        return substitute(
-            self.formula.value,
-            replaced=self.replaced.value,
-            by=self.by.value,
-            fraction=fraction,
-            balance=self.balance.value,
-        )
+        asked = {"replaced": self.replaced.value, "by": self.by.value, "balance": self.balance.value}
+        return substitute(self.formula.value, fraction=fraction, **asked)
 
     def update(self, *, redraw: bool = False) -> None:
         """Predict for the present formula; ``redraw`` the curve over all fractions too."""
+        self.predicted = pd.Series(np.nan, index=["log10_sigma", "lower", "upper"])
         try:
-            formula = self.current
-            row = self.predict([formula]).iloc[0]
+            formula = self.replaced_by(self.fraction.value)
+            self.predicted = self.predict([formula]).iloc[0][list(self.predicted.index)].astype(float)
         except FormulaError as error:
-            self.predicted, self.output.value = _NOTHING, f"<p>{error}</p>"
+            self.output.value = f"<p>{escape(str(error))}</p>"
             return
-        self.predicted = row[list(_NOTHING.index)].astype(float)
         self.output.value = _in_words(formula, *self.predicted)
         if redraw:
             chosen = self.by.value and self.by.value != self.replaced.value
             self.curve.put(self.draw() if chosen else None)
 
     def draw(self) -> go.Figure:
-        """Return the prediction over the fractions for which a formula exists."""
+        """Return the prediction with its interval over the fractions for which a formula exists."""
         points = {}
         for fraction in np.linspace(0, 1, 26):
             try:
-                points[float(fraction)] = self._replaced_by(float(fraction))
+                points[float(fraction)] = self.replaced_by(float(fraction))
             except FormulaError:
                 break  # no lithium left from here on
         table = self.predict(list(points.values())).assign(
             fraction=list(points), formula=list(points.values())
         )
-        return substitution_curve(
-            table, title=f"{self.formula.value}: {self.replaced.value} → {self.by.value}"
+        labels = {"fraction": "fraction replaced (no unit)", "log10_sigma": SIGMA_LABEL}
+        figure = px.line(
+            table, x="fraction", y="log10_sigma", markers=True, hover_name="formula", labels=labels
         )
+        figure.update_traces(line_color=PALETTE[0])
+        edge = {
+            "x": table["fraction"],
+            "mode": "lines",
+            "line_width": 0,
+            "hoverinfo": "skip",
+            "showlegend": False,
+        }
+        figure.add_scatter(**edge, y=table["upper"])
+        figure.add_scatter(**edge, y=table["lower"], fill="tonexty", fillcolor="rgba(86,180,233,0.3)")
+        title = f"{self.formula.value}: {self.replaced.value} → {self.by.value} (band: 90 % interval)"
+        return figure.update_xaxes(range=[-0.02, 1.02]).update_layout(title=title, height=340)
 
 
 def _in_words(formula: str, y: float, lower: float, upper: float) -> str:
     """Return a prediction with its 90 % interval as HTML, log10(S/cm)."""
+    formula = escape(formula)
     if not np.isfinite(y):
         return f"<p>{formula} cannot be predicted: expected a formula with lithium.</p>"
     number = f"<b>log10(σ / S cm⁻¹) = {y:.2f} [{lower:.2f}, {upper:.2f}]</b>, σ ≈ {10**y:.1e} S/cm"
     note = f"{formula}: composition alone, whatever its structure; 90 % interval."
     return f"<p>{number}</p><p><small>{note}</small></p>"
-
-
-def substitution_curve(table: pd.DataFrame, *, title: str) -> go.Figure:
-    """Draw predictions (log10_sigma, lower, upper, log10(S/cm)) over the fraction replaced."""
-    figure = go.Figure()
-    x = table["fraction"]
-    figure.add_scatter(
-        x=x, y=table["upper"], mode="lines", line={"width": 0}, hoverinfo="skip", showlegend=False
-    )
-    band = {"fill": "tonexty", "fillcolor": "rgba(86,180,233,0.3)", "line": {"width": 0}}
-    figure.add_scatter(x=x, y=table["lower"], mode="lines", hoverinfo="skip", name="90 % interval", **band)
-    figure.add_scatter(
-        x=x,
-        y=table["log10_sigma"],
-        text=table["formula"],
-        mode="lines+markers",
-        name="prediction",
-        line={"color": PALETTE[0]},
-        hovertemplate="%{text}<br>log10(σ) = %{y:.2f}<extra></extra>",
-    )
-    figure.update_xaxes(title="fraction replaced (no unit)", range=[-0.02, 1.02])
-    figure.update_yaxes(title=SIGMA_LABEL)
-    return figure.update_layout(title=title, height=340, legend={"orientation": "h", "y": 1.15, "x": 0.5})

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+import plotly.express as px
 import plotly.graph_objects as go
 
 from sselib.atomsets.classification import reliability
@@ -12,6 +13,7 @@ from sselib.figures import PALETTE, SIGMA_LABEL
 from sselib.plots.models import PROTOCOL_LABELS, interval_chart
 
 METRIC_NAMES: Mapping[str, str] = {"auc_pr": "AUC-PR", "mcc": "MCC", "brier": "Brier score"}
+_MAP_AXES = {"map_x": "first", "map_y": "second"}
 
 
 def score_chart(
@@ -29,10 +31,10 @@ def score_chart(
     """
     rows = rows[(rows["metric"] == metric) & rows[category].isin(list(labels))]
     known = {key: text for key, text in labels.items() if key in set(rows[category])}
-    panels = list(dict.fromkeys(rows[panel])) if panel else [""]
+    panels = list(dict.fromkeys(rows[panel])) if panel else []
     figure = interval_chart(rows, category=category, labels=known, panel=panel, panels=panels)
     name = METRIC_NAMES[metric]
-    figure.update_xaxes(range=[-0.5, len(known) - 0.5]).update_yaxes(title=name, col=1)
+    figure.update_yaxes(title=name, col=1)
     return figure.update_layout(title=f"{name} by {category} (bars: 95 % interval)")
 
 
@@ -67,47 +69,54 @@ def cluster_map(points: pd.DataFrame) -> go.Figure:
 
     ``points`` has the columns map_x, map_y, cluster (-1: none), superionic, formula.
     """
-    figure = go.Figure()
-    for cluster, rows in points.groupby("cluster"):
-        name = "in no cluster" if cluster < 0 else f"cluster {cluster}"
+    clusters = points.groupby("cluster")
+    about = clusters.agg(n=("superionic", "size"), share=("superionic", "mean"))
+    names = {
+        c: f"{'in no cluster' if c < 0 else f'cluster {c}'}: {n:.0f} rows, {share:.0%} superionic"
+        for c, n, share in about.itertuples()
+    }
+    figure = px.scatter(
+        points.assign(name=points["cluster"].map(names)),
+        x="map_x",
+        y="map_y",
+        color="name",
+        hover_name="formula",
+        category_orders={"name": list(names.values())},
+        color_discrete_map={name: _cluster_colour(c) for c, name in names.items()},
+        labels={k: f"composition map, {axis} axis (no unit)" for k, axis in _MAP_AXES.items()} | {"name": ""},
+    )
+    for trace, (cluster, rows) in zip(figure.data, clusters, strict=True):
+        symbols = np.where(rows["superionic"], "circle", "circle-open")
+        trace.update(marker={"size": 7, "symbol": symbols.tolist()})
         if cluster >= 0:
             place = {"x": rows["map_x"].mean(), "y": rows["map_y"].max(), "yshift": 12}
             figure.add_annotation(text=f"<b>{cluster}</b>", showarrow=False, **place)
-        figure.add_scatter(
-            x=rows["map_x"],
-            y=rows["map_y"],
-            mode="markers",
-            name=f"{name}: {len(rows)} rows, {rows['superionic'].mean():.0%} superionic",
-            text=rows["formula"],
-            marker={
-                "color": "#bbbbbb" if cluster < 0 else PALETTE[int(cluster) % len(PALETTE)],
-                "size": 7,
-                "symbol": np.where(rows["superionic"], "circle", "circle-open").tolist(),
-            },
-            hovertemplate="%{text}<extra></extra>",
-        )
-    figure.update_xaxes(title="composition map, first axis (no unit)")
-    figure.update_yaxes(title="composition map, second axis (no unit)")
     return figure.update_layout(height=480, title="Clusters of composition (filled: superionic)")
+
+
+def _cluster_colour(cluster: int) -> str:
+    return "#bbbbbb" if cluster < 0 else PALETTE[cluster % len(PALETTE)]
 
 
 def reliability_curve(curves: pd.DataFrame) -> go.Figure:
     """Draw the share superionic against the mean probability; ``curves`` is `reliability_curves`."""
-    figure = go.Figure()
+    figure = px.line(
+        curves,
+        x="p_superionic",
+        y="share_superionic",
+        color="name",
+        markers=True,
+        hover_data=["n"],
+        color_discrete_sequence=list(PALETTE),
+        labels={
+            "p_superionic": "mean predicted probability of being superionic",
+            "share_superionic": "share that is superionic",
+            "name": "",
+        },
+    )
     diagonal = {"color": "#444", "dash": "dot"}
     figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", name="calibrated", line=diagonal)
-    for k, (name, table) in enumerate(curves.groupby("name", sort=False)):
-        figure.add_scatter(
-            x=table["p_superionic"],
-            y=table["share_superionic"],
-            mode="lines+markers",
-            name=name,
-            customdata=table["n"],
-            line={"color": PALETTE[k % len(PALETTE)]},
-            hovertemplate="said %{x:.2f}, found %{y:.2f}, n = %{customdata}<extra></extra>",
-        )
-    figure.update_xaxes(title="mean predicted probability of being superionic", range=[0, 1])
-    figure.update_yaxes(title="share that is superionic", range=[0, 1])
+    figure.update_xaxes(range=[0, 1]).update_yaxes(range=[0, 1])
     return figure.update_layout(height=440, title="Reliability of the probabilities")
 
 
@@ -123,21 +132,23 @@ def probability_against_sigma(held_out: pd.DataFrame) -> go.Figure:
     ``held_out`` has the columns id, route, log10_sigma (log10(S/cm)), p_superionic and threshold; the dotted
     lines are the limit of the class and the mean threshold.
     """
-    figure = go.Figure()
-    for k, (route, rows) in enumerate(held_out.groupby("route", sort=False)):
-        figure.add_scatter(
-            x=rows["log10_sigma"],
-            y=rows["p_superionic"],
-            mode="markers",
-            name=route,
-            text=rows["id"],
-            marker={"color": PALETTE[k], "size": 6, "opacity": 0.6},
-            hovertemplate="%{text}<br>%{x:.1f}, P = %{y:.2f}<extra></extra>",
-        )
+    figure = px.scatter(
+        held_out,
+        x="log10_sigma",
+        y="p_superionic",
+        color="route",
+        hover_name="id",
+        opacity=0.6,
+        color_discrete_sequence=list(PALETTE),
+        labels={
+            "log10_sigma": f"measured {SIGMA_LABEL}",
+            "p_superionic": "held-out probability of being superionic",
+            "route": "",
+        },
+    )
+    for k, (_, rows) in enumerate(held_out.groupby("route", sort=False)):
         figure.add_hline(rows["threshold"].mean(), line_dash="dot", line_color=PALETTE[k])
     figure.add_vline(SUPERIONIC_LOG10_SIGMA, line_dash="dot", line_color="#444")
-    figure.update_xaxes(title=f"measured {SIGMA_LABEL}")
-    figure.update_yaxes(title="held-out probability of being superionic", range=[-0.02, 1.02])
-    return figure.update_layout(
-        height=460, title="Held-out probability against conductivity (dotted: limits)"
-    )
+    figure.update_traces(marker_size=6).update_yaxes(range=[-0.02, 1.02])
+    title = "Held-out probability against conductivity (dotted: limits)"
+    return figure.update_layout(height=460, title=title)

@@ -6,12 +6,13 @@ columns of `Entry` and `Curated`; rows that a figure cannot show are left out.
 
 import numpy as np
 import pandas as pd
+import plotly.express as px
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 from pymatviz import df_ptable
 
 from sselib.columns import Curated, Entry
-from sselib.figures import PALETTE, SIGMA_LABEL
+from sselib.figures import BARS_Y, PALETTE, SIGMA_LABEL, with_bars
 from sselib.materials.composition import parse_formula
 from sselib.materials.conductivity import CLASS_LIMITS, SUPERIONIC_LOG10_SIGMA
 from sselib.materials.disorder import DisorderClass
@@ -26,7 +27,9 @@ CLASS_COLOURS: dict[str, str] = {
 }
 _BIN_WIDTH = 0.5  # log10 units
 _RANGE_LOG10_SIGMA = (-15.0, 0.0)  # first view of the families; a few values lie below, zoom out
-_GREY = "#bbbbbb"
+_BOUND = {True: ", upper bound", False: ""}
+_HATCH = {"fillmode": "overlay", "fgcolor": "white", "size": 6}
+_SITE_COLOURS = {"no structure": "#bbbbbb", "ordered": PALETTE[0], "disordered": PALETTE[3]}
 _SYMBOLS = ("circle", "diamond", "cross")
 _MAP_AXIS = {"showticklabels": False, "ticks": ""}
 
@@ -68,57 +71,54 @@ def _tiles(elements: pd.DataFrame, **marker: object) -> go.Scatter:
 
 def sigma_by_class(table: pd.DataFrame) -> Drawing:
     """Draw the distribution of conductivities by class, upper bounds hatched (Fig. 4b of Kim et al.)."""
-    figure = go.Figure()
-    groups = table.groupby([Curated.CONDUCTIVITY_CLASS, Entry.CENSORED])[Entry.LOG10_SIGMA]
     order = list(CLASS_COLOURS)
-    for (name, censored), values in sorted(groups, key=lambda item: (order.index(item[0][0]), item[0][1])):
-        marker = {"color": CLASS_COLOURS[name], "line": {"color": "white", "width": 0.5}}
-        hatch = (
-            {"pattern": {"shape": "/", "bgcolor": CLASS_COLOURS[name], "fgcolor": "white", "size": 6}}
-            if censored
-            else {}
-        )
-        label = f"{name}{', upper bound' if censored else ''} ({len(values)})"
-        figure.add_histogram(x=values, name=label, xbins=_bins(table), marker={**marker, **hatch})
+    rows = table.sort_values(
+        [Curated.CONDUCTIVITY_CLASS, Entry.CENSORED],
+        key=lambda c: c.map(order.index) if c.name == Curated.CONDUCTIVITY_CLASS else c,
+    )
+    rows = _counted(rows, rows[Curated.CONDUCTIVITY_CLASS] + rows[Entry.CENSORED].map(_BOUND))
+    figure = px.histogram(
+        rows,
+        x=Entry.LOG10_SIGMA,
+        color="name",
+        pattern_shape="name",
+        color_discrete_map=dict(zip(rows["name"], rows[Curated.CONDUCTIVITY_CLASS].map(CLASS_COLOURS))),
+        pattern_shape_map=dict(zip(rows["name"], rows[Entry.CENSORED].map({True: "/", False: ""}))),
+        labels={Entry.LOG10_SIGMA: SIGMA_LABEL, "name": "class (rows)"},
+    )
+    line = {"color": "white", "width": 0.5}
+    figure.update_traces(xbins=_bins(table), marker={"line": line, "pattern": _HATCH})
     for limit in CLASS_LIMITS.values():
         figure.add_vline(x=limit, line={"color": "#444", "dash": "dot", "width": 1})
-    figure.update_layout(
-        barmode="stack",
-        height=420,
-        legend={"title": "class (rows)", "traceorder": "normal"},
-        xaxis_title=SIGMA_LABEL,
-        yaxis_title=f"rows per {_BIN_WIDTH:g} log units",
-    )
-    return figure, table[[Entry.ID, Entry.LOG10_SIGMA, Entry.CENSORED, Curated.CONDUCTIVITY_CLASS]]
+    figure.update_yaxes(title=f"rows per {_BIN_WIDTH:g} log units")
+    columns = [Entry.ID, Entry.LOG10_SIGMA, Entry.CENSORED, Curated.CONDUCTIVITY_CLASS]
+    return figure.update_layout(height=420), table[columns]
+
+
+def _counted(rows: pd.DataFrame, names: pd.Series) -> pd.DataFrame:
+    """Return the rows with a column ``name``: the name with the number of its rows."""
+    return rows.assign(name=names + " (" + names.map(names.value_counts()).astype(str) + ")")
 
 
 def sigma_by_family(table: pd.DataFrame) -> Drawing:
     """Draw the conductivities of each family, the family with the highest median on top."""
-    order = table.groupby(Curated.FAMILY)[Entry.LOG10_SIGMA].median().sort_values().index
-    counts = table[Curated.FAMILY].value_counts()
-    figure = go.Figure()
-    for family in order:
-        rows = table[table[Curated.FAMILY] == family]
-        figure.add_box(
-            x=rows[Entry.LOG10_SIGMA],
-            name=f"{family} ({counts[family]})",
-            boxpoints="all",
-            jitter=0.5,
-            pointpos=0,
-            text=rows[Entry.FORMULA],
-            hovertemplate="%{text}<br>%{x:.2f}<extra></extra>",
-            marker={"size": 4, "color": PALETTE[0], "opacity": 0.5},
-            line={"color": "#444", "width": 1},
-            fillcolor="rgba(0,0,0,0)",
-            showlegend=False,
-        )
-    figure.add_vline(x=SUPERIONIC_LOG10_SIGMA, line={"color": PALETTE[3], "dash": "dot"})
-    figure.update_layout(
-        height=120 + 32 * len(order),
-        xaxis_title=SIGMA_LABEL,
-        yaxis_title="family (rows)",
-        xaxis_range=list(_RANGE_LOG10_SIGMA),
+    rows = _counted(table, table[Curated.FAMILY].astype(str))
+    order = rows.groupby("name")[Entry.LOG10_SIGMA].median().sort_values(ascending=False).index
+    figure = px.box(
+        rows,
+        x=Entry.LOG10_SIGMA,
+        y="name",
+        points="all",
+        hover_name=Entry.FORMULA,
+        category_orders={"name": order},
+        color_discrete_sequence=[PALETTE[0]],
+        labels={Entry.LOG10_SIGMA: SIGMA_LABEL, "name": "family (rows)"},
     )
+    marks = {"size": 4, "opacity": 0.5}
+    line = {"color": "#444", "width": 1}
+    figure.update_traces(jitter=0.5, pointpos=0, marker=marks, line=line, fillcolor="rgba(0,0,0,0)")
+    figure.add_vline(x=SUPERIONIC_LOG10_SIGMA, line={"color": PALETTE[3], "dash": "dot"})
+    figure.update_layout(height=120 + 32 * len(order), xaxis_range=list(_RANGE_LOG10_SIGMA))
     return figure, table[[Entry.ID, Entry.FORMULA, Curated.FAMILY, Entry.LOG10_SIGMA, Entry.CENSORED]]
 
 
@@ -128,25 +128,21 @@ def disorder_counts(table: pd.DataFrame) -> Drawing:
     classes = [Curated.DISORDER_CLASS, Curated.CONDUCTIVITY_CLASS]
     counts = known.groupby(classes).size().reset_index(name="rows")
     totals = counts.groupby(Curated.DISORDER_CLASS)["rows"].sum()
-    order = [str(c) for c in DisorderClass if c in totals.index]
-    figure = go.Figure()
-    for name in (c for c in CLASS_COLOURS if c in set(counts[Curated.CONDUCTIVITY_CLASS])):
-        rows = counts[counts[Curated.CONDUCTIVITY_CLASS] == name].set_index(Curated.DISORDER_CLASS)["rows"]
-        figure.add_bar(
-            y=[f"{c} ({totals[c]})" for c in order],
-            x=[int(rows.get(c, 0)) for c in order],
-            name=name,
-            orientation="h",
-            marker={"color": CLASS_COLOURS[name]},
-        )
-    figure.update_layout(
-        barmode="stack",
-        height=150 + 55 * len(order),
-        xaxis_title="rows with a structure",
-        yaxis={"autorange": "reversed"},
-        legend={"title": "conductivity class", "traceorder": "normal"},
+    names = {str(c): f"{c} ({totals[c]})" for c in DisorderClass if c in totals.index}
+    figure = px.bar(
+        counts.assign(name=counts[Curated.DISORDER_CLASS].map(names)),
+        x="rows",
+        y="name",
+        color=Curated.CONDUCTIVITY_CLASS,
+        category_orders={"name": list(names.values()), Curated.CONDUCTIVITY_CLASS: list(CLASS_COLOURS)},
+        color_discrete_map=CLASS_COLOURS,
+        labels={
+            "rows": "rows with a structure",
+            "name": "",
+            Curated.CONDUCTIVITY_CLASS: "conductivity class",
+        },
     )
-    return figure, counts
+    return figure.update_layout(height=150 + 55 * len(names)), counts
 
 
 def split_distribution(table: pd.DataFrame) -> Drawing:
@@ -155,63 +151,60 @@ def split_distribution(table: pd.DataFrame) -> Drawing:
     shares = pd.crosstab(rows[Curated.FAMILY], rows[Entry.OFFICIAL_SPLIT], normalize="columns") * 100
     shares = shares.sort_values("train")
     figure = make_subplots(cols=2, subplot_titles=("conductivity", "family"), horizontal_spacing=0.2)
-    for name, colour in (("train", PALETTE[0]), ("test", PALETTE[1])):
+    for name, colour, offset in (("train", PALETTE[0], -0.4), ("test", PALETTE[1], 0.0)):
         values = rows.loc[rows[Entry.OFFICIAL_SPLIT] == name, Entry.LOG10_SIGMA]
-        figure.add_histogram(
-            x=values,
-            histnorm="percent",
-            xbins=_bins(table, width=1.0),
-            opacity=0.6,
-            col=1,
-            row=1,
-            name=f"{name} ({len(values)})",
-            marker={"color": colour},
-            legendgroup=name,
-        )
-        figure.add_bar(
-            y=shares.index,
-            x=shares[name],
-            orientation="h",
-            col=2,
-            row=1,
-            name=name,
-            marker={"color": colour},
-            legendgroup=name,
-            showlegend=False,
-        )
-    figure.update_layout(height=480, barmode="overlay", legend={"orientation": "h", "y": 1.15}, bargap=0.25)
-    figure.update_layout(
-        xaxis_title=SIGMA_LABEL,
-        yaxis_title="share of the set per log unit, %",
-        xaxis2_title="share of the set, %",
-    )
-    figure.data[1].update(width=0.4, offset=-0.4)
-    figure.data[3].update(width=0.4, offset=0.0)
+        look = {"name": f"{name} ({len(values)})", "legendgroup": name, "marker_color": colour}
+        bins = {"histnorm": "percent", "xbins": _bins(table, width=1.0), "opacity": 0.6}
+        figure.add_histogram(x=values, **bins, **look, row=1, col=1)
+        place = {"width": 0.4, "offset": offset, "showlegend": False, "row": 1, "col": 2}
+        figure.add_bar(y=shares.index, x=shares[name], orientation="h", **look, **place)
+    figure.update_xaxes(title=SIGMA_LABEL, col=1).update_xaxes(title="share of the set, %", col=2)
+    figure.update_yaxes(title="share of the set per log unit, %", col=1)
+    figure.update_layout(height=480, barmode="overlay", legend={"orientation": "h", "y": 1.15})
     return figure, shares.reset_index()
 
 
 def map_by_family(table: pd.DataFrame) -> Drawing:
     """Draw the map of composition space (UMAP of the element mover's distance), coloured by family."""
-    figure = go.Figure()
-    for k, family in enumerate(table[Curated.FAMILY].value_counts().index):
-        rows = table[table[Curated.FAMILY] == family]
-        marker = {"color": PALETTE[k % len(PALETTE)], "symbol": _SYMBOLS[k // len(PALETTE)]}
-        figure.add_trace(_map_points(rows, name=f"{family} ({len(rows)})", marker=marker))
-    return _map_layout(figure).update_layout(legend_title_text="family (rows)"), _map_data(table)
+    rows = _counted(table, table[Curated.FAMILY].astype(str))
+    names = list(rows["name"].value_counts().index)
+    look = {
+        "color_discrete_map": {name: PALETTE[k % len(PALETTE)] for k, name in enumerate(names)},
+        "symbol_map": {name: _SYMBOLS[k // len(PALETTE)] for k, name in enumerate(names)},
+    }
+    return _map(rows, color="name", symbol="name", category_orders={"name": names}, **look)
 
 
 def map_by_sigma(table: pd.DataFrame) -> Drawing:
     """Draw the map of composition space, coloured by conductivity; triangles are upper bounds."""
-    scale = {
-        "color": table[Entry.LOG10_SIGMA],
-        "colorscale": "Viridis",
-        "cmin": -10,
-        "cmax": -2,
-        "colorbar": {"title": {"text": SIGMA_LABEL}},
-        "symbol": table[Entry.CENSORED].map({True: "triangle-down", False: "circle"}),
-    }
-    figure = go.Figure(_map_points(table, name="", marker=scale))
-    return _map_layout(figure).update_layout(showlegend=False), _map_data(table)
+    scale = {"color_continuous_scale": "Viridis", "range_color": (-10, -2)}
+    figure, data = _map(table, color=Entry.LOG10_SIGMA, **scale)
+    symbols = table[Entry.CENSORED].map({True: "triangle-down", False: "circle"})
+    return figure.update_traces(marker_symbol=symbols), data
+
+
+def _map(rows: pd.DataFrame, **look: object) -> Drawing:
+    """Draw the map of composition space; ``look`` goes to plotly express."""
+    words = {Curated.MAP_X: "UMAP 1 (no unit)", Curated.MAP_Y: "UMAP 2 (no unit)", "name": "family (rows)"}
+    figure = px.scatter(
+        rows,
+        x=Curated.MAP_X,
+        y=Curated.MAP_Y,
+        hover_name=Entry.FORMULA,
+        hover_data={
+            Curated.MAP_X: False,
+            Curated.MAP_Y: False,
+            Curated.FAMILY: True,
+            Entry.LOG10_SIGMA: ":.2f",
+        },
+        opacity=0.75,
+        labels={**words, Entry.LOG10_SIGMA: SIGMA_LABEL},
+        **look,
+    )
+    figure.update_traces(marker={"size": 7, "line": {"width": 0.3, "color": "white"}})
+    figure.update_xaxes(**_MAP_AXIS).update_yaxes(**_MAP_AXIS)
+    columns = [Entry.ID, Entry.FORMULA, Curated.FAMILY, Curated.CLUSTER, Entry.LOG10_SIGMA, Entry.CENSORED]
+    return figure.update_layout(height=560), rows[[*columns, Curated.MAP_X, Curated.MAP_Y]]
 
 
 def space_group_conductivity(table: pd.DataFrame) -> Drawing:
@@ -222,107 +215,48 @@ def space_group_conductivity(table: pd.DataFrame) -> Drawing:
             lambda c: "no structure" if pd.isna(c) else "ordered" if c == DisorderClass.NONE else "disordered"
         )
     )
-    figure = make_subplots(cols=2, shared_yaxes=True, column_widths=[0.8, 0.2], horizontal_spacing=0.02)
-    for name, colour in (("no structure", _GREY), ("ordered", PALETTE[0]), ("disordered", PALETTE[3])):
-        part = rows[rows["site_order"] == name]
-        figure.add_scatter(
-            x=part[Entry.SPACE_GROUP_NUMBER].astype(float),
-            y=part[Entry.LOG10_SIGMA],
-            mode="markers",
-            name=f"{name} ({len(part)})",
-            marker={"color": colour, "size": 6, "opacity": 0.7},
-            row=1,
-            col=1,
-            text=part[Entry.FORMULA] + ", " + part[Entry.SPACE_GROUP_SYMBOL].fillna(""),
-            hovertemplate="%{text}<br>%{y:.2f}<extra></extra>",
-        )
-        figure.add_histogram(
-            y=part[Entry.LOG10_SIGMA],
-            ybins=_bins(table),
-            marker={"color": colour},
-            row=1,
-            col=2,
-            showlegend=False,
-        )
-    figure.add_hline(y=SUPERIONIC_LOG10_SIGMA, line={"color": "#444", "dash": "dot"})
-    figure.update_layout(
-        height=480,
-        barmode="stack",
-        xaxis={"title": "space-group number", "range": [0, 231]},
-        yaxis={"title": SIGMA_LABEL},
-        xaxis2_title="rows",
-        legend_title_text="sites (rows)",
+    drawn = rows.sort_values("site_order", key=lambda c: c.map(list(_SITE_COLOURS).index), kind="stable")
+    named = _counted(drawn, drawn["site_order"])
+    figure = px.scatter(
+        named.assign(number=named[Entry.SPACE_GROUP_NUMBER].astype(float)),
+        x="number",
+        y=Entry.LOG10_SIGMA,
+        color="name",
+        marginal_y="histogram",
+        hover_name=Entry.FORMULA,
+        hover_data=[Entry.SPACE_GROUP_SYMBOL],
+        opacity=0.7,
+        color_discrete_map={n: _SITE_COLOURS[n.rpartition(" ")[0]] for n in named["name"]},
+        labels={"number": "space-group number", Entry.LOG10_SIGMA: SIGMA_LABEL, "name": "sites (rows)"},
     )
+    figure.update_traces(marker_size=6, selector={"type": "scatter"})
+    figure.update_traces(ybins=_bins(table), opacity=1, selector={"type": "histogram"})
+    figure.add_hline(y=SUPERIONIC_LOG10_SIGMA, line={"color": "#444", "dash": "dot"})
+    figure.update_layout(height=480, barmode="stack", xaxis_range=[0, 231])
+    figure.update_xaxes(title="rows", showticklabels=True, col=2)
     columns = [Entry.ID, Entry.SPACE_GROUP_NUMBER, Entry.SPACE_GROUP_SYMBOL, Entry.LOG10_SIGMA, "site_order"]
     return figure, rows[columns]
 
 
 def leakage_bars(leakage: pd.DataFrame) -> Drawing:
     """Draw the share of test rows with a counterpart in the training set, per protocol and criterion."""
-    figure = go.Figure()
-    for k, (protocol, rows) in enumerate(leakage.groupby("protocol", sort=False)):
-        share = 100 * rows["share"]
-        errors = {
-            "type": "data",
-            "symmetric": False,
-            "array": 100 * rows["ci_high"] - share,
-            "arrayminus": share - 100 * rows["ci_low"],
-            "thickness": 1,
-            "color": "#444",
-        }
-        figure.add_bar(
-            x=rows["criterion"],
-            y=share,
-            name=protocol,
-            error_y=errors,
-            marker={"color": PALETTE[k % len(PALETTE)]},
-            customdata=rows["n"],
-            hovertemplate="%{x}: %{y:.0f} % of %{customdata}<extra>" + str(protocol) + "</extra>",
-        )
-    figure.update_layout(
+    percent = leakage.assign(**{c: 100 * leakage[c] for c in ("share", "ci_low", "ci_high")})
+    figure = px.bar(
+        with_bars(percent, "share", "ci_low", "ci_high"),
+        x="criterion",
+        y="share",
+        **BARS_Y,
+        color="protocol",
         barmode="group",
-        height=460,
-        yaxis={"title": "share of test rows, %", "range": [0, 105]},
-        legend={"orientation": "h", "y": 1.12},
+        hover_data=["n"],
+        color_discrete_sequence=list(PALETTE),
+        labels={"share": "share of test rows, %", "criterion": "", "protocol": ""},
     )
-    return figure, leakage
+    figure.update_traces(error_y={"thickness": 1, "color": "#444"}).update_yaxes(range=[0, 105])
+    return figure.update_layout(height=460, legend={"orientation": "h", "y": 1.12}), leakage
 
 
 def _bins(table: pd.DataFrame, *, width: float = _BIN_WIDTH) -> dict[str, float]:
     """Return bins that share their edges with the class limits."""
     low, high = table[Entry.LOG10_SIGMA].min(), table[Entry.LOG10_SIGMA].max()
     return {"start": width * (low // width), "end": width * (high // width + 1), "size": width}
-
-
-def _map_points(rows: pd.DataFrame, *, name: str, marker: dict) -> go.Scatter:
-    text = rows[Entry.FORMULA] + ", " + rows[Curated.FAMILY]
-    return go.Scatter(
-        x=rows[Curated.MAP_X],
-        y=rows[Curated.MAP_Y],
-        mode="markers",
-        name=name,
-        text=text,
-        marker={"size": 7, "opacity": 0.75, "line": {"width": 0.3, "color": "white"}, **marker},
-        customdata=rows[Entry.LOG10_SIGMA],
-        hovertemplate="%{text}<br>log10(σ) = %{customdata:.2f}<extra></extra>",
-    )
-
-
-def _map_layout(figure: go.Figure) -> go.Figure:
-    titles = {"xaxis_title": "UMAP 1 (no unit)", "yaxis_title": "UMAP 2 (no unit)"}
-    return figure.update_layout(height=560, xaxis=_MAP_AXIS, yaxis=_MAP_AXIS, **titles)
-
-
-def _map_data(table: pd.DataFrame) -> pd.DataFrame:
-    return table[
-        [
-            Entry.ID,
-            Entry.FORMULA,
-            Curated.FAMILY,
-            Curated.CLUSTER,
-            Entry.LOG10_SIGMA,
-            Entry.CENSORED,
-            Curated.MAP_X,
-            Curated.MAP_Y,
-        ]
-    ]

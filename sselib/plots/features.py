@@ -6,11 +6,12 @@ Each function returns the figure and the data that it draws.
 from collections.abc import Sequence
 
 import pandas as pd
+import plotly.express as px
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from sselib.columns import Entry
-from sselib.figures import PALETTE, SIGMA_LABEL
+from sselib.figures import BARS_X, PALETTE, SIGMA_LABEL, with_bars
 
 Drawing = tuple[go.Figure, pd.DataFrame]
 GROUP_COLOURS: dict[str, str] = {
@@ -31,7 +32,6 @@ _UNITS = {
     "1": "",
 }
 _UNIT_ENDINGS = ("_angstrom3", "_angstrom", "_g_cm3", "_kb", "_ev", "_u")
-_BOUND = "#999999"
 
 
 def words(feature: str) -> str:
@@ -53,26 +53,17 @@ def coverage_map(coverage: pd.DataFrame) -> Drawing:
     sizes = coverage.groupby("by")["n"].first().sort_values(ascending=False)
     order = list(dict.fromkeys(coverage["group"]))
     table = coverage.pivot_table(index="group", columns="by", values="share").loc[order, sizes.index]
-    figure = go.Figure(
-        go.Heatmap(
-            z=100 * table,
-            x=[f"{name} ({n})" for name, n in sizes.items()],
-            y=[words(g) for g in order],
-            text=(100 * table).round(0).astype(int),
-            texttemplate="%{text}",
-            zmin=0,
-            zmax=100,
-            colorscale=[[0, "#ffffff"], [1, PALETTE[5]]],
-            colorbar={"title": "known<br>values, %"},
-            hovertemplate="%{y}<br>%{x}<br>%{z:.0f} %<extra></extra>",
-        )
+    figure = px.imshow(
+        (100 * table).set_axis([f"{name} ({n})" for name, n in sizes.items()], axis=1).rename(index=words),
+        zmin=0,
+        zmax=100,
+        text_auto=".0f",
+        aspect="auto",
+        color_continuous_scale=["#ffffff", PALETTE[5]],
+        labels={"x": "family (rows)", "y": "", "color": "known<br>values, %"},
     )
-    figure.update_layout(
-        height=430,
-        xaxis={"title": "family (rows)", "tickangle": -40, "showgrid": False},
-        yaxis={"autorange": "reversed", "showgrid": False},
-    )
-    return figure, coverage
+    figure.update_xaxes(tickangle=-40, showgrid=False).update_yaxes(showgrid=False)
+    return figure.update_layout(height=430), coverage
 
 
 def distributions(features: pd.DataFrame, groups: pd.DataFrame, names: Sequence[str]) -> Drawing:
@@ -101,33 +92,19 @@ def distributions(features: pd.DataFrame, groups: pd.DataFrame, names: Sequence[
 def strongest_correlations(table: pd.DataFrame, *, n: int = 20) -> Drawing:
     """Draw the ``n`` strongest rank correlations with their intervals, coloured by group."""
     top = table.head(n)
-    figure = go.Figure()
-    for group, rows in top.groupby("group", sort=False):
-        figure.add_trace(
-            go.Scatter(
-                x=rows["rho"],
-                y=[words(f) for f in rows["feature"]],
-                mode="markers",
-                name=words(group),
-                marker={"color": GROUP_COLOURS[group], "size": 10},
-                error_x={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": rows["ci_high"] - rows["rho"],
-                    "arrayminus": rows["rho"] - rows["ci_low"],
-                },
-                customdata=rows["n"],
-                hovertemplate="%{y}: %{x:.2f}, n = %{customdata}<extra></extra>",
-            )
-        )
-    figure.add_vline(x=0, line={"color": "#444444", "width": 1})
-    figure.update_layout(
-        height=120 + 26 * len(top),
-        xaxis={"title": "rank correlation with conductivity (Spearman), 95 % interval"},
-        yaxis={"categoryorder": "array", "categoryarray": [words(f) for f in top["feature"]][::-1]},
-        legend={"title": "group"},
+    figure = px.scatter(
+        with_bars(top, "rho", "ci_low", "ci_high").assign(group=top["group"].map(words)),
+        x="rho",
+        y=top["feature"].map(words),
+        **BARS_X,
+        color="group",
+        hover_data=["n"],
+        category_orders={"y": top["feature"].map(words)},
+        color_discrete_map={words(group): colour for group, colour in GROUP_COLOURS.items()},
+        labels={"rho": "rank correlation with conductivity (Spearman), 95 % interval", "y": ""},
     )
-    return figure, top
+    figure.update_traces(marker_size=10).add_vline(x=0, line={"color": "#444444", "width": 1})
+    return figure.update_layout(height=120 + 26 * len(top)), top
 
 
 def against_conductivity(
@@ -137,28 +114,23 @@ def against_conductivity(
     units = groups.set_index("feature")["unit"]
     columns = [Entry.ID, Entry.FORMULA, Entry.LOG10_SIGMA, Entry.CENSORED]
     data = curated[columns].merge(features[["id", *names]], on="id")
-    figure = make_subplots(rows=1, cols=len(names), shared_yaxes=True, horizontal_spacing=0.04)
-    for i, name in enumerate(names, start=1):
-        for censored, label, look in (
-            (False, "measured", {"color": PALETTE[0], "symbol": "circle"}),
-            (True, "upper bound", {"color": _BOUND, "symbol": "triangle-down"}),
-        ):
-            rows = data[data[Entry.CENSORED] == censored]
-            figure.add_trace(
-                go.Scatter(
-                    x=rows[name],
-                    y=rows[Entry.LOG10_SIGMA],
-                    mode="markers",
-                    name=label,
-                    legendgroup=label,
-                    showlegend=i == 1,
-                    text=rows[Entry.FORMULA],
-                    marker={**look, "size": 6, "opacity": 0.6},
-                ),
-                row=1,
-                col=i,
-            )
-        figure.update_xaxes(title_text=axis_title(name, units[name]), row=1, col=i)
-    figure.update_yaxes(title_text=SIGMA_LABEL, col=1)
-    figure.update_layout(height=430, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0})
-    return figure, data
+    kind = data[Entry.CENSORED].map({False: "measured", True: "upper bound"})
+    figure = px.scatter(
+        data.assign(kind=kind).melt([*columns, "kind"], names, "feature"),
+        x="value",
+        y=Entry.LOG10_SIGMA,
+        color="kind",
+        symbol="kind",
+        facet_col="feature",
+        facet_col_spacing=0.04,
+        hover_name=Entry.FORMULA,
+        category_orders={"kind": ["measured", "upper bound"]},
+        color_discrete_sequence=[PALETTE[0], "#999999"],
+        symbol_sequence=["circle", "triangle-down"],
+        labels={Entry.LOG10_SIGMA: SIGMA_LABEL, "kind": ""},
+    )
+    for k, name in enumerate(names, start=1):
+        figure.update_xaxes(title=axis_title(name, units[name]), matches=None, col=k)
+    figure.update_traces(marker={"size": 6, "opacity": 0.6}).update_annotations(text="")
+    legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
+    return figure.update_layout(height=430, legend=legend), data

@@ -5,10 +5,10 @@ Each function returns the figure and the data that it draws.
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pandas as pd
+import plotly.express as px
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
+from plotly.colors import hex_to_rgb
 
 from crystal_search.database import SearchCandidate
 from crystal_search.population import SEED
@@ -32,10 +32,6 @@ OPERATOR_COLOURS: dict[str, str] = {
 SHOWN_ABOVE_BEST_EV_ATOM = 0.6  # candidates further up are drawn at this height
 
 
-def _colour(operator: str) -> str:
-    return OPERATOR_COLOURS.get(operator, PALETTE[6])
-
-
 def enthalpy_by_generation(table: pd.DataFrame, *, title: str) -> Drawing:
     """Draw each relaxed candidate above the best of the search by generation, as Kim et al.'s Fig. 5a.
 
@@ -44,27 +40,20 @@ def enthalpy_by_generation(table: pd.DataFrame, *, title: str) -> Drawing:
     data = table[table["status"].isin(RELAXED)].copy()
     data["above_best_ev_atom"] = data["enthalpy_ev_atom"] - data["enthalpy_ev_atom"].min()
     best = data.groupby("generation")["above_best_ev_atom"].min().cummin()
-    figure = go.Figure()
-    for operator, part in data.groupby("operator", sort=False):
-        figure.add_trace(
-            go.Scatter(
-                x=part["generation"],
-                y=part["above_best_ev_atom"].clip(upper=SHOWN_ABOVE_BEST_EV_ATOM),
-                mode="markers",
-                name=operator.replace("_", " "),
-                marker={"color": _colour(operator), "size": 8},
-                cliponaxis=False,
-                customdata=part["above_best_ev_atom"],
-                hovertemplate="%{customdata:.3f} eV/atom<extra>%{fullData.name}</extra>",
-            )
-        )
-    figure.add_trace(
-        go.Scatter(
-            x=best.index, y=best, mode="lines", name="lowest so far", line={"color": "#000", "shape": "hv"}
-        )
+    figure = px.scatter(
+        data.assign(shown=data["above_best_ev_atom"].clip(upper=SHOWN_ABOVE_BEST_EV_ATOM)),
+        x="generation",
+        y="shown",
+        color="operator",
+        hover_data={"above_best_ev_atom": ":.3f", "shown": False},
+        color_discrete_map=OPERATOR_COLOURS,
+        labels={"shown": "enthalpy above the best (eV/atom)", "operator": ""},
     )
-    figure.update_xaxes(title="generation", dtick=1 if data["generation"].max() < 15 else None)
-    figure.update_yaxes(title="enthalpy above the best (eV/atom)", rangemode="tozero")
+    figure.update_traces(marker_size=8, cliponaxis=False)
+    line = {"color": "#000", "shape": "hv"}
+    figure.add_scatter(x=best.index, y=best, mode="lines", name="lowest so far", line=line)
+    figure.update_xaxes(dtick=1 if data["generation"].max() < 15 else None)
+    figure.update_yaxes(rangemode="tozero")
     return figure.update_layout(height=420, title=title), data
 
 
@@ -72,28 +61,24 @@ def child_minus_parent(table: pd.DataFrame) -> Drawing:
     """Draw enthalpy of each relaxed child minus that of its better parent, as Kim et al.'s Fig. 5b."""
     data = table[table["status"].isin(RELAXED) & table["parent_enthalpy_ev_atom"].notna()].copy()
     data["difference_ev_atom"] = data["enthalpy_ev_atom"] - data["parent_enthalpy_ev_atom"]
-    figure = go.Figure()
-    for operator, part in data.groupby("operator", sort=True):
-        figure.add_trace(
-            go.Box(
-                y=part["difference_ev_atom"],
-                name=f"{operator.replace('_', ' ')} ({len(part)})",
-                boxpoints="all",
-                pointpos=0,
-                jitter=0.4,
-                fillcolor="rgba(0,0,0,0)",
-                line={"color": "rgba(0,0,0,0)"},
-                marker={"color": _colour(operator), "size": 7},
-                showlegend=False,
-            )
-        )
+    counts = data["operator"].value_counts()
+    figure = px.strip(
+        data.assign(name=[f"{o.replace('_', ' ')} ({counts[o]})" for o in data["operator"]]),
+        x="name",
+        y="difference_ev_atom",
+        color="operator",
+        stripmode="overlay",
+        color_discrete_map=OPERATOR_COLOURS,
+        labels={
+            "name": "operator (number of relaxed children)",
+            "difference_ev_atom": "child minus better parent (eV/atom)",
+        },
+    )
     if data.empty:
         figure.add_annotation(text="no child was relaxed to the end in this run", showarrow=False)
-    figure.add_hline(0, line_dash="dot", line_color="#444")
-    figure.update_yaxes(title="child minus better parent (eV/atom)")
-    figure.update_xaxes(title="operator (number of relaxed children)")
+    figure.update_traces(marker_size=7).add_hline(0, line_dash="dot", line_color="#444")
     title = "Enthalpy of children against their parents (below the line: success)"
-    return figure.update_layout(height=420, title=title), data
+    return figure.update_layout(height=420, title=title, showlegend=False), data
 
 
 def effort_comparison(
@@ -132,63 +117,50 @@ def effort_comparison(
 
 
 def _add_band(figure: go.Figure, grid: pd.DataFrame, *, name: str, colour: str) -> None:
-    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    x = np.concatenate([grid["evaluations"], grid["evaluations"][::-1]])
-    y = np.concatenate([grid["high"], grid["low"][::-1]])
-    fill = f"rgba({red},{green},{blue},0.15)"
-    figure.add_trace(
-        go.Scatter(
-            x=x,
-            y=y,
-            fill="toself",
-            fillcolor=fill,
-            mode="lines",
-            line={"width": 0},
-            hoverinfo="skip",
-            showlegend=False,
-        )
-    )
-    figure.add_trace(
-        go.Scatter(
-            x=grid["evaluations"],
-            y=grid["median"],
-            mode="lines",
-            name=name,
-            line={"color": colour, "width": 2, "shape": "hv"},
-        )
-    )
+    line = {
+        "x": grid["evaluations"],
+        "mode": "lines",
+        "line": {"width": 0, "shape": "hv"},
+        "showlegend": False,
+    }
+    fill = {"fill": "tonexty", "fillcolor": f"rgba{(*hex_to_rgb(colour), 0.15)}"}
+    figure.add_scatter(**line, y=grid["low"], hoverinfo="skip")
+    figure.add_scatter(**line, y=grid["high"], hoverinfo="skip", **fill)
+    shown = {"name": name, "line": {"color": colour, "width": 2, "shape": "hv"}, "showlegend": True}
+    figure.add_scatter(**line | shown, y=grid["median"])
 
 
 def dynamics(tables: Mapping[str, pd.DataFrame]) -> Drawing:
     """Draw potential energy, volume and framework displacement against time, as Kim et al.'s Fig. 6."""
-    panels = (
-        ("energy_ev_atom", "energy above<br>start (eV/atom)"),
-        ("volume_angstrom3_atom", "volume<br>(Å<sup>3</sup>/atom)"),
-        ("framework_displacement_angstrom", "framework<br>displacement (Å)"),
+    panels = {
+        "energy_ev_atom": "energy above<br>start (eV/atom)",
+        "volume_angstrom3_atom": "volume<br>(Å<sup>3</sup>/atom)",
+        "framework_displacement_angstrom": "framework<br>displacement (Å)",
+    }
+    parts = [
+        table.assign(
+            energy_ev_atom=table["energy_ev_atom"] - table["energy_ev_atom"].iloc[0], formula=formula
+        )
+        for formula, table in tables.items()
+    ]
+    data = (
+        pd.concat(parts, ignore_index=True)
+        if parts
+        else pd.DataFrame(columns=["time_ps", "formula", *panels])
     )
-    figure = make_subplots(rows=3, cols=1, shared_xaxes=True, vertical_spacing=0.06)
-    parts = []
-    for k, (formula, table) in enumerate(tables.items()):
-        shown = table.assign(energy_ev_atom=table["energy_ev_atom"] - table["energy_ev_atom"].iloc[0])
-        parts.append(shown.assign(formula=formula))
-        for row, (column, _) in enumerate(panels, start=1):
-            figure.add_trace(
-                go.Scatter(
-                    x=shown["time_ps"],
-                    y=shown[column],
-                    mode="lines",
-                    name=formula,
-                    legendgroup=formula,
-                    showlegend=row == 1,
-                    line={"color": PALETTE[k % len(PALETTE)]},
-                ),
-                row,
-                1,
-            )
-    for row, (_, label) in enumerate(panels, start=1):
-        figure.update_yaxes(title=label, row=row, col=1)
-    figure.update_xaxes(title="time (ps)", row=3, col=1)
-    data = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    figure = px.line(
+        data.melt(["time_ps", "formula"], list(panels), "quantity"),
+        x="time_ps",
+        y="value",
+        color="formula",
+        facet_row="quantity",
+        facet_row_spacing=0.06,
+        color_discrete_sequence=list(PALETTE),
+        labels={"time_ps": "time (ps)", "formula": ""},
+    )
+    for row, label in enumerate(reversed(panels.values()), start=1):  # plotly express counts from below
+        figure.update_yaxes(title=label, matches=None, row=row)
+    figure.update_annotations(text="")
     return figure.update_layout(height=560, title="Molecular dynamics at constant pressure"), data
 
 

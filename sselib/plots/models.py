@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 import plotly.express as px
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from sselib.figures import PALETTE
+from sselib.figures import BARS_Y, PALETTE, plain_facets, with_bars
 from sselib.plots.features import axis_title
 from sselib.plots.parity import Marks, parity_panels
 from sselib.regression.models import CONTROLS
@@ -33,7 +32,7 @@ CONTROL_LABELS = {
     "1nn": "nearest composition",
     "shuffled": "shuffled labels",
 }
-_ERROR = f"mean absolute error, {LOG_UNITS}"
+ERROR = f"mean absolute error, {LOG_UNITS}"
 _SHAP = f"SHAP value, {LOG_UNITS}"
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon")
 _GREYS = {"mean": "#444444", "median": "#777777", "1nn": "#999999", "shuffled": "#bbbbbb"}
@@ -45,71 +44,62 @@ _PARITY_MARKS = (
 )
 
 
-def interval_points(part: pd.DataFrame, x: Sequence[float], *, model: str, label: str, k: int) -> go.Scatter:
-    """Return the points of one model with their 95 % intervals; a control is a grey dash.
-
-    ``part`` has the columns value, ci_low, ci_high and n; ``k`` picks colour and symbol.
-    """
-    is_control = model in CONTROLS
-    return go.Scatter(
-        x=list(x),
-        y=part["value"],
-        mode="markers",
-        name=label,
-        marker={
-            "symbol": "line-ew-open" if is_control else _SYMBOLS[k % len(_SYMBOLS)],
-            "size": 9,
-            "color": _GREYS[model] if is_control else PALETTE[k % len(PALETTE)],
-            "line": {"width": 2},
-        },
-        error_y={
-            "type": "data",
-            "symmetric": False,
-            "array": part["ci_high"] - part["value"],
-            "arrayminus": part["value"] - part["ci_low"],
-            "thickness": 1,
-            "width": 3,
-        },
-        customdata=part["n"],
-        hovertemplate=f"{label}: %{{y:.2f}}, n = %{{customdata}}<extra></extra>",
-    )
-
-
 def interval_chart(
     rows: pd.DataFrame,
     *,
     category: str,
     labels: Mapping[str, str],
+    name: str = "",
     panel: str = "",
-    panels: Sequence[str] = ("",),
+    panels: Sequence[str] = (),
 ) -> go.Figure:
-    """Draw errors with their 95 % intervals: models side by side for each category, one panel per protocol.
+    """Draw values with their 95 % intervals: models side by side for each category, one panel per protocol.
 
     ``rows`` has model, features, value, ci_low, ci_high, n and the columns named ``category`` (``labels``
-    gives the order and text of its values) and ``panel``; controls come last.
+    gives the order and text of its values), ``name`` (of the points, else model and features) and ``panel``.
+    Controls are grey dashes, and come last.
     """
-    names = sorted(dict.fromkeys(zip(rows["model"], rows["features"], strict=True)), key=_is_control)
-    order = list(labels)
-    titles = [protocol_text(p) for p in panels]
-    figure = make_subplots(
-        1, len(panels), shared_yaxes=True, horizontal_spacing=0.02, subplot_titles=titles if panel else None
+    rows = with_bars(rows, "value", "ci_low", "ci_high").assign(
+        name=rows[name] if name else _named(rows),
+        at=rows[category].map(labels),
+        panel=rows[panel].map(protocol_text) if panel else "",
     )
-    for column, name in enumerate(panels, start=1):
-        here = rows[rows[panel] == name] if panel else rows
-        for k, (model, features) in enumerate(names):
-            part = here[(here["model"] == model) & (here["features"] == features)]
-            offset = (k - (len(names) - 1) / 2) * 0.8 / len(names)
-            label = CONTROL_LABELS.get(model, f"{model}, {features}")
-            at = [order.index(c) + offset for c in part[category]]
-            points = interval_points(part, at, model=model, label=label, k=k)
-            figure.add_trace(points.update(showlegend=column == 1, legendgroup=label), row=1, col=column)
-    figure.update_xaxes(tickvals=list(range(len(order))), ticktext=list(labels.values()), showgrid=False)
-    figure.update_yaxes(rangemode="tozero").update_yaxes(title=_ERROR, col=1)
-    return figure.update_layout(height=480, legend={"orientation": "h", "y": -0.22})
+    models = dict(sorted(zip(rows["name"], rows["model"], strict=True), key=lambda pair: pair[1] in CONTROLS))
+    figure = px.scatter(
+        rows,
+        x="at",
+        y="value",
+        **BARS_Y,
+        color="name",
+        symbol="name",
+        facet_col="panel" if panel else None,
+        facet_col_spacing=0.02,
+        hover_data={"n": True, "at": False, "name": False, "panel": False, "value": ":.2f"},
+        category_orders={
+            "at": list(labels.values()),
+            "name": list(models),
+            "panel": map(protocol_text, panels),
+        },
+        color_discrete_map={
+            name: _GREYS.get(model, PALETTE[k % len(PALETTE)])
+            for k, (name, model) in enumerate(models.items())
+        },
+        symbol_map={
+            name: "line-ew-open" if model in CONTROLS else _SYMBOLS[k % len(_SYMBOLS)]
+            for k, (name, model) in enumerate(models.items())
+        },
+        labels={"at": "", "value": ERROR, "name": ""},
+    )
+    figure.update_traces(marker={"size": 9, "line_width": 2}, error_y={"thickness": 1, "width": 3})
+    figure.for_each_trace(lambda trace: trace.update(offsetgroup=trace.name))
+    figure.update_xaxes(showgrid=False).update_yaxes(rangemode="tozero")
+    legend = {"orientation": "h", "y": -0.22}
+    return plain_facets(figure).update_layout(scattermode="group", scattergap=0.2, height=480, legend=legend)
 
 
-def _is_control(name: tuple[str, str]) -> bool:
-    return name[0] in CONTROLS
+def _named(rows: pd.DataFrame) -> pd.Series:
+    both = rows["model"].astype(str) + ", " + rows["features"].astype(str)
+    return rows["model"].map(CONTROL_LABELS).fillna(both)
 
 
 def protocol_text(protocol: str) -> str:
@@ -154,13 +144,25 @@ def width_curves(binned: pd.DataFrame) -> go.Figure:
 
     ``binned`` is `sselib.regression.residuals.binned_by_width`; bars are 95 % intervals.
     """
-    figure = go.Figure()
-    for k, protocol in enumerate(p for p in PROTOCOL_LABELS if p in set(binned["protocol"])):
-        part = binned[binned["protocol"] == protocol]
-        points = interval_points(part, part["width"], model=protocol, label=protocol_text(protocol), k=k)
-        figure.add_trace(points.update(mode="lines+markers", line={"width": 1}, marker_line_width=0))
-    figure.update_xaxes(title=f"width of the interval, {LOG_UNITS}", rangemode="tozero")
-    figure.update_yaxes(title=_ERROR, rangemode="tozero")
+    rows = with_bars(binned, "value", "ci_low", "ci_high").assign(
+        protocol=binned["protocol"].map(protocol_text)
+    )
+    figure = px.line(
+        rows,
+        x="width",
+        y="value",
+        **BARS_Y,
+        color="protocol",
+        symbol="protocol",
+        hover_data=["n"],
+        category_orders={
+            "protocol": [protocol_text(p) for p in PROTOCOL_LABELS if p in set(binned["protocol"])]
+        },
+        color_discrete_sequence=list(PALETTE),
+        labels={"width": f"width of the interval, {LOG_UNITS}", "value": ERROR, "protocol": ""},
+    )
+    figure.update_traces(marker_size=9, line_width=1, error_y={"thickness": 1, "width": 3})
+    figure.update_xaxes(rangemode="tozero").update_yaxes(rangemode="tozero")
     return figure.update_layout(height=430, title="Does the model know where it errs? (fifths of the rows)")
 
 
@@ -193,7 +195,7 @@ def family_bars(errors: pd.DataFrame, *, protocols: Sequence[str]) -> go.Figure:
     ``errors`` is `sselib.regression.evaluation.family_errors` of one model and one kind of family.
     """
     figure = _bars_by_family(errors, protocols=protocols, value="mae_bound", extra=["n", "bias"])
-    return figure.update_layout(title="Error by family").update_xaxes(title=_ERROR)
+    return figure.update_layout(title="Error by family").update_xaxes(title=ERROR)
 
 
 def coverage_bars(coverage: pd.DataFrame, *, protocols: Sequence[str], nominal: float) -> go.Figure:
@@ -272,7 +274,7 @@ def dependence(values: pd.DataFrame, *, features: Sequence[str], units: Mapping[
         opacity=0.6,
         labels={"value": "", "shap": "SHAP value"},
     )
-    figure.for_each_annotation(lambda a: a.update(text=a.text.removeprefix("panel="), font_size=11))
+    plain_facets(figure).update_annotations(font_size=11)
     figure.update_traces(marker_size=4).update_xaxes(matches=None, showticklabels=True)
     title = f"What the leading features add to the prediction, {LOG_UNITS}"
     return figure.update_layout(height=120 + 250 * -(-len(features) // 3), title=title)
@@ -304,8 +306,7 @@ def axis_labels(table: pd.DataFrame) -> go.Figure:
         color_discrete_sequence=[PALETTE[0]],
         labels={"mean_abs_shap": f"mean |SHAP|, {LOG_UNITS}", "feature": ""},
     )
-    figure.for_each_annotation(lambda a: a.update(text=a.text.removeprefix("panel=")))
-    figure.update_xaxes(matches=None, tickangle=40)
+    plain_facets(figure).update_xaxes(matches=None, tickangle=40)
     return figure.update_layout(height=430, margin={"t": 80, "b": 110})
 
 
@@ -321,7 +322,7 @@ def learning_curves(curve: pd.DataFrame, *, noise: float) -> go.Figure:
         y=list(names.values()),
         markers=True,
         color_discrete_sequence=list(PALETTE),
-        labels={"n_train": "training rows", "value": _ERROR, "variable": ""},
+        labels={"n_train": "training rows", "value": ERROR, "variable": ""},
     )
     figure.update_xaxes(rangemode="tozero").update_yaxes(rangemode="tozero")
     return _noise_line(figure.update_layout(height=380, title="What more data would bring"), noise)

@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from sselib.figures import PALETTE
-from sselib.plots.models import LOG_UNITS, PROTOCOL_LABELS, interval_points
+from sselib.plots.models import interval_chart, protocol_text
 from sselib.plots.parity import Marks, parity_panels
 from sselib.regression.evaluation import family_errors
 from sselib.text import NGRAMS, TREES, TextData, load_words, text_models
@@ -19,6 +18,7 @@ CASE_LABELS: dict[str, str] = {
     "case3_disorder": "formula, disorder",
     "case4_both": "formula, symmetry, disorder",
 }
+_TICKS = dict(zip(CASE_LABELS, ("formula", "+ symmetry", "+ disorder", "+ both"), strict=True))
 _MEASURED, _BOUNDS = "held-out rows", "upper bounds"
 _PANELS_A_LINE = 4
 _MARKS = (Marks(_MEASURED, size=5), Marks(_BOUNDS, PALETTE[3], "triangle-left-open", size=5))
@@ -33,40 +33,18 @@ def error_by_case(
     drawn as lines across.
     """
     rows = records[records["metric"] == "mae_bound"]
-    titles = [_protocol(p) for p in protocols]
-    figure = make_subplots(
-        1, len(protocols), subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.04
+    drawn = rows[rows["model"].isin(models)].assign(name=rows["model"].map(labels))
+    drawn = drawn.sort_values("model", key=lambda column: column.map(list(models).index), kind="stable")
+    figure = interval_chart(
+        drawn, category="features", labels=_TICKS, name="name", panel="protocol", panels=protocols
     )
-    cases = list(CASE_LABELS)
     for column, protocol in enumerate(protocols, start=1):
-        here = rows[rows["protocol"] == protocol]
-        for k, model in enumerate(models):
-            part = here[here["model"] == model].set_index("features")
-            part = part.reindex([c for c in cases if c in part.index])
-            offset = (k - (len(models) - 1) / 2) * 0.7 / len(models)
-            x = [cases.index(c) + offset for c in part.index]
-            trace = interval_points(part, x, model=model, label=labels.get(model, model), k=k)
-            trace.update(showlegend=column == 1, legendgroup=model)
-            figure.add_trace(trace, row=1, col=column)
         for control, dash in (("1nn", "dot"), ("mean", "dash")):
-            value = here.loc[here["model"] == control, "value"]
-            if len(value):
-                figure.add_hline(
-                    value.iloc[0],
-                    line={"dash": dash, "color": "#777", "width": 1},
-                    annotation_text=labels[control],
-                    annotation_position="bottom right",
-                    row=1,
-                    col=column,
-                )
-    figure.update_xaxes(
-        tickvals=list(range(len(cases))),
-        ticktext=["formula", "+ symmetry", "+ disorder", "+ both"],
-        range=[-0.6, len(cases) - 0.4],
-    )
-    figure.update_yaxes(rangemode="tozero")
-    figure.update_yaxes(title=f"mean absolute error, {LOG_UNITS}", col=1)
-    return figure.update_layout(height=460, legend={"orientation": "h", "y": -0.2}, margin={"b": 90})
+            for value in rows.loc[(rows["protocol"] == protocol) & (rows["model"] == control), "value"]:
+                line = {"line_dash": dash, "line_color": "#777", "line_width": 1}
+                text = {"annotation_text": labels[control], "annotation_position": "bottom right"}
+                figure.add_hline(value, **line, **text, row=1, col=column)
+    return figure.update_layout(height=460, margin={"b": 90})
 
 
 def parity_grid(predictions: pd.DataFrame, *, models: Sequence[str], cases: Sequence[str]) -> go.Figure:
@@ -128,24 +106,20 @@ def comparison_lines(
     for protocol in protocols:
         best = best_text_model(scores, dataset=dataset, protocol=protocol)
         name = f"{labels.get(best['model'], best['model'])}, {CASE_LABELS[best['features']]}"
-        errors.append(f"{best['value']:.2f} {_protocol(protocol)} ({name})")
+        errors.append(f"{best['value']:.2f} {protocol_text(protocol)} ({name})")
         model = best_text_model(scores, dataset=dataset, protocol=protocol, case="case4_both")["model"]
         rivals = [f"{labels[r]} {deltas[protocol, model, 'case4_both', r]}" for r in ("1nn", NGRAMS, TREES)]
-        beaten.append(f"{_protocol(protocol)}: {', '.join(rivals)}")
+        beaten.append(f"{protocol_text(protocol)}: {', '.join(rivals)}")
         model = best_text_model(scores, dataset=dataset, protocol=protocol, case="case1_formula")["model"]
         tags = {"symmetry": "case2_symmetry", "disorder": "case3_disorder"}
         added = [f"{tag} {deltas[protocol, model, c, model]}" for tag, c in tags.items()]
-        gains.append(f"{_protocol(protocol)}: {', '.join(added)}")
+        gains.append(f"{protocol_text(protocol)}: {', '.join(added)}")
     return [
         f"Best text model, mean absolute error in log units: {'; '.join(errors)}.",
         "With all information in the text, its error minus that of simple methods on the same rows (below "
         f"zero it is better): {'; '.join(beaten)}.",
         f"What a tag changes in the error from the formula alone: {'; '.join(gains)}.",
     ]
-
-
-def _protocol(name: str) -> str:
-    return PROTOCOL_LABELS.get(name, name).replace("<br>", " ")
 
 
 def beside_kim(predictions: pd.DataFrame, data: TextData) -> pd.DataFrame:

@@ -17,8 +17,7 @@ from pymatgen.core import Structure
 from pymatgen.io.cif import CifWriter
 
 from sselib.runfolder import write_whole
-
-_MISSING = "–"
+from sselib.screening.scores import described_columns
 
 
 def sortable_table(table: pd.DataFrame, columns: Mapping[str, tuple[str, str]]) -> Markup:
@@ -27,21 +26,18 @@ def sortable_table(table: pd.DataFrame, columns: Mapping[str, tuple[str, str]]) 
     A format such as ``.2f`` is for numbers, an empty one for text; missing values show as a dash.
     """
     head = "".join(f"<th>{escape(title)}</th>" for title, _ in columns.values())
-    rows = [
-        "".join(
-            f"<td>{_cell(value, columns[name][1])}</td>" for name, value in zip(columns, row, strict=True)
-        )
-        for row in table[list(columns)].itertuples(index=False, name=None)
-    ]
-    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    formats = [spec for _, spec in columns.values()]
+    rows = table[list(columns)].itertuples(index=False, name=None)
+    cells = [[f"<td>{_cell(*pair)}</td>" for pair in zip(row, formats, strict=True)] for row in rows]
+    body = "".join(f"<tr>{''.join(row)}</tr>" for row in cells)
     return Markup(f'<table class="sortable"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
 
 
 def _cell(value: object, spec: str) -> Markup:
     if isinstance(value, Markup):
         return value
-    if value is None or value is pd.NA or value != value or value == "":
-        return Markup(_MISSING)
+    if pd.isna(value) or value == "":
+        return Markup("–")
     return escape(format(value, spec)) if spec else escape(str(value))
 
 
@@ -71,44 +67,16 @@ def zip_bytes(files: Mapping[str, str]) -> bytes:
     return buffer.getvalue()
 
 
-# The ranked list of a screening: column -> (heading, format of its numbers).
-RANKED_COLUMNS: Mapping[str, tuple[str, str]] = {
-    "rank": ("rank", ""),
-    "formula": ("formula", ""),
-    "change": ("change", ""),
-    "parent": ("host", ""),
-    "p_superionic": ("P", ".3f"),
-    "p_superionic_sd": ("sd", ".3f"),
-    "log10_sigma": ("log₁₀(σ / S cm⁻¹)", ".2f"),
-    "lower": ("lower", ".1f"),
-    "upper": ("upper", ".1f"),
-    "d_training": ("d training (L1)", ".2f"),
-    "d_composition": ("d composition (L1)", ".2f"),
-    "band_gap_ev": ("gap / eV", ".2f"),
-    "band_gap_sd_ev": ("gap sd / eV", ".2f"),
-    "formation_energy_ev_atom": ("E form / (eV/atom)", ".2f"),
-    "bulk_modulus_gpa": ("K / GPa", ".0f"),
-    "shear_modulus_gpa": ("G / GPa", ".0f"),
-    "density_g_cm3": ("density / (g/cm³)", ".2f"),
-    "element_cost_usd_kg": ("cost / (USD/kg)", ".0f"),
-    "toxic_elements": ("toxic", ""),
-    "critical_elements": ("critical", ""),
-    "scarcest_element": ("scarcest", ""),
-    "energy_above_hull_ev_atom": ("E hull / (eV/atom)", ".3f"),
-    "pareto_front": ("front", ""),
-    "score": ("score", ".3f"),
-    "nearest_formula": ("nearest known", ""),
-    "nearest_log10_sigma": ("its log σ", ".2f"),
-    "not_judged": ("not judged by", ""),
-}
-
-
 def ranked_html(rows: pd.DataFrame, *, n_pages: int = 0) -> HTML:
     """Return the sortable HTML of the ranked rows of a screening; columns without any value are left out.
 
     The formulas of the first ``n_pages`` rows lead to their pages (`page_name`) in the report.
     """
-    columns = {c: shown for c, shown in RANKED_COLUMNS.items() if c in rows and _has_values(rows[c])}
+    columns = {
+        c: (about.heading, about.format)
+        for c, about in described_columns().items()
+        if about.heading and c in rows and (rows[c].notna() & (rows[c].astype(str) != "")).any()
+    }
     formulas = [
         to_page(page_name(int(rank)), formula) if k < n_pages else formula
         for k, (rank, formula) in enumerate(zip(rows["rank"], rows["formula"], strict=True))
@@ -127,8 +95,10 @@ def to_page(name: str, text: str) -> Markup:
     return Markup('<span class="to-page" title="{}">{}</span>').format(name, text)
 
 
-def _has_values(column: pd.Series) -> bool:
-    return bool((column.notna() & (column.astype(str) != "")).any())
+def published_html(rows: pd.DataFrame) -> HTML:
+    """Return the sortable HTML of the published candidates (`screening.side_by_side`)."""
+    columns = {c: (about.heading, about.format) for c, about in described_columns("published").items()}
+    return HTML(sortable_table(rows, columns))
 
 
 def downloads(rows: pd.DataFrame, cifs: Mapping[str, str]) -> HTML:
@@ -146,22 +116,3 @@ def downloads(rows: pd.DataFrame, cifs: Mapping[str, str]) -> HTML:
 def write_csv(table: pd.DataFrame, path: Path) -> Path:
     """Write a table as CSV, whole or not at all."""
     return write_whole(path, lambda p: p.write_bytes(csv_bytes(table)))
-
-
-# The published candidates: column -> (heading, format of its numbers).
-PUBLISHED_COLUMNS: Mapping[str, tuple[str, str]] = {
-    "formula": ("formula", ""),
-    "log10_measured": ("measured log₁₀(σ / S cm⁻¹)", ".2f"),
-    "log10_sigma": ("predicted", ".2f"),
-    "lower": ("lower", ".1f"),
-    "upper": ("upper", ".1f"),
-    "log10_blind": ("without relatives", ".2f"),
-    "p_superionic": ("P", ".2f"),
-    "p_blind": ("P without relatives", ".2f"),
-    "their_p_superionic": ("their P", ".2f"),
-    "is_known": ("in training (5 %)", ""),
-    "n_removed": ("relatives", ""),
-    "d_composition": ("distance", ".2f"),
-    "nearest_formula": ("nearest known", ""),
-    "nearest_log10_sigma": ("its log σ", ".2f"),
-}

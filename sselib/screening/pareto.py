@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from sselib.errors import ParameterError
+from sselib.screening.scores import described_columns
 
 MAXIMISE, MINIMISE = "max", "min"
 
@@ -20,23 +21,14 @@ class Objective:
     weight: float = 1.0
 
 
-DIRECTIONS: Mapping[str, str] = {  # what is better, of the scores that a screening ranks by
-    "p_superionic": MAXIMISE,
-    "log10_sigma": MAXIMISE,
-    "p_superionic_sd": MINIMISE,
-    "band_gap_ev": MAXIMISE,
-    "element_cost_usd_kg": MINIMISE,
-}
-
-
 def objectives_of(weights: Mapping[str, float]) -> list[Objective]:
-    """Return the objectives with a weight above 0, by column (of `DIRECTIONS`).
+    """Return the objectives with a weight above 0, by column (of `data/scores.yaml`).
 
     Raises `ParameterError` for a negative weight, and where all are 0.
     """
     if min(weights.values()) < 0 or not sum(weights.values()) > 0:
         raise ParameterError(f"weights of objectives are {weights}: expected none below 0 and one above 0")
-    return [Objective(column, DIRECTIONS[column], w) for column, w in weights.items() if w > 0]
+    return [Objective(c, described_columns()[c].better, w) for c, w in weights.items() if w > 0]
 
 
 def pareto_front_numbers(values: np.ndarray) -> np.ndarray:
@@ -110,13 +102,9 @@ def ranked(filtered: pd.DataFrame, objectives: Sequence[Objective]) -> pd.DataFr
     Rows that a filter dropped come after them and have neither (front 0). Equal scores go by id.
     """
     kept = filtered[filtered["kept"]]
-    best = rank_by_objectives(kept, objectives) if len(kept) else pd.DataFrame()
-    table = filtered.assign(
-        pareto_front=best.get("pareto_front", pd.Series(dtype=float))
-        .reindex(filtered.index)
-        .fillna(0)
-        .astype(int),
-        score=best.get("score", pd.Series(dtype=float)).reindex(filtered.index),
-    )
+    table = filtered.assign(pareto_front=0, score=np.nan)
+    if len(kept):
+        best = rank_by_objectives(kept, objectives)
+        table.loc[best.index, list(best)] = best
     table = table.sort_values(["kept", "score", "id"], ascending=[False, False, True]).reset_index(drop=True)
     return table.assign(rank=pd.Series(range(1, len(table) + 1)).where(table["kept"]).astype("Int64"))

@@ -14,8 +14,7 @@ from scratch_project import code, notebook
 
 from sselib.materials.structures import structure_to_json
 from sselib.reporting import report
-from sselib.reporting.candidate_pages import NOTEBOOK, candidate_pages
-from sselib.reporting.candidate_records import page_records
+from sselib.reporting.candidate_pages import NOTEBOOK, candidate_pages, page_records
 from sselib.reporting.ranked_table import page_name, ranked_html, to_page
 from sselib.runfolder import RunFolder
 from sselib.screening.explanation import Explanation

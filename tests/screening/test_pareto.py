@@ -1,12 +1,15 @@
 """Non-dominated fronts and weighted scores."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sselib.errors import ParameterError
+from sselib.errors import DataError, ParameterError
+from sselib.screening import scores
 from sselib.screening.pareto import (
     Objective,
     objectives_of,
@@ -85,3 +88,13 @@ def test_an_objective_without_values_is_left_out():
     assert with_values(goals, table) == goals[:1]
     with pytest.raises(ParameterError, match="no objective"):
         with_values(goals[1:], table)
+
+
+def test_an_unknown_word_in_the_list_of_columns_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "scores.yaml").write_text("ranked:\n  score: {heading: score, unit: 1}\n")
+    monkeypatch.setattr(scores, "project_root", lambda: tmp_path)
+    with pytest.raises(DataError, match=r"scores.yaml, ranked: .*'unit'"):
+        scores.described_columns.__wrapped__()

@@ -20,7 +20,6 @@ from sselib.prediction.scorer import FROM_FORMULA, Scorer, load_scorer
 from sselib.regression.conductivity_model import save_conductivity_model, train_conductivity_model
 from sselib.regression.models import ModelOptions
 from sselib.reporting.ranked_table import (
-    RANKED_COLUMNS,
     csv_bytes,
     downloads,
     ranked_html,
@@ -56,6 +55,7 @@ from sselib.screening.published_candidates import (
     without_relatives,
 )
 from sselib.screening.relaxation import DISORDERED, relaxed
+from sselib.screening.scores import described_columns
 
 
 def rock_salt(anion: str = "Cl", a: float = 5.13) -> Structure:
@@ -426,7 +426,7 @@ def test_the_table_escapes_text_and_leaves_out_empty_columns():
     rows = pd.DataFrame({"rank": [1], "formula": ["<b>Li</b>"], "band_gap_ev": [np.nan], "score": [0.51239]})
     html = ranked_html(rows).data
     assert "&lt;b&gt;" in html and "<b>" not in html and "gap" not in html and "0.512" in html
-    assert set(rows) <= set(RANKED_COLUMNS)
+    assert all(described_columns()[c].heading for c in rows)
 
 
 def test_downloads_hold_their_files(tmp_path):
@@ -452,7 +452,7 @@ def test_figures_hold_every_row(tables, scorer):
     assert len(plots.probability_against_distance(drawn, distance="d_composition").data[0].x) == len(drawn)
     kept = drawn.assign(pareto_front=1, rank=1, score=0.5)
     front = plots.pareto_scatter(kept, x="element_cost_usd_kg", y="log10_sigma", log_x=True)
-    assert [len(t.x) for t in front.data] == [0, len(kept)]
+    assert [(t.name, len(t.x)) for t in front.data] == [(f"first Pareto front ({len(kept)})", len(kept))]
     (found,) = explain_candidates(both.head(1), scorer)
     bars = plots.waterfall(found)
     assert bars.data[0].x[0] == found.base and len(bars.data[0].x) == len(found.contributions) + 2

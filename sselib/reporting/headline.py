@@ -11,6 +11,7 @@ from sselib.columns import CONTROL_PREFIX, CONTROLS, SELECTION_CONTROL
 from sselib.errors import SchemaError
 from sselib.paths import project_root
 from sselib.runfolder import read_json
+from sselib.schemas import METRICS
 
 # A metric that judges models, and whether the lowest value is best; the first that a notebook has decides.
 RULE: tuple[tuple[str, bool], ...] = (("mae_bound", True), ("auc_pr", False))
@@ -25,13 +26,7 @@ TASKS: tuple[tuple[str, str, Mapping[str, str]], ...] = (
 )
 _CLASSIFICATION = frozenset({"AUC-PR", "MCC"})  # published metrics that belong to the second table
 # One model per notebook is chosen under the first of these protocols, and shown under all of them.
-CHOSEN_UNDER: tuple[str, ...] = (
-    "group_chemsys",
-    "group_doi",
-    "group_material",
-    "group_family",
-    "loco",
-)
+CHOSEN_UNDER: tuple[str, ...] = ("group_chemsys", "group_doi", "group_material", "group_family", "loco")
 RULE_TEXT = (
     "One model per notebook is shown everywhere: the one with the lowest mae_bound (highest auc_pr for "
     "classification) under group_chemsys on the notebook's first dataset, or the next grouped protocol that "
@@ -52,19 +47,7 @@ PROTOCOL_ORDER: tuple[str, ...] = (
     "loco_paper",
 )
 _RANDOM = ("random_stratified", "kfold5", "fresh_tenth")
-_COLUMNS = [
-    "dataset",
-    "model",
-    "features",
-    "protocol",
-    "metric",
-    "value",
-    "ci_low",
-    "ci_high",
-    "n",
-    "unit",
-    "seed",
-]
+_COLUMNS = list(METRICS.columns)
 
 
 @dataclass(frozen=True)
@@ -124,37 +107,37 @@ def headlines(metrics: pd.DataFrame) -> list[Headline]:
     published = published_numbers()
     chosen = {name: _chosen(block) for name, block in metrics.groupby("notebook", sort=False)}
     order = {key: k for k, key in enumerate(dict.fromkeys(zip(metrics["notebook"], metrics["dataset"])))}
-    blocks = metrics.groupby(["notebook", "dataset", "protocol"], sort=False)
-    rows = [_headline(key, block, metrics, published, chosen[key[0]]) for key, block in blocks]
+    rows = []
+    for _, data in metrics.groupby(["notebook", "dataset"], sort=False):
+        for _, block in data.groupby("protocol", sort=False):
+            rows.append(_headline(block, data, published, chosen[block["notebook"].iloc[0]]))
     return sorted((r for r in rows if r), key=lambda r: (order[r.notebook, r.dataset], _position(r.protocol)))
 
 
 def _chosen(metrics: pd.DataFrame) -> tuple[str, str] | None:
     """Return (model, features) of one notebook by the rule, None if no grouped protocol was scored."""
-    scored = _without_controls(metrics)
-    scored = scored[scored["metric"].isin([m for m, _ in RULE])]
+    judged = _judged(metrics)
+    judged = judged[judged["dataset"] == judged["dataset"].iloc[0]] if len(judged) else judged
     for protocol in CHOSEN_UNDER:
-        block = scored[(scored["protocol"] == protocol) & scored["dataset"].eq(_first(scored["dataset"]))]
-        if block["value"].notna().any():
+        block = judged[judged["protocol"] == protocol].dropna(subset="value")
+        if len(block):
             best = _best(block)
             return best["model"], best["features"]
     return None
 
 
-def _without_controls(records: pd.DataFrame) -> pd.DataFrame:
+def _judged(records: pd.DataFrame) -> pd.DataFrame:
+    """Return the records of the metrics of the rule, without controls."""
     names = records["model"].astype(str)
-    return records[~names.isin([*CONTROLS, SELECTION_CONTROL]) & ~names.str.startswith(CONTROL_PREFIX)]
-
-
-def _first(values: pd.Series) -> object:
-    return values.iloc[0] if len(values) else None
+    is_control = names.isin([*CONTROLS, SELECTION_CONTROL]) | names.str.startswith(CONTROL_PREFIX)
+    return records[~is_control & records["metric"].isin([metric for metric, _ in RULE])]
 
 
 def _best(models: pd.DataFrame) -> pd.Series:
     """Return the record with the best value of the first metric of the rule that is there."""
     metric, lowest = next((m, low) for m, low in RULE if (models["metric"] == m).any())
-    ranked = models[models["metric"] == metric].dropna(subset="value")
-    return ranked.sort_values(["value", "model", "features"], ascending=[lowest, True, True]).iloc[0]
+    found = models[models["metric"] == metric].dropna(subset="value")
+    return found.sort_values(["value", "model", "features"], ascending=[lowest, True, True]).iloc[0]
 
 
 def _position(protocol: str) -> tuple[int, str]:
@@ -163,33 +146,35 @@ def _position(protocol: str) -> tuple[int, str]:
 
 
 def _headline(
-    key: tuple[str, str, str],
     block: pd.DataFrame,
-    metrics: pd.DataFrame,
+    data: pd.DataFrame,
     published: list[dict[str, object]],
     chosen: tuple[str, str] | None,
 ) -> Headline | None:
-    """Return the row of one block, or None if it holds no model judged by a metric of the rule."""
-    models = _without_controls(block)
-    judged = models[models["metric"].isin([m for m, _ in RULE])].dropna(subset="value")
+    """Return the row of one protocol, or None if it holds no model judged by a metric of the rule.
+
+    ``block`` are the records of the protocol, ``data`` those of all protocols of its notebook and data set.
+    """
+    judged = _judged(block).dropna(subset="value")
     if judged.empty:
         return None
-    is_chosen = [pair == chosen for pair in zip(judged["model"], judged["features"])]
-    same = judged[is_chosen]
+    same = judged[[pair == chosen for pair in zip(judged["model"], judged["features"])]]
     best = _best(same if len(same) else judged)
-    metric = best["metric"]
-    own = models[(models["model"] == best["model"]) & (models["features"] == best["features"])]
-    notebook, dataset, protocol = key
+    metric, protocol = best["metric"], best["protocol"]
+    own = data[(data["model"] == best["model"]) & (data["features"] == best["features"])]
+    grouped = own[(own["metric"] == metric) & own["protocol"].astype(str).str.match("group_|loco")]
+    controls = block[block["model"].isin(CONTROLS) & (block["metric"] == metric)]
+    controls = controls.assign(same=controls["features"] == best["features"]).sort_values("same")
     return Headline(
-        notebook=notebook,
-        dataset=dataset,
+        notebook=best["notebook"],
+        dataset=best["dataset"],
         protocol=protocol,
         model=best["model"] if len(same) else f"{best['model']}*",
         features=best["features"],
         metric=metric,
-        scores=_by(own, "metric"),
-        controls=_controls(block, metric, best["features"]),
-        twins=_twins(metrics, notebook, dataset, best, metric),
+        scores=_by(own[own["protocol"] == protocol], "metric"),
+        controls=_by(controls, "model"),
+        twins=dict(zip(grouped["protocol"], grouped["value"])),
         published=tuple(p for p in published if _stands_beside(p, protocol, metric)),
     )
 
@@ -202,24 +187,3 @@ def _stands_beside(number: Mapping[str, object], protocol: str, metric: str) -> 
 
 def _by(records: pd.DataFrame, column: str) -> dict[str, dict[str, object]]:
     return {str(r[column]): r for r in records.to_dict("records")}
-
-
-def _controls(block: pd.DataFrame, metric: str, features: str) -> dict[str, dict[str, object]]:
-    """Return the controls' records of the metric, with the model's own features where there are several."""
-    found = block[block["model"].isin(CONTROLS) & (block["metric"] == metric)]
-    return _by(found.assign(same=found["features"] == features).sort_values("same"), "model")
-
-
-def _twins(
-    metrics: pd.DataFrame, notebook: str, dataset: str, best: pd.Series, metric: str
-) -> dict[str, float]:
-    """Return the same model's value under every grouped protocol of the same notebook and dataset."""
-    same = (
-        (metrics["notebook"] == notebook)
-        & (metrics["dataset"] == dataset)
-        & (metrics["metric"] == metric)
-        & (metrics["model"] == best["model"])
-        & (metrics["features"] == best["features"])
-    )
-    grouped = metrics[same & metrics["protocol"].astype(str).str.match("group_|loco")]
-    return dict(zip(grouped["protocol"], grouped["value"]))

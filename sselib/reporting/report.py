@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import bleach
 import nbformat
@@ -29,9 +28,6 @@ from sselib.reporting.headline import RULE_TEXT, TASKS, headlines, published_num
 from sselib.runfolder import read_json, write_whole
 from sselib.running.notebooks import Notebook, pending_cells, read_notebook, source_cells, tags
 from sselib.running.runner import DONE, EXECUTED, INTERRUPTED, PARTIAL, RUNNING, SKIPPED, RunRecord, is_locked
-
-if TYPE_CHECKING:  # pymatgen takes seconds to import, and few pages need it
-    from sselib.reporting.candidate_pages import CandidatePage
 
 MAX_PAGE_BYTES = 15_000_000
 _BUDGET_BYTES = 9_000_000  # for figures and pictures of one page, beside plotly.js (4.8 MB)
@@ -98,36 +94,33 @@ def render(run: Path) -> list[Path]:
     if not root.is_dir():
         raise RunError(f"there is no run folder {root}: expected one written by sse run --out")
     record = RunRecord.open(root)
-    entries = [_entry(root, name, record) for name in _names(root, record)]
+    executed = {p.parent.name for p in root.glob(f"[0-9]*/{EXECUTED}")}
+    entries = [_entry(root, name, record) for name in sorted(executed | set(record.notebooks))]
     if not entries:
         raise RunError(
             f"{root} holds no executed notebook: expected folders such as 01_curation/ with {EXECUTED}. "
             f"Run first: sse run --out {root}"
         )
+    css = (Path(__file__).parent / "templates" / "style.css").read_text(encoding="utf-8")
     shared = {
         "entries": entries,
         "data": _data_banner(root),
         "versions": record.content.get("versions", {}),
         "commit": _commit(record),
         "rendered": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        "style": Markup(_style()),
+        "style": Markup(css + _FORMATTER.get_style_defs(".highlight")),
     }
-    _remove_candidate_pages(root / "report")
+    for path in (root / "report").glob(_CANDIDATES):
+        path.unlink()
     names = _write_candidates(root, shared) if any(e.name == _SCREENING for e in entries) else []
     pages = [_write(root, "index", _index(root, record, entries, shared))]
     pages += [_write(root, e.name, _linked(_page(e, record, shared), names)) for e in entries]
     return pages + [root / "report" / f"{name}.html" for name in names]
 
 
-def _remove_candidate_pages(folder: Path) -> None:
-    """Remove the pages of candidates that an earlier report of this run left."""
-    for path in folder.glob(_CANDIDATES):
-        path.unlink()
-
-
 def _write_candidates(root: Path, shared: dict[str, object]) -> list[str]:
     """Write a page per candidate and the file with plotly that they share; return the names of the pages."""
-    from sselib.reporting.candidate_pages import candidate_pages
+    from sselib.reporting.candidate_pages import candidate_pages  # with pymatgen, which takes seconds
 
     pages = list(candidate_pages(root))
     if pages:
@@ -135,30 +128,27 @@ def _write_candidates(root: Path, shared: dict[str, object]) -> list[str]:
         write_whole(root / "report" / _SHARED_PLOTLY, lambda p: p.write_text(text, encoding="utf-8"))
     names = [page.name for page in pages]
     for k, page in enumerate(pages):
-        _write(root, page.name, _candidate(page, names[:k][-1:], names[k + 1 :][:1], shared))
-    return names
-
-
-def _candidate(page: "CandidatePage", before: list[str], after: list[str], shared: dict[str, object]) -> str:
-    """Return the HTML of one candidate; ``before`` and ``after`` hold the names of its neighbours, if any."""
-    budget = _Budget(_BUDGET_BYTES)
-    return (
-        _environment()
-        .get_template("candidate.html.j2")
-        .render(
-            **shared,
+        budget = _Budget(_BUDGET_BYTES)
+        html = _rendered(
+            "candidate",
+            shared,
             title=f"{page.record['rank']}. {page.record['formula']}",
             here=_SCREENING,
-            plotlyjs="",
             plotly_file=_SHARED_PLOTLY,
             page=page,
             record=page.record,
-            before=before,
-            after=after,
+            before=names[:k][-1:],
+            after=names[k + 1 :][:1],
             waterfall=_figure(page.record["waterfall"], budget),
             structure=_figure(page.figure, budget) if page.figure else "",
         )
-    )
+        _write(root, page.name, html)
+    return names
+
+
+def _rendered(template: str, shared: dict[str, object], **values: object) -> str:
+    values = {"plotlyjs": "", **shared, **values}
+    return _environment().get_template(f"{template}.html.j2").render(**values)
 
 
 def _linked(html: str, pages: list[str]) -> str:
@@ -180,11 +170,6 @@ def _write(root: Path, name: str, html: str) -> Path:
         )
     path = root / "report" / f"{name}.html"
     return write_whole(path, lambda p: p.write_text(html, encoding="utf-8"))
-
-
-def _names(root: Path, record: RunRecord) -> list[str]:
-    executed = {p.parent.name for p in root.glob(f"[0-9]*/{EXECUTED}")}
-    return sorted(executed | set(record.notebooks))
 
 
 def _entry(root: Path, name: str, record: RunRecord) -> ShownNotebook:
@@ -299,35 +284,21 @@ def _index(root: Path, record: RunRecord, entries: list[ShownNotebook], shared: 
     if len(metrics):
         write_whole(root / "report" / "metrics.csv", lambda p: metrics.to_csv(p, index=False))
     rows = headlines(metrics)
-    done, seconds = sum(e.status == DONE for e in entries), _total_seconds(record)
-    summary = f"{done} of {len(entries)} notebooks done" + (
-        f", {seconds / 60:.1f} minutes in all." if seconds else "."
+    done = sum(e.status == DONE for e in entries)
+    seconds = sum(e.get("duration_s") or 0.0 for e in record.notebooks.values())
+    minutes = f", {seconds / 60:.1f} minutes in all." if seconds else "."
+    return _rendered(
+        "index",
+        shared,
+        title=_TITLE,
+        here="index",
+        summary=f"{done} of {len(entries)} notebooks done{minutes}",
+        tables=[(task, [r for r in rows if r.metric == task[0]]) for task in TASKS],
+        rule=RULE_TEXT,
+        problems=[e for e in entries if e.problem],
+        n_records=len(metrics),
+        published=[p for p in published_numbers() if any(p in row.published for row in rows)],
     )
-    return (
-        _environment()
-        .get_template("index.html.j2")
-        .render(
-            **shared,
-            title=_TITLE,
-            here="index",
-            plotlyjs="",
-            summary=summary,
-            tables=[(task, [r for r in rows if r.metric == task[0]]) for task in TASKS],
-            rule=RULE_TEXT,
-            problems=[e for e in entries if e.problem],
-            n_records=len(metrics),
-            published=_published(rows),
-        )
-    )
-
-
-def _total_seconds(record: RunRecord) -> float:
-    return sum(e.get("duration_s") or 0.0 for e in record.notebooks.values())
-
-
-def _published(rows: list) -> list[dict[str, object]]:
-    """Return the published numbers for the protocols that the table shows."""
-    return [p for p in published_numbers() if any(p in row.published for row in rows)]
 
 
 def _page(entry: ShownNotebook, record: RunRecord, shared: dict[str, object]) -> str:
@@ -339,19 +310,16 @@ def _page(entry: ShownNotebook, record: RunRecord, shared: dict[str, object]) ->
         ("commit", _commit(record) or "no git checkout"),
         *record.content.get("machine", {}).items(),
     ]
-    return (
-        _environment()
-        .get_template("page.html.j2")
-        .render(
-            **shared,
-            title=f"{entry.name}: {entry.title}",
-            here=entry.name,
-            entry=entry,
-            cells=cells,
-            made_with=made_with,
-            failed_anchor=any(c.failed for c in cells),
-            plotlyjs=Markup(get_plotlyjs()) if budget.figures else "",
-        )
+    return _rendered(
+        "page",
+        shared,
+        title=f"{entry.name}: {entry.title}",
+        here=entry.name,
+        entry=entry,
+        cells=cells,
+        made_with=made_with,
+        failed_anchor=any(c.failed for c in cells),
+        plotlyjs=Markup(get_plotlyjs()) if budget.figures else "",
     )
 
 
@@ -380,17 +348,8 @@ def _cells(node: NotebookNode, budget: _Budget, failed_cell: int | None) -> list
             continue
         failed = number == failed_cell or any(o.output_type == "error" for o in cell.outputs)
         outputs = tuple(_output(o, budget) for o in cell.outputs)
-        cells.append(
-            ShownCell(
-                "code",
-                Markup(highlight(cell.source, PythonLexer(), _FORMATTER)),
-                number,
-                outputs,
-                failed,
-                failed_before,
-                number in pending,
-            )
-        )
+        code = Markup(highlight(cell.source, PythonLexer(), _FORMATTER))
+        cells.append(ShownCell("code", code, number, outputs, failed, failed_before, number in pending))
         failed_before = failed_before or failed
     return cells
 
@@ -401,11 +360,8 @@ def _prose(markdown: str) -> Markup:
 
 def _plain(markdown: str) -> str:
     """Return the text of a line of markdown."""
-    return (
-        re.sub(r"\s+", " ", bleach.clean(markdown2html(markdown), tags=set(), strip=True))
-        .replace("¶", "")
-        .strip()
-    )
+    text = bleach.clean(markdown2html(markdown), tags=set(), strip=True)
+    return " ".join(text.replace("¶", "").split())
 
 
 def _clean(html: str) -> Markup:
@@ -427,7 +383,9 @@ def _dashed(html: str) -> str:
 def _output(output: NotebookNode, budget: _Budget) -> Markup:
     """Return one output of a cell as HTML."""
     if output.output_type == "stream":
-        return _stream(output)
+        text = ansi2html(_text(output.text))
+        log = Markup(f"<details><summary>log</summary><pre>{text}</pre></details>")
+        return log if output.name == "stderr" else Markup(f'<pre class="text">{text}</pre>')
     if output.output_type == "error":
         return Markup(f'<pre class="traceback">{ansi2html(chr(10).join(output.traceback))}</pre>')
     data = output.data
@@ -441,13 +399,6 @@ def _output(output: NotebookNode, budget: _Budget) -> Markup:
     if "text/markdown" in data:
         return Markup(f'<div class="prose">{_prose(_text(data["text/markdown"]))}</div>')
     return Markup(f'<pre class="text">{escape(_text(data.get("text/plain", "")))}</pre>')
-
-
-def _stream(output: NotebookNode) -> Markup:
-    text = ansi2html(_text(output.text))
-    if output.name == "stderr":
-        return Markup(f"<details><summary>log</summary><pre>{text}</pre></details>")
-    return Markup(f'<pre class="text">{text}</pre>')
 
 
 def _text(value: str | list[str]) -> str:
@@ -479,11 +430,6 @@ def _too_large(size: int) -> Markup:
         f'<p class="note">A figure of {size / 1e6:.1f} MB does not fit into this page; its data are in the '
         "run folder, under figures.</p>"
     )
-
-
-def _style() -> str:
-    css = (Path(__file__).parent / "templates" / "style.css").read_text(encoding="utf-8")
-    return css + _FORMATTER.get_style_defs(".highlight")
 
 
 @lru_cache(maxsize=1)

@@ -3,7 +3,7 @@
 from sselib.materials.lithium_sites import lithium_filling
 from sselib.materials.structures import structures_by_id
 from sselib.prediction.scorer import load_scorer
-from sselib.screening.candidate_pool import PoolSettings, candidate_pool
+from sselib.screening.candidate_pool import candidate_pool
 from sselib.screening.enrichment import enrichment_records, enrichment_table
 from sselib.screening.explanation import contribution_rows, explain_candidates
 from sselib.screening.filters import FilterSettings, apply_filters, filter_summary
@@ -22,7 +22,6 @@ from sselib.screening.scoring import (
 
 __all__ = [
     "FilterSettings",
-    "PoolSettings",
     "apply_filters",
     "best_by_formula",
     "candidate_pool",

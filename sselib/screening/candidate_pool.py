@@ -26,22 +26,6 @@ KNOWN_SOURCES: tuple[str, ...] = ("obelix", "reference")  # whose labelled rows 
 
 
 @dataclass(frozen=True)
-class PoolSettings:
-    """What the sources need.
-
-    ``own_inputs``: a table of formulas, a CIF or a folder of CIFs; empty for none. The lowest probability
-    of a proposal, by source (lithium in place of another ion costs prototypes some). Dopants replace
-    ``doping_fractions`` of an ion.
-    """
-
-    own_inputs: str = ""
-    min_probability_substitution: float = 0.02
-    min_probability_prototypes: float = 0.001
-    min_probability_doping: float = 0.02
-    doping_fractions: Sequence[float] = (0.1, 0.25)
-
-
-@dataclass(frozen=True)
 class CandidatePool:
     """Sources by name; each call gives a fresh iterator. ``missing`` says why a source cannot be had."""
 
@@ -70,23 +54,39 @@ def candidate_pool(
     table: pd.DataFrame,
     crystals: Mapping[str, Structure],
     run: Path,
-    settings: PoolSettings,
+    own_inputs: str = "",
+    min_probability_substitution: float = 0.02,
+    min_probability_prototypes: float = 0.001,
+    min_probability_doping: float = 0.02,
+    doping_fractions: Sequence[float] = (0.1, 0.25),
 ) -> CandidatePool:
     """Return the pool of the sources ``names`` (of `SOURCES`).
 
-    ``table`` is that of notebook 01, ``crystals`` its structures by id. A source that cannot be had (no
-    generated structures, no key for the Materials Project) is in ``missing`` with its reason. Raises
-    `ParameterError` for an unknown name, and where no source is left.
+    ``table`` is that of notebook 01, ``crystals`` its structures by id. ``own_inputs``: a table of formulas,
+    a CIF or a folder of CIFs. ``min_probability_*``: of a proposal, by source (lithium in place of another
+    ion costs prototypes some). Dopants replace ``doping_fractions`` of an ion. A source that cannot be had
+    (no generated structures, no key for the Materials Project) is in ``missing`` with its reason.
+    Raises `ParameterError` for an unknown name, and where no source is left.
     """
+    hosts = list(hosts_from_table(table, crystals))
+    builders: dict[str, Callable[[], Iterator[Material]]] = {
+        "own": lambda: from_inputs(_named(own_inputs)),
+        "generated": lambda: from_generated(run),
+        "materials_project": from_materials_project,
+        "substitution": partial(substituted, hosts, threshold=min_probability_substitution),
+        "prototypes": lambda: substituted(
+            prototype_hosts(), threshold=min_probability_prototypes, source="prototypes"
+        ),
+        "doping": partial(doped, hosts, threshold=min_probability_doping, fractions=doping_fractions),
+        "known": partial(from_curated, table, crystals, sources=KNOWN_SOURCES),
+    }
+    found, missing = {}, {}
     for name in names:
-        if name not in SOURCES:
+        if name not in builders:
             raise ParameterError(
                 f"source {name!r} is unknown: expected some of {', '.join(SOURCES)}."
                 f"{nearest(name, list(SOURCES))}"
             )
-    builders = _builders(table, crystals, run, settings)
-    found, missing = {}, {}
-    for name in names:
         try:
             next(builders[name](), None)
             found[name] = builders[name]
@@ -96,23 +96,6 @@ def candidate_pool(
         reasons = "; ".join(f"{k}: {v}" for k, v in missing.items()) or "none was named"
         raise ParameterError(f"no source of candidates can be had ({reasons})")
     return CandidatePool(found, missing)
-
-
-def _builders(
-    table: pd.DataFrame, crystals: Mapping[str, Structure], run: Path, settings: PoolSettings
-) -> dict[str, Callable[[], Iterator[Material]]]:
-    s, hosts = settings, list(hosts_from_table(table, crystals))
-    return {
-        "own": lambda: from_inputs(_named(s.own_inputs)),
-        "generated": lambda: from_generated(run),
-        "materials_project": from_materials_project,
-        "substitution": partial(substituted, hosts, threshold=s.min_probability_substitution),
-        "prototypes": lambda: substituted(
-            prototype_hosts(), threshold=s.min_probability_prototypes, source="prototypes"
-        ),
-        "doping": partial(doped, hosts, threshold=s.min_probability_doping, fractions=s.doping_fractions),
-        "known": partial(from_curated, table, crystals, sources=KNOWN_SOURCES),
-    }
 
 
 def _named(path: str) -> Path:

@@ -52,18 +52,14 @@ def doped(
                 for new, p in partners(old, host.states[old], shift=shift, threshold=threshold):
                     for fraction in fractions:
                         doping = Doping(old, new, fraction, shift)
-                        if new not in amounts and _is_possible(amounts, doping):
+                        ratio = 1 + _added_lithium(amounts, doping) / amounts[MOBILE_ION]
+                        if new not in amounts and _MIN_LITHIUM_LEFT <= ratio <= 2.0:
                             yield _candidate(host, amounts, doping, p * host.probability)
 
 
 def _added_lithium(amounts: Mapping[str, float], doping: Doping) -> float:
     """Return the lithium that balances the doping, per formula of the host; negative where it goes."""
     return -doping.shift * doping.fraction * amounts[doping.old]
-
-
-def _is_possible(amounts: Mapping[str, float], doping: Doping) -> bool:
-    ratio = 1 + _added_lithium(amounts, doping) / amounts[MOBILE_ION]
-    return _MIN_LITHIUM_LEFT <= ratio <= 2.0
 
 
 def _candidate(host: Host, amounts: Mapping[str, float], doping: Doping, probability: float) -> Material:
@@ -94,43 +90,35 @@ def doped_structure(host: Host, doping: Doping) -> Structure:
     """
     crystal = host.structure
     before = crystal.composition.element_composition.get_el_amt_dict()
-    sites = [_doped_site(site, doping) for site in crystal]
-    amount = before[MOBILE_ION] + _added_lithium(before, doping)
-    filled = _with_lithium(sites, amount)
-    missing = amount - _lithium(filled)
+    wanted = before[MOBILE_ION] + _added_lithium(before, doping)
+    species = [_doped_species(site, doping) for site in crystal]
+    _set_lithium(species, wanted)
+    filled = [
+        PeriodicSite(amounts, site.frac_coords, site.lattice)
+        for amounts, site in zip(species, crystal, strict=True)
+    ]
+    missing = wanted - sum(amounts.get(MOBILE_ION, 0.0) for amounts in species)
     if missing > 1e-6:
         filled += _interstitials(Structure.from_sites(filled), missing)
     return Structure.from_sites(filled)
 
 
-def _doped_site(site: PeriodicSite, doping: Doping) -> PeriodicSite:
+def _doped_species(site: PeriodicSite, doping: Doping) -> dict[str, float]:
     amounts = {s.symbol: float(x) for s, x in site.species.element_composition.items()}
     if doping.old in amounts:
         amounts[doping.new] = amounts.get(doping.new, 0.0) + doping.fraction * amounts[doping.old]
         amounts[doping.old] *= 1 - doping.fraction
-    return PeriodicSite(amounts, site.frac_coords, site.lattice)
+    return amounts
 
 
-def _lithium(sites: Sequence[PeriodicSite]) -> float:
-    return sum(float(site.species[MOBILE_ION]) for site in sites)
-
-
-def _with_lithium(sites: Sequence[PeriodicSite], wanted: float) -> list[PeriodicSite]:
-    """Return the sites with lithium scaled down, or its partly filled sites filled up, towards ``wanted``."""
-    now = _lithium(sites)
-    room = np.array([1 - s.species.num_atoms if s.species[MOBILE_ION] > 0 else 0.0 for s in sites])
-    room = np.maximum(room, 0.0)
+def _set_lithium(species: Sequence[dict[str, float]], wanted: float) -> None:
+    """Scale the lithium of all sites down, or fill its partly filled sites up, towards ``wanted``."""
+    lithium = [amounts for amounts in species if MOBILE_ION in amounts]
+    now = sum(amounts[MOBILE_ION] for amounts in lithium)
+    room = np.maximum([1 - sum(amounts.values()) for amounts in lithium], 0.0)
     share = min(1.0, max(0.0, wanted - now) / room.sum()) if room.sum() > 0 else 0.0
-    factor = min(1.0, wanted / now)
-    return [_relithiated(s, factor, share * r) for s, r in zip(sites, room, strict=True)]
-
-
-def _relithiated(site: PeriodicSite, factor: float, added: float) -> PeriodicSite:
-    amounts = {s.symbol: float(x) for s, x in site.species.items()}
-    if MOBILE_ION not in amounts:
-        return site
-    amounts[MOBILE_ION] = amounts[MOBILE_ION] * factor + added
-    return PeriodicSite(amounts, site.frac_coords, site.lattice)
+    for amounts, left in zip(lithium, room, strict=True):
+        amounts[MOBILE_ION] = amounts[MOBILE_ION] * min(1.0, wanted / now) + share * left
 
 
 def _interstitials(structure: Structure, amount: float) -> list[PeriodicSite]:

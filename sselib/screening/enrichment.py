@@ -40,7 +40,8 @@ def enrichment_table(
             factor = hits / (k * (labels @ weights) / weights.sum(axis=0))
             ends = np.nanquantile(np.array([hits, factor])[:, 1:], [0.025, 0.975], axis=1).T.ravel()
             counts = (len(part), int(labels.sum()))
-            rows.append((model, features, k, hits[0], factor[0], *ends, *_random(labels, k), *counts))
+            random = (k * float(labels.mean()), *hypergeom(*counts, k).ppf([0.025, 0.975]))
+            rows.append((model, features, k, hits[0], factor[0], *ends, *random, *counts))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -60,29 +61,16 @@ def top_hits(p: np.ndarray, labels: np.ndarray, weights: np.ndarray, *, k: int) 
     return np.where(drawn[-1] >= k, (taken * share).sum(axis=0), np.nan)
 
 
-def _random(labels: np.ndarray, k: int) -> tuple[float, float, float]:
-    """Return the mean hits of k rows drawn at random, and the 95 % interval of such a draw."""
-    draw = hypergeom(len(labels), int(labels.sum()), k)
-    return k * float(labels.mean()), float(draw.ppf(0.025)), float(draw.ppf(0.975))
-
-
 def enrichment_records(
     table: pd.DataFrame, *, dataset: str, protocol: str, seed: int
 ) -> list[dict[str, object]]:
     """Return `enrichment_table` as metric records ``enrichment_top<k>``, controls included."""
-    return [
-        {
-            "dataset": dataset,
-            "model": row["model"],
-            "features": row["features"],
-            "protocol": protocol,
-            "metric": f"enrichment_top{row['k']}",
-            "value": row["enrichment"],
-            "ci_low": row["enrichment_low"],
-            "ci_high": row["enrichment_high"],
-            "n": row["n"],
-            "unit": "1",
-            "seed": seed,
-        }
-        for row in table.to_dict("records")
-    ]
+    names = {"enrichment": "value", "enrichment_low": "ci_low", "enrichment_high": "ci_high"}
+    found = table.rename(columns=names)[["model", "features", *names.values(), "n"]].assign(
+        dataset=dataset,
+        protocol=protocol,
+        metric="enrichment_top" + table["k"].astype(str),
+        unit="1",
+        seed=seed,
+    )
+    return found.to_dict("records")

@@ -47,15 +47,13 @@ def explain_candidates(
     values = scorer.by_formula.explain(formulas)
     found = []
     for k, row in enumerate(rows.to_dict("records")):
-        contributions = _contributions(values.iloc[k], features.iloc[k], n_features)
-        nearest = nearest_training(row["formula"], scorer.space, n=n_nearest)
-        outside = outside_range(features.iloc[k], known)
-        sentence = describe(row, contributions, nearest, outside)
-        found.append(
-            Explanation(
-                row["formula"], float(values["base"].iloc[k]), contributions, nearest, outside, sentence
-            )
+        parts = (
+            _contributions(values.iloc[k], features.iloc[k], n_features),
+            nearest_training(row["formula"], scorer.space, n=n_nearest),
+            outside_range(features.iloc[k], known),
         )
+        base = float(values["base"].iloc[k])
+        found.append(Explanation(row["formula"], base, *parts, describe(row, *parts)))
     return found
 
 

@@ -5,7 +5,7 @@ section 2.4: band gap above 1 eV, novelty, no intermetallics. A filter judges on
 value drops nothing and is named in ``not_judged``.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -46,17 +46,39 @@ class FilterSettings:
 
 @dataclass(frozen=True)
 class Rule:
-    """One filter: ``judge`` says per row whether it drops it (NA: cannot be judged, None: switched off).
+    """One filter: the column that it reads, the setting that it compares with, how a value passes, its unit.
 
-    ``column`` and ``setting`` are what it compares, ``relation`` how a value passes ("at least" ...),
-    ``unit`` that of the limit.
+    With "no" a value passes that is false or an empty text; ``is_flag``: whatever ``passes`` says.
     """
 
-    judge: Callable[[pd.DataFrame, FilterSettings], "pd.Series | None"]
-    column: str = ""
+    column: str
     setting: str = ""
-    relation: str = ""
+    passes: str = "no"
     unit: str = ""
+    is_flag: bool = False
+
+
+_RULES: Mapping[str, Rule] = {
+    "cannot be read": Rule("problem"),
+    "charge not balanced": Rule("imbalance_per_atom", "max_imbalance_per_atom", "at most", "e per atom"),
+    "intermetallic": Rule("is_intermetallic", "drop_intermetallics"),
+    "open d shell": Rule("open_d_shell_ions", "drop_open_d_shell"),
+    "more lithium than its sites hold": Rule("lithium_filling", "max_lithium_filling", "at most"),
+    "known": Rule("is_known", "novelty_tolerance"),
+    "band gap": Rule("band_gap_ev", "min_band_gap_ev", "at least", "eV"),
+    "radioactive": Rule("radioactive_elements", "drop_radioactive"),
+    "toxic": Rule("toxic_elements", "drop_toxic"),
+    "unwanted element": Rule("formula", "excluded_elements", "none of"),
+    "close to training": Rule("d_composition", "min_d_composition", "at least", "(L1)"),
+    "cost": Rule("element_cost_usd_kg", "max_element_cost_usd_kg", "at most", "USD/kg"),
+    "energy above hull": Rule(
+        "energy_above_hull_ev_atom", "max_energy_above_hull_ev_atom", "at most", "eV/atom"
+    ),
+    "variant of a better one": Rule(
+        "variant_of", "min_d_better", "at least", "(L1) from a better one", is_flag=True
+    ),
+    "not among the best by formula": Rule("left_out"),
+}
 
 
 def is_intermetallic(formula: str) -> bool:
@@ -110,9 +132,15 @@ def apply_filters(scores: pd.DataFrame, settings: FilterSettings) -> pd.DataFram
     """
     dropped = np.full((len(scores), len(_RULES)), False)
     unknown = np.full_like(dropped, False)
+    seen = scores.assign(
+        formula=scores["formula"].where(scores["problem"] == ""),
+        variant_of=scores["variant_of"].fillna("") if "variant_of" in scores else "",
+        left_out=_left_out(scores),
+    )
     for j, rule in enumerate(_RULES.values()):
-        found = rule.judge(scores, settings)
-        if found is not None:
+        limit = getattr(settings, rule.setting) if rule.setting else True
+        if _is_on(limit):
+            found = _dropped(rule, seen, limit)
             dropped[:, j] = found.fillna(False).to_numpy(bool)
             unknown[:, j] = found.isna().to_numpy()
     names = np.array(list(_RULES))
@@ -121,6 +149,32 @@ def apply_filters(scores: pd.DataFrame, settings: FilterSettings) -> pd.DataFram
         not_judged=["; ".join(names[row]) for row in unknown],
         kept=~dropped.any(axis=1),
     )
+
+
+def _is_on(limit: object) -> bool:
+    return limit is not None and limit is not False and limit not in ((), [])
+
+
+def _left_out(scores: pd.DataFrame) -> pd.Series | bool:
+    """Return whose structure could have been scored and was not, once others were."""
+    if "scored_from" not in scores or not (scores["scored_from"] == "structure").any():
+        return False
+    return scores["has_structure"] & (scores["scored_from"] == "formula")
+
+
+def _dropped(rule: Rule, scores: pd.DataFrame, limit: object) -> pd.Series:
+    """Return whom a rule drops, missing where it cannot judge."""
+    values = scores[rule.column] if rule.column in scores else pd.Series(np.nan, index=scores.index)
+    if rule.passes == "none of":
+        unwanted = set(limit)
+        found = values.map(
+            lambda f: bool(unwanted & {e.symbol for e in parse_formula(f)}), na_action="ignore"
+        )
+    elif rule.passes == "no" or rule.is_flag:
+        found = values.map(bool, na_action="ignore")
+    else:
+        found = values < limit if rule.passes == "at least" else values > limit
+    return found.astype("boolean").where(values.notna(), pd.NA)
 
 
 def filter_details(row: Mapping[str, object], settings: FilterSettings) -> pd.DataFrame:
@@ -132,8 +186,7 @@ def filter_details(row: Mapping[str, object], settings: FilterSettings) -> pd.Da
     found = []
     for name, rule in _RULES.items():
         limit = getattr(settings, rule.setting) if rule.setting else None
-        is_on = limit is not None and limit is not False and limit not in ((), [])
-        if name in dropped or is_on:
+        if name in dropped or _is_on(limit):
             verdict = "drops" if name in dropped else "not judged" if name in unknown else "passes"
             found.append((name, _shown(row.get(rule.column)), _limit_text(rule, limit), verdict))
     return pd.DataFrame(found, columns=["filter", "value", "limit", "verdict"])
@@ -141,7 +194,7 @@ def filter_details(row: Mapping[str, object], settings: FilterSettings) -> pd.Da
 
 def _shown(value: object) -> str:
     """Return a value as text: three digits, yes or no, a dash where there is none."""
-    if value is None or value is pd.NA or value != value or value == "":
+    if pd.isna(value) or value == "":
         return "–"
     if isinstance(value, (bool, np.bool_)):
         return "yes" if value else "no"
@@ -149,11 +202,11 @@ def _shown(value: object) -> str:
 
 
 def _limit_text(rule: Rule, limit: object) -> str:
-    """Return the limit of a rule in words; a flag's limit is its relation alone."""
-    if limit is None or isinstance(limit, bool) or rule.relation == "no":
-        return rule.relation
-    shown = " ".join(limit) if not isinstance(limit, float | int) else f"{limit:g} {rule.unit}".strip()
-    return f"{rule.relation} {shown}"
+    """Return the limit of a rule in words; a flag's limit is how it passes."""
+    if rule.passes == "no":
+        return rule.passes
+    shown = " ".join(limit) if rule.passes == "none of" else f"{limit:g} {rule.unit}".strip()
+    return f"{rule.passes} {shown}"
 
 
 def filter_summary(filtered: pd.DataFrame) -> pd.DataFrame:
@@ -165,85 +218,3 @@ def filter_summary(filtered: pd.DataFrame) -> pd.DataFrame:
     alone = drops[drops.sum(axis=1) == 1]
     table = pd.DataFrame({"drops": drops.sum(), "drops_alone": alone.sum(), "not_judged": unknown.sum()})
     return table[table[["drops", "not_judged"]].any(axis=1)].rename_axis("filter").reset_index()
-
-
-def _limit(column: str, setting: str, *, below: bool, unit: str = "") -> Rule:
-    """Return a rule that drops values below (or above) a limit; NaN stays unknown."""
-
-    def judge(scores: pd.DataFrame, settings: FilterSettings) -> pd.Series | None:
-        """Return who lies outside the limit, missing where there is no value; None if no limit is set."""
-        limit = getattr(settings, setting)
-        if limit is None:
-            return None
-        values = scores[column] if column in scores else pd.Series(np.nan, index=scores.index)
-        outside = values < limit if below else values > limit
-        return outside.astype("boolean").where(values.notna(), pd.NA)
-
-    return Rule(judge, column, setting, "at least" if below else "at most", unit)
-
-
-def _flag(column: str, setting: str) -> Rule:
-    """Return a rule that drops rows where the column is true, or a text that is not empty."""
-
-    def judge(scores: pd.DataFrame, settings: FilterSettings) -> pd.Series | None:
-        """Return who carries the flag, missing where it is unknown; None if the filter is off."""
-        if not getattr(settings, setting):
-            return None
-        found = scores[column]
-        return found.map(bool, na_action="ignore").astype("boolean")
-
-    return Rule(judge, column, setting, "no")
-
-
-def _excluded(scores: pd.DataFrame, settings: FilterSettings) -> pd.Series | None:
-    unwanted = set(settings.excluded_elements)
-    if not unwanted:
-        return None
-    found = [
-        bool(unwanted & {el.symbol for el in parse_formula(formula).elements}) if not problem else pd.NA
-        for formula, problem in zip(scores["formula"], scores["problem"], strict=True)
-    ]
-    return pd.Series(found, index=scores.index, dtype="boolean")
-
-
-def _not_chosen(scores: pd.DataFrame, settings: FilterSettings) -> pd.Series | None:
-    """Drop rows whose structure could have been scored and was not, once others were."""
-    if "scored_from" not in scores or not (scores["scored_from"] == "structure").any():
-        return None
-    return (scores["has_structure"] & (scores["scored_from"] == "formula")).astype("boolean")
-
-
-def _variant(scores: pd.DataFrame, settings: FilterSettings) -> pd.Series | None:
-    """Drop proposals next to a better one that went on (`sselib.screening.scoring.best_by_formula`)."""
-    if settings.min_d_better is None or "variant_of" not in scores:
-        return None
-    return (scores["variant_of"].fillna("") != "").astype("boolean")
-
-
-def _problem(scores: pd.DataFrame, settings: FilterSettings) -> pd.Series:
-    return (scores["problem"] != "").astype("boolean")
-
-
-_RULES: Mapping[str, Rule] = {
-    "cannot be read": Rule(_problem),
-    "charge not balanced": _limit(
-        "imbalance_per_atom", "max_imbalance_per_atom", below=False, unit="e per atom"
-    ),
-    "intermetallic": _flag("is_intermetallic", "drop_intermetallics"),
-    "open d shell": _flag("open_d_shell_ions", "drop_open_d_shell"),
-    "more lithium than its sites hold": _limit("lithium_filling", "max_lithium_filling", below=False),
-    "known": _flag("is_known", "novelty_tolerance"),
-    "band gap": _limit("band_gap_ev", "min_band_gap_ev", below=True, unit="eV"),
-    "radioactive": _flag("radioactive_elements", "drop_radioactive"),
-    "toxic": _flag("toxic_elements", "drop_toxic"),
-    "unwanted element": Rule(_excluded, setting="excluded_elements", relation="none of"),
-    "close to training": _limit("d_composition", "min_d_composition", below=True, unit="(L1)"),
-    "cost": _limit("element_cost_usd_kg", "max_element_cost_usd_kg", below=False, unit="USD/kg"),
-    "energy above hull": _limit(
-        "energy_above_hull_ev_atom", "max_energy_above_hull_ev_atom", below=False, unit="eV/atom"
-    ),
-    "variant of a better one": Rule(
-        _variant, "variant_of", "min_d_better", "at least", "(L1) from a better one"
-    ),
-    "not among the best by formula": Rule(_not_chosen),
-}

@@ -73,13 +73,13 @@ def material_properties(structures: Mapping[str, Structure], models: PropertyMod
     """
     table = pd.DataFrame(np.nan, index=list(structures), columns=list(PROPERTIES))
     table["density_g_cm3"] = [float(s.density) for s in structures.values()]
-    notes = {key: _unsupported(s) or models.why_missing for key, s in structures.items()}
-    if models.gaps or models.singles:
-        usable = [key for key, note in notes.items() if not note]
-        for keys in _batches({key: structures[key] for key in usable}):
-            values = _values([structures[key] for key in keys], models)
-            table.loc[keys, list(values)] = np.column_stack(list(values.values()))
-    return table.assign(property_note=pd.Series(notes, dtype=object))
+    notes = pd.Series({k: _unsupported(s) or models.why_missing for k, s in structures.items()}, dtype=object)
+    usable = notes.index[notes == ""] if models.names else []
+    batch = np.cumsum([len(structures[key]) for key in usable]) // _SITES_PER_BATCH  # memory stays flat
+    for _, keys in pd.Series(usable, dtype=object).groupby(batch):
+        values = _values([structures[key] for key in keys], models)
+        table.loc[keys, list(values)] = np.column_stack(list(values.values()))
+    return table.assign(property_note=notes)
 
 
 def _unsupported(structure: Structure) -> str:
@@ -93,15 +93,8 @@ def _unsupported(structure: Structure) -> str:
     except SSEError as error:
         return str(error)
     except ModuleNotFoundError:
-        return ""
+        pass  # said by `PropertyModels.why_missing`
     return ""
-
-
-def _batches(structures: Mapping[str, Structure]) -> list[list[str]]:
-    """Return lists of ids with about `_SITES_PER_BATCH` sites each, to keep memory flat."""
-    sites = np.cumsum([len(s) for s in structures.values()])
-    ids = pd.Series(list(structures), dtype=object)
-    return [list(part) for _, part in ids.groupby(sites // _SITES_PER_BATCH)] if len(ids) else []
 
 
 def _values(structures: Sequence[Structure], models: PropertyModels) -> dict[str, np.ndarray]:

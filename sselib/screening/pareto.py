@@ -39,30 +39,24 @@ def pareto_front_numbers(values: np.ndarray) -> np.ndarray:
     """
     numbers = np.zeros(len(values), dtype=int)
     left = np.flatnonzero(~np.isnan(values).any(axis=1))
-    front = 0
     while len(left):
-        front += 1
-        best = left[_non_dominated(values[left])]
-        numbers[best] = front
-        left = np.setdiff1d(left, best)
+        best = np.ones(len(left), dtype=bool)
+        for row in np.argsort(-values[left].sum(axis=1), kind="stable"):
+            if best[row]:
+                here, others = values[left[row]], values[left]
+                best &= ~((others <= here).all(axis=1) & (others < here).any(axis=1))
+        numbers[left[best]] = numbers.max() + 1
+        left = left[~best]
     return numbers
-
-
-def _non_dominated(values: np.ndarray) -> np.ndarray:
-    """Return which rows (m,) no other row dominates; one pass over rows in falling order of their sum."""
-    found = np.ones(len(values), dtype=bool)
-    for row in np.argsort(-values.sum(axis=1), kind="stable"):
-        if found[row]:
-            beaten = (values <= values[row]).all(axis=1) & (values < values[row]).any(axis=1)
-            found &= ~beaten
-    return found
 
 
 def rank_by_objectives(table: pd.DataFrame, objectives: Sequence[Objective]) -> pd.DataFrame:
     """Return ``pareto_front`` (1 is best, 0 where a value is missing) and ``score`` (0 to 1) of each row."""
-    front = pareto_front_numbers(_to_maximise(table, objectives))
-    score = score_by_objectives(table, objectives)
-    return pd.DataFrame({"pareto_front": front, "score": score}, index=table.index)
+    found = {
+        "pareto_front": pareto_front_numbers(_to_maximise(table, objectives)),
+        "score": score_by_objectives(table, objectives),
+    }
+    return pd.DataFrame(found, index=table.index)
 
 
 def score_by_objectives(table: pd.DataFrame, objectives: Sequence[Objective]) -> np.ndarray:

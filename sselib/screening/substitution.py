@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import combinations, product
+from math import prod
 
 import pandas as pd
 from pymatgen.analysis.prototypes import AFLOW_PROTOTYPE_LIBRARY
@@ -123,9 +124,7 @@ def _whole_states(composition: Composition) -> dict[str, int]:
     return {el: round(q) for el, q in found.states.items() if abs(q - round(q)) < _WHOLE and round(q)}
 
 
-@lru_cache(maxsize=1)
-def _probabilities() -> SubstitutionProbability:
-    return SubstitutionProbability()
+_probabilities = lru_cache(maxsize=1)(SubstitutionProbability)
 
 
 def substitution_probability(new: str, new_state: int, old: str, old_state: int) -> float:
@@ -179,35 +178,29 @@ def _replacements(host: Host, olds: Sequence[str], threshold: float, source: str
     limit = threshold / host.probability
     choices = [partners(old, host.states[old], shift=0, threshold=limit) for old in olds]
     for picks in product(*choices):
-        probability = host.probability
-        for _, p in picks:
-            probability *= p
+        probability = host.probability * prod(p for _, p in picks)
         news = [symbol for symbol, _ in picks]
         if probability >= threshold and len(set(news)) == len(news) and not set(news) & set(olds):
-            candidate = _candidate(host, dict(zip(olds, news, strict=True)), probability, source)
-            if _as_meant(candidate.formula, host, dict(zip(olds, news, strict=True))):
+            mapping = dict(zip(olds, news, strict=True))
+            candidate = _candidate(host, mapping, probability, source)
+            if _as_meant(candidate.formula, host, mapping):
                 yield candidate
 
 
 def _candidate(host: Host, mapping: Mapping[str, str], probability: float, source: str) -> Material:
-    formula = _renamed(host.formula, mapping)
-    change = ", ".join(filter(None, [host.change, *(f"{a}→{b}" for a, b in mapping.items())]))
+    amounts: dict[str, float] = {}
+    for el, x in Composition(host.formula).get_el_amt_dict().items():
+        amounts[mapping.get(el, el)] = amounts.get(mapping.get(el, el), 0.0) + x
+    formula = formula_of_amounts(amounts)
     return Material(
         id=f"{source}:{host.id}:{'-'.join(mapping.values()) or 'Li'}:{formula}",
         formula=formula,
         source=source,
         parent=host.id,
-        change=change,
+        change=", ".join(filter(None, [host.change, *(f"{a}→{b}" for a, b in mapping.items())])),
         probability=probability,
-        structure=partial(_build, host, dict(mapping)),
+        structure=partial(replaced, host.structure, mapping, host.states),
     )
-
-
-def _renamed(formula: str, mapping: Mapping[str, str]) -> str:
-    amounts: dict[str, float] = {}
-    for el, x in Composition(formula).get_el_amt_dict().items():
-        amounts[mapping.get(el, el)] = amounts.get(mapping.get(el, el), 0.0) + x
-    return formula_of_amounts(amounts)
 
 
 def _as_meant(formula: str, host: Host, mapping: Mapping[str, str]) -> bool:
@@ -216,12 +209,10 @@ def _as_meant(formula: str, host: Host, mapping: Mapping[str, str]) -> bool:
     return all(found.get(new) == host.states[old] for old, new in mapping.items())
 
 
-def _build(host: Host, mapping: Mapping[str, str]) -> Structure:
-    return replaced(host.structure, mapping, host.states) if mapping else host.structure
-
-
 def replaced(structure: Structure, mapping: Mapping[str, str], states: Mapping[str, int]) -> Structure:
     """Return the structure with elements replaced everywhere and its cell scaled by ionic radii."""
+    if not mapping:
+        return structure
     new = structure.copy()
     new.replace_species(dict(mapping))
     new_states = {mapping.get(el, el): q for el, q in states.items()}

@@ -14,7 +14,7 @@ from sselib.materials.composition import element_fractions
 from sselib.materials.oxidation import assign_oxidation_states
 from sselib.materials.structures import structure_to_json, structures_by_id
 from sselib.reporting.ranked_table import structure_to_cif
-from sselib.screening.candidate_pool import PoolSettings, candidate_pool
+from sselib.screening.candidate_pool import candidate_pool
 from sselib.screening.candidates import (
     Deduplicator,
     Material,
@@ -259,13 +259,13 @@ def test_largest_void_of_rock_salt_is_the_tetrahedral_site():
 
 def test_the_pool_repeats_itself_and_names_what_it_lacks(tmp_path):
     table, crystals = curated()
-    settings = PoolSettings(min_probability_substitution=0.1, min_probability_doping=0.1)
+    settings = {"min_probability_substitution": 0.1, "min_probability_doping": 0.1}
     pool = candidate_pool(
         ["substitution", "doping", "generated", "own"],
         table=table,
         crystals=crystals,
         run=tmp_path,
-        settings=settings,
+        **settings,
     )
     first, second = list(pool), list(pool)
     assert [c.id for c in first] == [c.id for c in second] and len(first) > 20
@@ -277,6 +277,6 @@ def test_unknown_sources_are_named(tmp_path):
     table, crystals = curated()
     options = {"table": table, "crystals": crystals, "run": Path(tmp_path)}
     with pytest.raises(ParameterError, match="Did you mean 'substitution'"):
-        candidate_pool(["substitutions"], settings=PoolSettings(), **options)
+        candidate_pool(["substitutions"], **options)
     with pytest.raises(ParameterError, match="no source"):
-        candidate_pool(["generated"], settings=PoolSettings(), **options)
+        candidate_pool(["generated"], **options)

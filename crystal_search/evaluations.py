@@ -39,9 +39,8 @@ class Snapshot:
     @classmethod
     def of(cls, atoms: Atoms, evaluation: Evaluation) -> "Snapshot":
         """Return the snapshot of an evaluated crystal."""
-        r = evaluation.results()
-        energy = float(evaluation.energy) / len(atoms)
-        forces, stress = np.asarray(r["forces"], dtype=float), np.asarray(r["stress"], dtype=float)
+        energy, forces = float(evaluation.energy) / len(atoms), np.asarray(evaluation.forces, dtype=float)
+        stress = np.asarray(evaluation.stress.flat[VOIGT], dtype=float)
         return cls(atoms=atoms, energy_ev_atom=energy, forces=forces, stress_voigt=stress)
 
 

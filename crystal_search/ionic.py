@@ -70,8 +70,7 @@ class IonicModel(Calculator):
         Atoms bound in ``bonds`` hold each other by springs instead.
         """
         super().__init__()
-        self._charges, self._radii, self._keep_volume = charges, radii, keep_volume
-        self._bonds = bonds
+        self._charges, self._radii, self._bonds, self._keep_volume = charges, radii, bonds, keep_volume
 
     def calculate(
         self,
@@ -83,12 +82,11 @@ class IonicModel(Calculator):
         super().calculate(atoms, properties, system_changes)
         i, j, vectors, length = near_pairs(self.atoms, CUTOFF_ANGSTROM)
         strength = COULOMB_EV_ANGSTROM * CHARGE_SHARE * self._charges[i] * self._charges[j]
-        energies, slopes = _coulomb(strength, length)
-        repulsions, steeper = _born(strength, length, self._radii[i] + self._radii[j])
-        energies, slopes = energies + repulsions, slopes + steeper
+        parts = [_coulomb(strength, length), _born(strength, length, self._radii[i] + self._radii[j])]
         if self._bonds is not None:
-            repulsions, steeper = _contacts(self._bonds, self._charges, self._radii, i, j, length)
-            energies, slopes = energies + repulsions, slopes + steeper
+            parts.append(_contacts(self._bonds, self._charges, self._radii, i, j, length))
+        energies, slopes = (sum(part) for part in zip(*parts, strict=True))
+        if self._bonds is not None:
             _replace_by_springs(energies, slopes, self._bonds, i, j, length)
         pulls = -(slopes / length)[:, None] * vectors
         forces = np.zeros((len(self.atoms), 3))
@@ -97,8 +95,7 @@ class IonicModel(Calculator):
         stress = -(vectors.T @ pulls) / self.atoms.get_volume()
         stress = (stress + stress.T) / 2 - self._keep_volume * np.eye(3) * np.trace(stress) / 3
         energy = float(energies.sum())
-        self.results.update(energy=energy, free_energy=energy, forces=forces)
-        self.results["stress"] = stress.flat[VOIGT]
+        self.results.update(energy=energy, free_energy=energy, forces=forces, stress=stress.flat[VOIGT])
 
 
 def _coulomb(strength: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -165,12 +162,10 @@ def ionic_model(
     """Return the model of atoms with these oxidation states, None where there are no states (alloys)."""
     if not states:
         return None
-    radii = {s: _radius(s, q) for s, q in states.items()}
-    symbols = atoms.get_chemical_symbols()
-    charges = np.array([states[s] for s in symbols])
+    radii, symbols = {s: _radius(s, q) for s, q in states.items()}, atoms.get_chemical_symbols()
+    charges, sizes = (np.array([of[s] for s in symbols]) for of in (states, radii))
     if bonds is not None:
         charges = _shared(charges, bonds)
-    sizes = np.array([radii[s] for s in symbols])
     return IonicModel(charges, sizes, bonds=bonds, keep_volume=keep_volume)
 
 

@@ -13,6 +13,7 @@ from math import factorial
 
 import numpy as np
 from ase import Atoms
+from numpy.polynomial import chebyshev
 
 from crystal_search.evaluations import VOIGT
 from crystal_search.neighbours import near_pairs
@@ -25,14 +26,8 @@ N_RADIAL = 4  # radial functions of the moments
 LARGEST_RANK = 3
 
 # Components of the moments: powers of x, y and z; their sum, the rank; how often each stands in the tensor.
-POWERS = np.array(
-    [
-        (a, b, r - a - b)
-        for r in range(LARGEST_RANK + 1)
-        for a in range(r, -1, -1)
-        for b in range(r - a, -1, -1)
-    ]
-)
+_RANKS = range(LARGEST_RANK + 1)
+POWERS = np.array([(a, b, r - a - b) for r in _RANKS for a in range(r, -1, -1) for b in range(r - a, -1, -1)])
 RANKS = POWERS.sum(axis=1)
 MULTIPLICITIES = np.array([factorial(sum(p)) / np.prod([factorial(k) for k in p]) for p in POWERS.tolist()])
 
@@ -82,12 +77,9 @@ class MomentBasis:
         moments, slopes = _moments(near)
         parts = [self._contractions(near, moments, slopes), _pair_functions(near, self.n_kinds)]
         n = near.n_atoms
-        constant = Design(energy=np.array([n]), forces=np.zeros((3 * n, 1)), virial=np.zeros((6, 1)))
-        parts.append(constant)
+        parts.append(Design(energy=np.array([n]), forces=np.zeros((3 * n, 1)), virial=np.zeros((6, 1))))
         return Design(
-            energy=np.concatenate([p.energy for p in parts]),
-            forces=np.hstack([p.forces for p in parts]),
-            virial=np.hstack([p.virial for p in parts]),
+            **{k: np.hstack([getattr(p, k) for p in parts]) for k in ("energy", "forces", "virial")}
         )
 
     def _contractions(self, near: "_Neighbours", moments: np.ndarray, slopes: np.ndarray) -> Design:
@@ -197,16 +189,12 @@ class _Neighbours:
 
 def _radial(r: np.ndarray, n: int, cutoff: float) -> tuple[np.ndarray, np.ndarray]:
     """Return ``n`` Chebyshev polynomials that go smoothly to zero at the cutoff, and slopes, (pairs, n)."""
-    values = np.polynomial.chebyshev.chebvander(
-        2 * (r - INNER_ANGSTROM) / (cutoff - INNER_ANGSTROM) - 1, n - 1
-    )
-    second = np.zeros_like(values)  # Chebyshev polynomials of the second kind: the slopes of the first
-    x = values[:, 1]
-    slopes = np.zeros_like(values)
-    second[:, 0], slopes[:, 1] = 1.0, 1.0
-    for k in range(1, n):
-        second[:, k] = 2 * x * second[:, k - 1] - (second[:, k - 2] if k > 1 else 0.0)
+    x = 2 * (r - INNER_ANGSTROM) / (cutoff - INNER_ANGSTROM) - 1
+    values = chebyshev.chebvander(x, n - 1)
+    second, slopes = np.ones_like(values), np.zeros_like(values)
+    for k in range(1, n):  # polynomials of the second kind are the slopes of the first
         slopes[:, k] = k * second[:, k - 1]
+        second[:, k] = 2 * x * second[:, k - 1] - (second[:, k - 2] if k > 1 else 0.0)
     slopes *= 2 / (cutoff - INNER_ANGSTROM)
     fading, fading_slope = (1 - r / cutoff) ** 2, -2 * (1 - r / cutoff) / cutoff
     return values * fading[:, None], slopes * fading[:, None] + values * fading_slope[:, None]

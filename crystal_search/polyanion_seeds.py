@@ -76,10 +76,12 @@ def _oriented(
     Centres that symmetry makes the same have the same complex. None where a place has a symmetry that the
     complex cannot have.
     """
-    rotations, translations, first_of = _symmetry(skeleton)
+    crystal = (skeleton.cell[:], skeleton.get_scaled_positions(), skeleton.numbers)
+    found = spglib.get_symmetry(crystal, symprec=SYMMETRY_ANGSTROM)
+    rotations, first_of = found["rotations"], np.asarray(found["equivalent_atoms"])
     by_centre = {one.centre: one for one in complexes}
     symbols, placed = skeleton.get_chemical_symbols(), []
-    moves = _images(skeleton, rotations, translations)
+    moves = _images(skeleton, rotations, found["translations"])
     for first in sorted(set(first_of)):
         one = by_centre.get(symbols[first])
         if one is None:
@@ -93,14 +95,6 @@ def _oriented(
             rotation = _cartesian([rotations[operation]], skeleton)[0]
             placed.append((int(place), one.ligand, one.bond_angstrom * turned @ rotation.T))
     return placed
-
-
-def _symmetry(atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return rotations and translations (of fractional coordinates) and the first equivalent atom of each."""
-    found = spglib.get_symmetry(
-        (atoms.cell[:], atoms.get_scaled_positions(), atoms.numbers), symprec=SYMMETRY_ANGSTROM
-    )
-    return found["rotations"], found["translations"], np.asarray(found["equivalent_atoms"])
 
 
 def _images(atoms: Atoms, rotations: np.ndarray, translations: np.ndarray) -> np.ndarray:
@@ -136,7 +130,8 @@ def _symmetric_directions(
             turned /= np.linalg.norm(turned, axis=1, keepdims=True) + 1e-12
             if np.allclose(turned, before, atol=1e-3):
                 break
-        if _bend_deg(turned, ideal) < LARGEST_BEND_DEG and _is_invariant(turned, operations):
+        stays = (np.allclose(_paired_with(turned, turned @ o.T), turned, atol=0.02) for o in operations)
+        if _bend_deg(turned, ideal) < LARGEST_BEND_DEG and all(stays):
             return turned
     return None
 
@@ -152,9 +147,3 @@ def _bend_deg(directions: np.ndarray, ideal: np.ndarray) -> float:
     upper = np.triu_indices(len(ideal), 1)
     angles = [np.sort(np.degrees(np.arccos(np.clip((d @ d.T)[upper], -1, 1)))) for d in (directions, ideal)]
     return float(np.abs(angles[0] - angles[1]).max())
-
-
-def _is_invariant(directions: np.ndarray, operations: np.ndarray) -> bool:
-    return all(
-        np.allclose(_paired_with(directions, directions @ o.T), directions, atol=0.02) for o in operations
-    )

@@ -94,24 +94,15 @@ def polyanions(content: Mapping[str, int], states: Mapping[str, float]) -> list[
 def _possible(states: Mapping[str, float], anions: Mapping[str, int]) -> list[Polyanion]:
     """Return every complex strong enough, of ligands of the most abundant anion first."""
     made = []
+    cations = sorted((c, state) for c, state in states.items() if state > 0 and Element(c) in BV_PARAMS)
     for ligand in sorted(anions, key=lambda s: -anions[s]):
-        for centre, state in sorted(states.items()):
-            n = _OTHER_LIGANDS.get((centre, ligand), _LIGANDS.get(centre, 0)) if state > 0 else 0
-            if n and state / n >= -states[ligand] / 2 - 1e-9 and _has_parameters(centre, ligand):
-                made.append(
-                    Polyanion(
-                        centre=centre,
-                        ligand=ligand,
-                        n_ligands=n,
-                        bond_angstrom=bond_length(centre, ligand, state / n),
-                        bond_strength=state / n,
-                    )
-                )
+        for centre, state in cations if Element(ligand) in BV_PARAMS else ():
+            n = _OTHER_LIGANDS.get((centre, ligand), _LIGANDS.get(centre, 0))
+            if n and state / n >= -states[ligand] / 2 - 1e-9:
+                length = bond_length(centre, ligand, state / n)
+                one = {"centre": centre, "ligand": ligand, "n_ligands": n, "bond_strength": state / n}
+                made.append(Polyanion(bond_angstrom=length, **one))
     return made
-
-
-def _has_parameters(*symbols: str) -> bool:
-    return all(Element(s) in BV_PARAMS for s in symbols)
 
 
 def whole_bonds(atoms: Atoms, complexes: Sequence[Polyanion]) -> Bonds | None:

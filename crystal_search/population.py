@@ -88,8 +88,7 @@ def operator_weights(
 
 def _relative_costs(candidates: Sequence[SearchCandidate]) -> dict[str, float]:
     """Return the energy evaluations of each operator's children, in units of the mean of all children."""
-    children = [c for c in candidates if c.operator != SEED]
-    spent = Counter()
+    spent, children = Counter(), [c for c in candidates if c.operator != SEED]
     for c in children:
         spent[c.operator] += c.n_evaluations
     mean = max(1, spent.total()) / max(1, len(children))

@@ -81,7 +81,7 @@ def make_pool(
     start, rng = time.process_time(), np.random.default_rng(seed)
     charges = dict(states)
     complexes = polyanions(dict(content), charges)
-    made = [_random(content, complexes, symmetric_share, rng) for _ in range(size)]
+    made = [_random(dict(content), complexes, symmetric_share, rng) for _ in range(size)]
     relaxed = [_relaxed(s, complexes, charges) for s in made]
     energies = np.array([_pair_energy(s, complexes, charges) for s in relaxed])
     chosen = _lowest_distinct(relaxed, energies, n_seeds(size) // 2)
@@ -103,18 +103,18 @@ def random_crystal(
 ) -> Seed:
     """Return a random crystal, its polyanions whole; relaxed by the pair model with ``as_ions``."""
     complexes = polyanions(content, states)
-    seed = _random(tuple(content.items()), complexes, symmetric_share, rng)
+    seed = _random(content, complexes, symmetric_share, rng)
     return _relaxed(seed, complexes, states) if as_ions else seed
 
 
 def _random(
-    content: Sequence[tuple[str, int]],
+    content: Mapping[str, int],
     complexes: Sequence[Polyanion],
     symmetric_share: float,
     rng: np.random.Generator,
 ) -> Seed:
     if complexes:
-        return polyanion_seed(dict(content), complexes, symmetric_share=POLYANION_SYMMETRIC_SHARE, rng=rng)
+        return polyanion_seed(content, complexes, symmetric_share=POLYANION_SYMMETRIC_SHARE, rng=rng)
     return random_seed(dict(content), symmetric_share=symmetric_share, volume_angstrom3=None, rng=rng)
 
 
@@ -143,17 +143,14 @@ def _lowest_distinct(seeds: Sequence[Seed], energies: np.ndarray, n: int) -> lis
     """Return the places of the ``n`` lowest seeds by pair energy; of two that match, the lower one's."""
     kept: list[int] = []
     for i in np.argsort(energies, kind="stable"):
-        near = [seeds[k] for k in kept if abs(energies[k] - energies[i]) < SAME_ENERGY_EV_ATOM]
-        if not any(_same(k, seeds[i]) for k in near):
+        near = [seeds[k].atoms for k in kept if abs(energies[k] - energies[i]) < SAME_ENERGY_EV_ATOM]
+        mine, volume = seeds[i].atoms, seeds[i].atoms.get_volume()
+        alike = (a for a in near if abs(a.get_volume() / volume - 1) < SAME_VOLUME)
+        if not any(same_structure(a, mine) for a in alike):
             kept.append(int(i))
         if len(kept) == n:
             break
     return kept
-
-
-def _same(first: Seed, second: Seed) -> bool:
-    close = abs(first.atoms.get_volume() / second.atoms.get_volume() - 1) < SAME_VOLUME
-    return close and same_structure(first.atoms, second.atoms)
 
 
 def tournament_winner(rivals: Sequence[Seed], calculator: Calculator) -> tuple[Seed, int]:

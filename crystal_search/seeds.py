@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 import numpy as np
@@ -15,9 +14,6 @@ from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from crystal_search.relaxation import shortest_ratio
-
-if TYPE_CHECKING:
-    from pyxtal.tolerance import Tol_matrix
 
 N_TRIES = 60  # space groups tried for one symmetric crystal
 N_PLACEMENTS = 400  # placements tried for one crystal without symmetry
@@ -109,16 +105,8 @@ def _pyxtal_atoms(content: dict[str, int], group: int, *, seed: int) -> Atoms | 
     try:
         with warnings.catch_warnings(), one_table:
             warnings.simplefilter("ignore")
-            crystal.from_random(
-                3,
-                group,
-                list(content),
-                list(content.values()),
-                conventional=False,
-                max_count=2,
-                tm=_least_distances(),
-                random_state=np.random.default_rng(seed),
-            )
+            options = {"max_count": 2, "tm": _least_distances(), "random_state": np.random.default_rng(seed)}
+            crystal.from_random(3, group, [*content], [*content.values()], conventional=False, **options)
     except (Comp_CompatibilityError, VolumeError, RuntimeError, ValueError, IndexError):
         return None
     if not crystal.valid:
@@ -127,7 +115,7 @@ def _pyxtal_atoms(content: dict[str, int], group: int, *, seed: int) -> Atoms | 
 
 
 @lru_cache(maxsize=1)
-def _least_distances() -> "Tol_matrix":
+def _least_distances() -> object:
     """Return pyxtal's usual least distances: its table of all pairs of elements, made once.
 
     Left alone, pyxtal makes the same table anew at each check of a crystal against its images: a third of the

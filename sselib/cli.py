@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sselib import __version__
@@ -42,28 +42,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
 def _reason(error: Exception) -> str:
     """Return one line on an error of the system: the file and what is the matter with it."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return f"{type(error).__name__}: {' '.join(str(error).split())}" + (
-        " (not enough memory for this input)" if isinstance(error, MemoryError) else ""
-    )
+    why = " (not enough memory for this input)" if isinstance(error, MemoryError) else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{why}"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sse", description=__doc__.splitlines()[0])
     parser.add_argument("--version", action="version", version=f"sselib {__version__}")
-    parser.set_defaults(debug=False)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in (_add_run, _add_report, _add_predict, _add_data, _add_check):
         add(commands)
     return parser
 
 
+def _command(
+    commands: argparse._SubParsersAction, name: str, text: str, command: Callable[[argparse.Namespace], int]
+) -> argparse.ArgumentParser:
+    """Add a command with the option that all have."""
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.add_argument("--debug", action="store_true", help="show the full traceback of an error")
+    parser.set_defaults(command=command)
+    return parser
+
+
 def _add_run(commands: argparse._SubParsersAction) -> None:
-    text = "execute notebooks in order with the parameters of a profile"
-    run = commands.add_parser("run", help=text, description=text)
+    run = _command(commands, "run", "execute notebooks in order with the parameters of a profile", _run)
     run.add_argument(
         "notebooks", nargs="*", metavar="NOTEBOOK", help="number or name, such as 04; none means all"
     )
@@ -80,8 +91,6 @@ def _add_run(commands: argparse._SubParsersAction) -> None:
     run.add_argument("--resume", action="store_true", help="keep what is done and unchanged")
     run.add_argument("--keep-going", action="store_true", help="go on with the next notebook after a failure")
     run.add_argument("--no-png", action="store_true", help="draw no PNG files of the figures")
-    run.add_argument("--debug", action="store_true", help="show the full traceback of an error")
-    run.set_defaults(command=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -101,16 +110,11 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _say(text: str) -> None:
-    print(text, flush=True)
-
-
 def _add_report(commands: argparse._SubParsersAction) -> None:
     text = "render a run folder to RUN/report/index.html, readable offline"
-    report = commands.add_parser("report", help=text, description=text)
-    report.add_argument("run", type=Path, metavar="RUN", help="run folder")
-    report.add_argument("--debug", action="store_true", help="show the full traceback of an error")
-    report.set_defaults(command=_report)
+    _command(commands, "report", text, _report).add_argument(
+        "run", type=Path, metavar="RUN", help="run folder"
+    )
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -123,7 +127,7 @@ def _report(options: argparse.Namespace) -> int:
 
 def _add_predict(commands: argparse._SubParsersAction) -> None:
     text = "score formulas or crystal structures with the models of a run, one row each, in order"
-    predict = commands.add_parser("predict", help=text, description=text)
+    predict = _command(commands, "predict", text, _predict)
     source_help = (
         "CSV, TSV, .xlsx or .parquet with a column formula, list of formulas, CIF, folder of CIFs, "
         "or - (standard input)"
@@ -138,8 +142,6 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     predict.add_argument("--max-cif-mb", type=_positive, default=5.0, help="larger CIFs get a note (5)")
     predict.add_argument("--cif-seconds", type=_positive, default=20.0, help="time to read one CIF (20)")
     predict.add_argument("--resume", action="store_true", help="continue an interrupted output")
-    predict.add_argument("--debug", action="store_true", help="show the full traceback of an error")
-    predict.set_defaults(command=_predict)
 
 
 def _positive(text: str) -> float:
@@ -174,21 +176,17 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
     text = "list, fetch or verify the public data files"
     data = commands.add_parser("data", help=text, description=text)
     actions = data.add_subparsers(required=True, metavar="ACTION")
-    listing = actions.add_parser("list", help="every registered file and where it lies")
-    listing.set_defaults(command=_data_list)
-    get = actions.add_parser("get", help="make sure that files are at hand, downloading what is not")
-    get.add_argument(
-        "keys", nargs="*", metavar="KEY", help="such as obelix/all.csv or obelix; none means all"
-    )
-    get.set_defaults(command=_data_get)
-    verify = actions.add_parser("verify", help="check the sha256 of every file at hand")
-    verify.set_defaults(command=_data_verify)
+    _command(actions, "list", "every registered file and where it lies", _data_list)
+    get = _command(actions, "get", "make sure that files are at hand, downloading what is not", _data_get)
+    keys_help = "such as obelix/all.csv or obelix; none means all"
+    get.add_argument("keys", nargs="*", metavar="KEY", help=keys_help)
+    _command(actions, "verify", "check the sha256 of every file at hand", _data_verify)
     _add_data_import(actions)
 
 
 def _add_data_import(actions: argparse._SubParsersAction) -> None:
     text = "check your own table and store it as a source that the notebooks find by its name"
-    own = actions.add_parser("import", help=text, description=text)
+    own = _command(actions, "import", text, _data_import)
     own.add_argument("table", metavar="TABLE", help=".csv, .tsv, .txt, .xlsx or .parquet")
     own.add_argument("--name", default="mine", help="name of the source (default: mine)")
     own.add_argument("--cifs", default="", metavar="FOLDER", help="CIFs named after an id or a formula")
@@ -204,8 +202,6 @@ def _add_data_import(actions: argparse._SubParsersAction) -> None:
     own.add_argument("--temperature-unit", metavar="UNIT", help="C or K; else from the header")
     own.add_argument("--to", default="", metavar="FOLDER", help="store it there instead (then SSE_OWN_DATA)")
     own.add_argument("--replace", action="store_true", help="overwrite an import of the same name")
-    own.add_argument("--debug", action="store_true", help="show the full traceback of an error")
-    own.set_defaults(command=_data_import)
 
 
 def _data_import(options: argparse.Namespace) -> int:
@@ -232,10 +228,8 @@ def _data_list(_: argparse.Namespace) -> int:
     from sselib.sources.data_import import stored_lines
     from sselib.sources.materials_project import status_line
 
-    table = registry.status_table()
-    _say(
-        table.assign(origin=table["origin"].replace("", "not at hand")).to_string(index=False, justify="left")
-    )
+    table = registry.status_table().replace({"origin": {"": "not at hand"}})
+    _say(table.to_string(index=False, justify="left"))
     for line in (*stored_lines(), status_line()):
         _say(line)
     return 0
@@ -263,7 +257,7 @@ def _data_verify(_: argparse.Namespace) -> int:
 
 def _add_check(commands: argparse._SubParsersAction) -> None:
     text = "check notebooks and parameter files against the rules of this suite"
-    check = commands.add_parser("check", help=text, description=text)
+    check = _command(commands, "check", text, _check)
     check.add_argument(
         "paths", nargs="*", type=Path, metavar="NOTEBOOK", help="none means all and their parameters"
     )
@@ -271,8 +265,6 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
         "--refresh", action="store_true", help="execute, and store the outputs that nbval compares"
     )
     check.add_argument("--count", action="store_true", help="print how many cells and values nbval compares")
-    check.add_argument("--debug", action="store_true", help="show the full traceback of an error")
-    check.set_defaults(command=_check)
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -1,5 +1,6 @@
 """What a run was made with: versions, commit, machine, hashes. Nothing here names a host or a folder."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -16,26 +17,9 @@ import pandas as pd
 from sselib.errors import DataError
 from sselib.paths import project_root
 
-PACKAGES: tuple[str, ...] = (
-    "sselib",
-    "numpy",
-    "pandas",
-    "scipy",
-    "scikit-learn",
-    "xgboost",
-    "shap",
-    "optuna",
-    "umap-learn",
-    "pymatgen",
-    "spglib",
-    "pyzeo",
-    "pandera",
-    "plotly",
-    "pymatviz",
-    "papermill",
-    "nbclient",
-    "torch",
-    "chgnet",
+PACKAGES = (
+    "sselib numpy pandas scipy scikit-learn xgboost shap optuna umap-learn pymatgen spglib pyzeo pandera "
+    "plotly pymatviz papermill nbclient torch chgnet"
 )
 # Parts that run, check or show notebooks: a change there does not change what a notebook computes.
 _TOOLS = ("__main__.py", "cli.py", "panels/", "reporting/headline.py", "reporting/report.py", "running/")
@@ -44,11 +28,9 @@ _TOOLS = ("__main__.py", "cli.py", "panels/", "reporting/headline.py", "reportin
 def versions() -> dict[str, str]:
     """Return the versions of the main packages that are installed, and of Python."""
     found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
+    for name in PACKAGES.split():
+        with contextlib.suppress(PackageNotFoundError):
             found[name] = version(name)
-        except PackageNotFoundError:
-            continue
     return found
 
 
@@ -59,17 +41,11 @@ def git_state() -> dict[str, object]:
 
 
 def _git(*arguments: str) -> str | None:
+    command = ["git", "-C", str(project_root()), *arguments]
     try:
-        done = subprocess.run(
-            ["git", "-C", str(project_root()), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def machine() -> dict[str, object]:
@@ -102,10 +78,10 @@ def code_sha256() -> str:
     """Return one hash of the code that computes (tools left out) and of the data shipped with it."""
     package = Path(__file__).resolve().parent
     own = [p for p in package.rglob("*.py") if not p.relative_to(package).as_posix().startswith(_TOOLS)]
+    code = [p for p in own if "_project" not in p.parts]
     search = (package.parent / "crystal_search").rglob("*.py")
     data = [p for p in (project_root() / "data").rglob("*") if p.is_file()]
-    code = [p for p in own if "_project" not in p.parts]
-    lines = [f"{p.name} {file_sha256(p)}" for p in [*sorted(code), *sorted(search), *sorted(data)]]
+    lines = [f"{p.name} {file_sha256(p)}" for files in (code, search, data) for p in sorted(files)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

@@ -5,8 +5,7 @@ Every file appears whole or not at all: it is written aside and then renamed.
 
 import contextlib
 import json
-import os
-import tempfile
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,21 +22,13 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> Path:
     """Call ``write`` on a temporary neighbour of ``path``, then rename it into place."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(handle)
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(6)}{path.suffix}")
     try:
-        write(Path(name))
-        Path(name).chmod(0o666 & ~_umask())
-        Path(name).replace(path)
+        write(aside)
+        aside.replace(path)
     finally:
-        Path(name).unlink(missing_ok=True)
+        aside.unlink(missing_ok=True)
     return path
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 @contextlib.contextmanager
@@ -106,9 +97,8 @@ class RunFolder:
 
     def write_json(self, name: str, value: object) -> Path:
         """Write ``<notebook>/<name>.json``."""
-        return write_whole(
-            self.folder / f"{name}.json", lambda p: p.write_text(to_json(value) + "\n", encoding="utf-8")
-        )
+        text = to_json(value) + "\n"
+        return write_whole(self.folder / f"{name}.json", lambda p: p.write_text(text, encoding="utf-8"))
 
     def read_table(self, notebook: str, name: str) -> pd.DataFrame:
         """Read a table that an earlier notebook of this run wrote."""

@@ -71,10 +71,7 @@ def feature_records(found: FeatureTable, *, dataset: str, seed: int) -> list[dic
         ("seconds", "all", found.seconds, found.n_structures, "s"),
         ("failed_or_corrected", "all", found.failures["id"].nunique(), len(found.features), "1"),
     ]
-    place = {"dataset": dataset, "model": "none", "protocol": "all_rows"}
-    return [
-        place
-        | {"metric": metric, "features": features, "value": value, "ci_low": None, "ci_high": None}
-        | {"n": n, "unit": unit, "seed": seed}
-        for metric, features, value, n, unit in rows
-    ]
+    names = ("metric", "features", "value", "n", "unit")
+    rest = {"dataset": dataset, "model": "none", "protocol": "all_rows", "seed": seed}
+    rest |= {"ci_low": None, "ci_high": None}
+    return [dict(zip(names, row, strict=True)) | rest for row in rows]

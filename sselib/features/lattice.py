@@ -4,6 +4,7 @@ The lattice of the table is taken where it is complete, else that of the structu
 content of the cell in the table (the true composition) where given, else from the structure's occupancies.
 """
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -142,30 +143,21 @@ def lattice_consistency(rows: pd.DataFrame, structures: Mapping[str, Structure])
     Columns: id, close_match, relative differences of volume per atom, of a, b, c as labelled, and of the
     sorted lengths (the largest of three). Labels may differ where the setting does; sorted lengths not.
     """
-    found = [
-        _compared(row, structures[row[Entry.STRUCTURE_ID]])
-        for row in rows.to_dict("records")
-        if row.get(Entry.STRUCTURE_ID) in structures
-    ]
+    found = []
+    for row in rows.to_dict("records"):
+        structure = structures.get(row.get(Entry.STRUCTURE_ID))
+        with contextlib.suppress(FormulaError):  # the table gives no readable lattice
+            if structure is not None and (cell := cell_of_row(row)) is not None:
+                found.append(_compared(row, cell, structure))
     columns = ["id", "close_match", "volume_per_atom_difference", "labelled_difference", "sorted_difference"]
-    return pd.DataFrame([f for f in found if f], columns=columns)
+    return pd.DataFrame(found, columns=columns)
 
 
-def _compared(row: Mapping[str, object], structure: Structure) -> dict[str, object] | None:
-    """Return one row of `lattice_consistency`, None where the table gives no readable lattice."""
-    try:
-        cell = cell_of_row(row)
-    except FormulaError:
-        return None
-    if cell is None:
-        return None
+def _compared(row: Mapping[str, object], cell: Cell, structure: Structure) -> tuple[object, ...]:
+    """Return one row of `lattice_consistency`."""
     table, cif = np.array(cell.lattice.abc), np.array(structure.lattice.abc)
     per_atom = structure.volume / structure.composition.num_atoms
     ratio = cell.lattice.volume / cell.content.num_atoms / per_atom if cell.content else np.nan
-    return {
-        "id": row[Entry.ID],
-        "close_match": bool(row.get(Entry.CLOSE_MATCH, False)),
-        "volume_per_atom_difference": ratio - 1,
-        "labelled_difference": float(np.abs(table / cif - 1).max()),
-        "sorted_difference": float(np.abs(np.sort(table) / np.sort(cif) - 1).max()),
-    }
+    pairs = ((table, cif), (np.sort(table), np.sort(cif)))
+    differences = [float(np.abs(a / b - 1).max()) for a, b in pairs]
+    return row[Entry.ID], bool(row.get(Entry.CLOSE_MATCH, False)), ratio - 1, *differences

@@ -80,14 +80,10 @@ def _points_near(
     lattice: Lattice, shape: np.ndarray, frac: np.ndarray, cutoff_angstrom: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return flat grid indices within a cutoff of a position (periodic images included) and distances."""
-    half_width = cutoff_angstrom * _heights(lattice)
-    ranges = [
-        np.arange(np.ceil((f - w) * n), np.floor((f + w) * n) + 1).astype(int)
-        for f, w, n in zip(frac, half_width, shape, strict=True)
-    ]
-    x, y, z = (
-        (r / n - f)[:, None] * row for r, n, f, row in zip(ranges, shape, frac, lattice.matrix, strict=True)
-    )
+    low, high = (frac + sign * cutoff_angstrom * _heights(lattice) for sign in (-1, 1))
+    ranges = [np.arange(np.ceil(a * n), np.floor(b * n) + 1).astype(int) for a, b, n in zip(low, high, shape)]
+    steps = zip(ranges, shape, frac, lattice.matrix, strict=True)
+    x, y, z = ((r / n - f)[:, None] * row for r, n, f, row in steps)
     vectors = x[:, None, None, :] + y[None, :, None, :] + z[None, None, :, :]
     distance = np.sqrt(np.einsum("...i,...i->...", vectors, vectors)).ravel()
     flat = np.ravel_multi_index(np.meshgrid(*ranges, indexing="ij"), shape, mode="wrap").ravel()

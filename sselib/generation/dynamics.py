@@ -130,7 +130,8 @@ def run_npt(
             f"molecular dynamics of {settings.duration_ps} ps in steps of {settings.timestep_fs} fs at "
             f"{settings.temperature_k} K: expected at least one step and a temperature above 0 K"
         )
-    moving = _supercell(atoms, shortest_axis_angstrom)
+    factors = np.ceil(shortest_axis_angstrom / atoms.cell.lengths()).astype(int)
+    moving = atoms.repeat(np.maximum(factors, 1).tolist())  # images move less in step
     moving.calc = calculator
     rng = np.random.default_rng(settings.seed)
     MaxwellBoltzmannDistribution(moving, temperature_K=settings.temperature_k, rng=rng)
@@ -144,29 +145,23 @@ def run_npt(
         taup=BAROSTAT_FS * units.fs,
         compressibility_au=COMPRESSIBILITY_PER_BAR / (1e5 * units.Pascal),
     )
-    start, rows = moving.copy(), []
-    every = max(1, n_steps // N_RECORDS)
-    record = {"dynamics": dynamics, "moving": moving, "start": start, "mobile_ion": mobile_ion}
-    dynamics.attach(lambda: rows.append(_record(**record)), interval=every)
+    start, rows = moving.get_scaled_positions(wrap=False), []
+    framework = np.array(moving.get_chemical_symbols()) != mobile_ion
+    counted = framework if framework.any() else ~framework
+
+    def record() -> None:
+        rows.append({"time_ps": dynamics.get_time() / (1000 * units.fs), **_record(moving, start, counted)})
+
+    dynamics.attach(record, interval=max(1, n_steps // N_RECORDS))
     dynamics.run(n_steps)
     return Trajectory(table=pd.DataFrame(rows), atoms=moving.copy(), n_evaluations=n_steps + 1)
 
 
-def _supercell(atoms: Atoms, shortest: float) -> Atoms:
-    """Return the crystal with every axis of at least ``shortest`` Angstrom: images move less in step."""
-    factors = np.ceil(shortest / atoms.cell.lengths()).astype(int)
-    return atoms.repeat(np.maximum(factors, 1).tolist())
-
-
-def _record(*, dynamics: object, moving: Atoms, start: Atoms, mobile_ion: str) -> dict[str, float]:
+def _record(moving: Atoms, start: np.ndarray, framework: np.ndarray) -> dict[str, float]:
     """Return one row; displacements are taken in fractional coordinates, so the cell's strain drops out."""
-    framework = np.array(moving.get_chemical_symbols()) != mobile_ion
-    if not framework.any():
-        framework[:] = True
-    shift = moving.get_scaled_positions(wrap=False) - start.get_scaled_positions(wrap=False)
+    shift = moving.get_scaled_positions(wrap=False) - start
     shift = (shift - shift[framework].mean(axis=0)) @ moving.cell.array
     return {
-        "time_ps": dynamics.get_time() / (1000 * units.fs),
         "energy_ev_atom": moving.get_potential_energy() / len(moving),
         "temperature_k": moving.get_temperature(),
         "volume_angstrom3_atom": moving.get_volume() / len(moving),

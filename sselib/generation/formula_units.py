@@ -69,27 +69,15 @@ def nearest_integer_formula(formula: str, *, max_atoms: int = MAX_ATOMS) -> Prop
     elements, exact = list(amounts), np.array(list(amounts.values())) / sum(amounts.values())
     if len(elements) > max_atoms:
         raise FormulaError(f"formula {formula!r} has {len(elements)} elements for {max_atoms} atoms")
-    best: tuple[float, np.ndarray] | None = None
+    best, whole = np.inf, np.ones(len(elements))
     for n in range(len(elements), max_atoms + 1):
-        whole = _apportion(exact, n)
-        error = float(np.abs(whole / n - exact).sum())
-        if best is None or error < best[0] - 1e-3:
-            best = (error, whole)
-    error, whole = best
-    content = {e: int(w) // gcd(*whole.tolist()) for e, w in zip(elements, whole, strict=True)}
-    text = "".join(f"{e}{w if w > 1 else ''}" for e, w in content.items())
-    return Proposal(formula=text, n_atoms=sum(content.values()), l1_error=error)
-
-
-def _apportion(fractions: np.ndarray, total: int) -> np.ndarray:
-    """Return whole numbers that add up to ``total``, near to the fractions, none of them 0."""
-    whole = np.maximum(np.floor(fractions * total), 1).astype(int)
-    while whole.sum() < total:
-        whole[np.argmax(fractions * total - whole)] += 1
-    while whole.sum() > total:
-        surplus = np.where(whole > 1, whole - fractions * total, -np.inf)
-        whole[np.argmax(surplus)] -= 1
-    return whole
+        near = np.maximum(np.rint(exact * n), 1)
+        error = float(np.abs(near / near.sum() - exact).sum())
+        if near.sum() <= max_atoms and error < best - 1e-3:
+            best, whole = error, near
+    whole = whole.astype(int) // np.gcd.reduce(whole.astype(int))
+    text = "".join(f"{e}{w if w > 1 else ''}" for e, w in zip(elements, whole, strict=True))
+    return Proposal(formula=text, n_atoms=int(whole.sum()), l1_error=best)
 
 
 def cell_content(formula: str, *, z: int = 0, max_atoms: int = MAX_ATOMS) -> CellContent:

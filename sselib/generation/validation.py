@@ -1,7 +1,6 @@
 """Is a generated crystal plausible, and is it the known one? Distances, charges, symmetry, matches."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -24,66 +23,43 @@ LENGTHS = ("short_angstrom", "middle_angstrom", "long_angstrom")  # of a cell, s
 WIDE = {"ltol": 0.5, "stol": 1.0, "angle_tol": 15}  # tolerances that let Kim et al.'s pairs through
 
 
-@dataclass(frozen=True, kw_only=True)
-class ClosestPair:
-    """The pair of neighbours that is closest for its kind, and its distance in Angstrom and ratios.
+def closest_pair(structure: Structure) -> dict[str, object]:
+    """Return the pair of neighbours that is closest for its kind in an ordered structure, images included.
 
-    ``covalent_ratio`` and ``ionic_ratio`` are distances over sums of covalent and of ionic radii; the
-    ionic one is of the closest cation-anion pair and NaN where a radius is unknown.
+    ``closest_pair`` and its ``closest_distance_angstrom``; ``covalent_ratio`` and ``ionic_ratio`` are
+    distances over sums of covalent and of ionic radii; the ionic one is of the closest cation-anion pair and
+    NaN where a radius is unknown.
     """
-
-    pair: str
-    distance_angstrom: float
-    covalent_ratio: float
-    ionic_ratio: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Match:
-    """How near a structure is to a reference.
-
-    ``matches`` within pymatgen's default tolerances (site tolerance 0.3). ``rms`` is divided by (V/N)^(1/3),
-    ``rms_angstrom`` is in Angstrom. Both come from wide tolerances where the default ones find no mapping,
-    NaN where none is found at all.
-    """
-
-    matches: bool
-    rms: float
-    rms_angstrom: float
-
-
-def closest_pair(structure: Structure) -> ClosestPair:
-    """Return the closest pair of an ordered structure, images included."""
     i, j, _, d = structure.get_neighbor_list(CUTOFF_ANGSTROM)
+    keys = ("closest_pair", "closest_distance_angstrom", "covalent_ratio", "ionic_ratio")
     if not len(d):
-        return ClosestPair(pair="", distance_angstrom=np.inf, covalent_ratio=np.inf, ionic_ratio=np.nan)
-    symbols = np.array([site.specie.symbol for site in structure])
+        return dict(zip(keys, ("", np.inf, np.inf, np.nan), strict=True))
+    symbols = [site.specie.symbol for site in structure]
     covalent = covalent_radii[np.array(structure.atomic_numbers)]
     ratio = d / (covalent[i] + covalent[j])
     k = int(ratio.argmin())
     states = assign_oxidation_states(structure.composition.element_composition).states
-    charge = np.array([states[s] for s in symbols])
-    ionic = np.array([ionic_radius(s, states[s]) for s in symbols])
-    bonds = charge[i] * charge[j] < 0
-    ionic_ratio = (d / (ionic[i] + ionic[j]))[bonds]
-    return ClosestPair(
-        pair="-".join(sorted((symbols[i[k]], symbols[j[k]]))),
-        distance_angstrom=float(d[k]),
-        covalent_ratio=float(ratio[k]),
-        ionic_ratio=float(np.nanmin(ionic_ratio)) if np.isfinite(ionic_ratio).any() else np.nan,
-    )
+    charge, ionic = np.array([(states[s], ionic_radius(s, states[s])) for s in symbols]).T
+    ionic_ratio = (d / (ionic[i] + ionic[j]))[charge[i] * charge[j] < 0]
+    lowest = float(np.nanmin(ionic_ratio)) if np.isfinite(ionic_ratio).any() else np.nan
+    pair = "-".join(sorted((symbols[i[k]], symbols[j[k]])))
+    return dict(zip(keys, (pair, float(d[k]), float(ratio[k]), lowest), strict=True))
 
 
-def match(structure: Structure, reference: Structure) -> Match:
-    """Compare a structure with a reference by pymatgen's StructureMatcher.
+def match(structure: Structure, reference: Structure | None) -> dict[str, object]:
+    """Compare a structure with a reference by pymatgen's StructureMatcher; nothing known without a reference.
 
-    Kim et al. print 0.320 and 0.521 of such an rms as Angstrom; it is dimensionless.
+    ``matches`` within its default tolerances (site tolerance 0.3). ``rms`` is divided by (V/N)^(1/3),
+    ``rms_angstrom`` is in Angstrom; both come from wide tolerances where the default ones find no mapping,
+    NaN where none is found at all. Kim et al. print 0.320 and 0.521 of such an rms as Angstrom.
     """
+    if reference is None:
+        return {"matches": None, "rms": np.nan, "rms_angstrom": np.nan}
     found = MATCHER.get_rms_dist(structure, reference)
     near = found or StructureMatcher(**WIDE).get_rms_dist(structure, reference)
     rms = float(near[0]) if near else np.nan
     length = float(np.mean([s.volume / len(s) for s in (structure, reference)])) ** (1 / 3)
-    return Match(matches=found is not None, rms=rms, rms_angstrom=rms * length)
+    return {"matches": found is not None, "rms": rms, "rms_angstrom": rms * length}
 
 
 def validation_record(
@@ -97,7 +73,7 @@ def validation_record(
     pair = closest_pair(structure)
     charge = assign_oxidation_states(structure.composition.element_composition)
     analyser = SpacegroupAnalyzer(structure, symprec=SYMMETRY_PRECISION_ANGSTROM)
-    found = match(structure, reference) if reference is not None else None
+    found = match(structure, reference)
     return {
         "formula": structure.composition.reduced_formula,
         "n_atoms": len(structure),
@@ -106,16 +82,13 @@ def validation_record(
         "density_g_cm3": float(structure.density),
         "space_group": analyser.get_space_group_symbol(),
         "space_group_number": analyser.get_space_group_number(),
-        "closest_pair": pair.pair,
-        "closest_distance_angstrom": pair.distance_angstrom,
-        "covalent_ratio": pair.covalent_ratio,
-        "ionic_ratio": pair.ionic_ratio,
+        **pair,
         "charge_imbalance_per_atom": charge.imbalance_per_atom,
-        "plausible": pair.covalent_ratio >= SHORTEST_ALLOWED
+        "plausible": pair["covalent_ratio"] >= SHORTEST_ALLOWED
         and charge.imbalance_per_atom <= LARGEST_IMBALANCE,
-        "matches_reference": found.matches if found else None,
-        "rms": found.rms if found else np.nan,
-        "rms_angstrom": found.rms_angstrom if found else np.nan,
+        "matches_reference": found["matches"],
+        "rms": found["rms"],
+        "rms_angstrom": found["rms_angstrom"],
     }
 
 
@@ -128,8 +101,7 @@ def lattice_comparison(pairs: Mapping[str, tuple[Structure, Structure | None]]) 
     """
     rows = []
     for name, (generated, reference) in pairs.items():
-        found = match(generated, reference) if reference is not None else None
-        agreement = {key: getattr(found, key, None) for key in ("rms", "rms_angstrom", "matches")}
+        agreement = match(generated, reference)
         for which, structure in (("generated", generated), ("reference", reference)):
             if structure is not None:
                 rows.append({"compound": name, "structure": which, **_lattice(structure), **agreement})

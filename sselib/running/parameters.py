@@ -160,27 +160,15 @@ def resolve(notebooks: list[Notebook], *, profile: str, overrides: list[str]) ->
         address, value = parse_assignment(text)
         prefix, dot, rest = address.partition(".")
         name, targets = (rest, [n for n in known if prefix in (n, n[:2])]) if dot else (address, list(known))
-        _override(name, value, targets, known=known, values=values, where=f"-p {text}")
+        if name == RUN_DIR:
+            raise ParameterError(f"-p {text}: the run folder is given with --out")
+        users = [n for n in targets if name in known[n]]
+        if not users:
+            everything = sorted({p for n in (targets or known) for p in known[n]})
+            raise ParameterError(
+                f"-p {text}: no selected notebook ({', '.join(known)}) has a parameter '{name}'."
+                f"{nearest(name, everything)}"
+            )
+        for notebook in users:
+            values[notebook][name] = check_value(known[notebook][name], value, where=f"-p {text}")
     return values
-
-
-def _override(
-    name: str,
-    value: object,
-    targets: list[str],
-    *,
-    known: Mapping[str, Mapping[str, Parameter]],
-    values: dict[str, dict[str, object]],
-    where: str,
-) -> None:
-    if name == RUN_DIR:
-        raise ParameterError(f"{where}: the run folder is given with --out")
-    users = [n for n in targets if name in known[n]]
-    if not users:
-        everything = sorted({p for n in (targets or known) for p in known[n]})
-        raise ParameterError(
-            f"{where}: no selected notebook ({', '.join(known)}) has a parameter '{name}'."
-            f"{nearest(name, everything)}"
-        )
-    for notebook in users:
-        values[notebook][name] = check_value(known[notebook][name], value, where=where)

@@ -179,7 +179,11 @@ def run(request: RunRequest, *, say: Callable[[str], None] = print) -> dict[str,
     root.mkdir(parents=True, exist_ok=True)
     silent = registry.unreachable(registry.missing_hosts())
     if silent:
-        say(_without_downloads(silent))
+        say(
+            f"{', '.join(silent)} cannot be reached from here: the run goes on with the files at hand "
+            "('sse data list') and every page says what is left out. To use the others, set SSE_DATA_MIRROR "
+            "to a folder that holds them, or run 'sse data get' where there is a network and copy its cache"
+        )
     asked_once = {registry.UNREACHABLE: ",".join(silent)}
     with lock_of(root), patch.dict(os.environ, _KERNEL_ENVIRONMENT | asked_once), _terminable():
         record = RunRecord.open(root)
@@ -190,15 +194,6 @@ def run(request: RunRequest, *, say: Callable[[str], None] = print) -> dict[str,
     if failures:
         raise RunError("\n".join(failures))
     return record.content
-
-
-def _without_downloads(hosts: list[str]) -> str:
-    """Say once what a run does on a machine that reaches none of the hosts of the public files."""
-    return (
-        f"{', '.join(hosts)} cannot be reached from here: the run goes on with the files at hand "
-        "('sse data list') and every page says what is left out. To use the others, set SSE_DATA_MIRROR to a "
-        "folder that holds them, or run 'sse data get' where there is a network and copy its cache"
-    )
 
 
 def _run_all(
@@ -397,22 +392,17 @@ def find_failure(node: NotebookNode | None, error: Exception | None) -> Failure 
     if node is None:
         return Failure(0, "", name, message, "The notebook was not started.")
     raised, pending = cells_with_errors(node), pending_cells(node)
+    begun = [n for n, c in source_cells(node) if c.metadata.get("papermill", {}).get("start_time")]
     if raised:
         number, output = raised[0]
-        return _failure(node, number, output.ename, last_line(output.evalue))
-    if error:
-        return _failure(node, _last_started(node), name, message)
-    return _failure(node, pending[0], "Unfinished", "cells were not executed") if pending else None
-
-
-def _failure(node: NotebookNode, number: int, error: str, message: str) -> Failure:
-    return Failure(number, section_of(node, number), error, message, _remedy(node, number, error))
-
-
-def _last_started(node: NotebookNode) -> int:
-    """Return the number of the last cell that papermill began, the one in which a kernel died."""
-    begun = [n for n, c in source_cells(node) if c.metadata.get("papermill", {}).get("start_time")]
-    return begun[-1] if begun else 0
+        name, message = output.ename, last_line(output.evalue)
+    elif error:
+        number = begun[-1] if begun else 0  # the last one begun: there a kernel died
+    elif pending:
+        number, name, message = pending[0], "Unfinished", "cells were not executed"
+    else:
+        return None
+    return Failure(number, section_of(node, number), name, message, _remedy(node, number, name))
 
 
 def _remedy(node: NotebookNode, number: int, error: str) -> str:

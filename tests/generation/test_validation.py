@@ -23,16 +23,17 @@ def shaken(salt: Structure) -> Structure:
 
 def test_closest_pair_of_rock_salt(salt: Structure) -> None:
     pair = closest_pair(salt)
-    assert (pair.pair, pair.distance_angstrom) == ("Cl-Li", pytest.approx(5.13 / 2))
-    assert pair.covalent_ratio == pytest.approx(2.565 / (1.28 + 1.02))  # Cordero's radii
-    assert pair.ionic_ratio == pytest.approx(2.565 / (0.90 + 1.67))  # Shannon's radii
+    assert (pair["closest_pair"], pair["closest_distance_angstrom"]) == ("Cl-Li", pytest.approx(5.13 / 2))
+    assert pair["covalent_ratio"] == pytest.approx(2.565 / (1.28 + 1.02))  # Cordero's radii
+    assert pair["ionic_ratio"] == pytest.approx(2.565 / (0.90 + 1.67))  # Shannon's radii
     larger = closest_pair(salt.make_supercell([2, 1, 1], in_place=False))
-    assert larger.distance_angstrom == pytest.approx(pair.distance_angstrom) and larger.pair == pair.pair
+    assert larger["closest_pair"] == pair["closest_pair"]
+    assert larger["closest_distance_angstrom"] == pytest.approx(pair["closest_distance_angstrom"])
 
 
 def test_match_is_exact_for_the_same_crystal_in_another_cell(salt: Structure) -> None:
     found = match(salt.get_primitive_structure(), salt)
-    assert found.matches and found.rms == pytest.approx(0, abs=1e-6)
+    assert found["matches"] and found["rms"] == pytest.approx(0, abs=1e-6)
 
 
 def test_rms_in_angstrom_scales_with_the_crystal_and_the_dimensionless_one_does_not(
@@ -40,10 +41,12 @@ def test_rms_in_angstrom_scales_with_the_crystal_and_the_dimensionless_one_does_
 ) -> None:
     small = match(shaken, salt)
     large = match(_scaled(shaken, 1.2), _scaled(salt, 1.2))
-    assert 0.01 < small.rms < 0.1
-    assert large.rms == pytest.approx(small.rms, rel=1e-6)
-    assert large.rms_angstrom == pytest.approx(1.2 * small.rms_angstrom, rel=1e-6)
-    assert small.rms_angstrom == pytest.approx(small.rms * (salt.volume / len(salt)) ** (1 / 3), rel=1e-6)
+    assert 0.01 < small["rms"] < 0.1
+    assert large["rms"] == pytest.approx(small["rms"], rel=1e-6)
+    assert large["rms_angstrom"] == pytest.approx(1.2 * small["rms_angstrom"], rel=1e-6)
+    assert small["rms_angstrom"] == pytest.approx(
+        small["rms"] * (salt.volume / len(salt)) ** (1 / 3), rel=1e-6
+    )
 
 
 def _scaled(structure: Structure, factor: float) -> Structure:
@@ -52,7 +55,7 @@ def _scaled(structure: Structure, factor: float) -> Structure:
 
 def test_another_crystal_does_not_match(salt: Structure) -> None:
     caesium = Structure.from_spacegroup("Pm-3m", Lattice.cubic(3.2), ["Li", "Cl"], [[0] * 3, [0.5] * 3])
-    assert not match(caesium, salt).matches
+    assert not match(caesium, salt)["matches"]
 
 
 def test_record_of_a_sound_and_of_an_overlapping_crystal(salt: Structure) -> None:

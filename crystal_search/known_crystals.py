@@ -17,19 +17,9 @@ SAME_SITE = 1e-3  # fractional; images of a site that are closer than this are o
 # Ordered lithium compounds with at most 24 atoms in the primitive cell, smallest first. None of them was
 # used while the search was set up; that was done on those of DEVELOPMENT.
 COMPOUNDS: tuple[str, ...] = (
-    "li3n-alpha",
-    "li3ocl",
-    "lipn2",
-    "linbo3",
-    "li2co3",
-    "li6ps5cl-ordered",
-    "lialo2-gamma",
-    "li2zngeo4",
-    "li3po4-beta",
-    "li3ps4-gamma",
-    "libh4",
-    "lialcl4",
-)
+    "li3n-alpha", "li3ocl", "lipn2", "linbo3", "li2co3", "li6ps5cl-ordered",
+    "lialo2-gamma", "li2zngeo4", "li3po4-beta", "li3ps4-gamma", "libh4", "lialcl4",
+)  # fmt: skip
 FURTHER: tuple[str, ...] = ("lino3", "liyf4", "li3bn2-tetragonal", "lialsi2o6")  # run if named
 DEVELOPMENT: tuple[str, ...] = (
     "li3p", "liino2", "lisco2", "calcite", "li2sio3", "li2zro3", "zircon", "li3vo4", "ligao2",

@@ -89,26 +89,22 @@ def check_settings(settings: SearchSettings) -> None:
     """Raise `SearchError` for settings that make no search."""
     named = (*settings.weights, *settings.as_ions_first)
     unknown = [n for n in named if n not in (*OPERATORS, SEED)]
-    if unknown:
-        raise SearchError(f"there is no operator '{unknown[0]}': expected {SEED}, {', '.join(OPERATORS)}")
-    if not any(w > 0 for w in settings.weights.values()) or min(settings.weights.values()) < 0:
-        raise SearchError(f"weights {dict(settings.weights)}: expected none below 0 and one above")
-    if settings.pool_size and SEED not in settings.as_ions_first:
-        raise SearchError(
-            f"pool_size {settings.pool_size} without '{SEED}' in as_ions_first: expected pool_size 0, as "
-            "the pair model ranks only what it has relaxed"
-        )
-    if settings.pool_size and settings.pool_size < SMALLEST_POOL:
-        raise SearchError(
-            f"pool_size {settings.pool_size}: expected 0 (no choice) or at least {SMALLEST_POOL}"
-        )
-    if settings.learns and settings.offspring < settings.children:
-        raise SearchError(
-            f"offspring {settings.offspring}: expected at least as many as children, {settings.children}"
-        )
     counts = (settings.population_size, settings.first_generation, settings.children, settings.patience)
-    if min(counts) < 1 or not 0 <= settings.symmetric_share <= 1:
-        raise SearchError(
-            "expected population_size, first_generation, children and patience of at least 1 and "
-            f"symmetric_share from 0 to 1, found {counts} and {settings.symmetric_share}"
-        )
+    weights, pool, share = settings.weights.values(), settings.pool_size, settings.symmetric_share
+    faults = {
+        f"there is no operator {unknown[:1]}: expected {SEED}, {', '.join(OPERATORS)}": unknown,
+        f"weights {dict(settings.weights)}: expected none below 0 and one above": (
+            not any(w > 0 for w in weights) or min(weights) < 0
+        ),
+        f"pool_size {pool} without '{SEED}' in as_ions_first: expected pool_size 0, as the pair model ranks "
+        "only what it has relaxed": pool and SEED not in settings.as_ions_first,
+        f"pool_size {pool}: expected 0 (no choice) or at least {SMALLEST_POOL}": 0 < pool < SMALLEST_POOL,
+        f"offspring {settings.offspring}: expected at least as many as children, {settings.children}": (
+            settings.learns and settings.offspring < settings.children
+        ),
+        "expected population_size, first_generation, children and patience of at least 1 and symmetric_share "
+        f"from 0 to 1, found {counts} and {share}": min(counts) < 1 or not 0 <= share <= 1,
+    }
+    for text, found in faults.items():
+        if found:
+            raise SearchError(text)

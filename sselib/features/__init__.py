@@ -1,7 +1,6 @@
 """Numbers that describe a composition and its structure: what notebooks call, in one place."""
 
 from sselib.features.checks import coverage, feature_records, rank_correlations
-from sselib.features.lattice import lattice_consistency
 from sselib.features.pores import PoreSettings
 from sselib.features.table import compute_features
 
@@ -10,6 +9,5 @@ __all__ = [
     "compute_features",
     "coverage",
     "feature_records",
-    "lattice_consistency",
     "rank_correlations",
 ]

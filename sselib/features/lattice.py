@@ -4,7 +4,6 @@ The lattice of the table is taken where it is complete, else that of the structu
 content of the cell in the table (the true composition) where given, else from the structure's occupancies.
 """
 
-import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,7 +12,6 @@ import pandas as pd
 from pymatgen.core import Composition, Element, Lattice, Structure
 
 from sselib.columns import Entry
-from sselib.errors import FormulaError
 from sselib.materials.composition import parse_formula
 
 _G_CM3_PER_U_A3 = 1.66053906660  # 1 u/Angstrom^3 in g/cm3 (CODATA 2018)
@@ -135,29 +133,3 @@ def implausible(cell: Cell) -> str:
         f"{per_atom:.1f} Angstrom^3 per atom in a cell of {cell.lattice.volume:.0f} Angstrom^3 that "
         f"holds {cell.content.formula}: expected {low:g} to {high:g}; the content or the cell is wrong"
     )
-
-
-def lattice_consistency(rows: pd.DataFrame, structures: Mapping[str, Structure]) -> pd.DataFrame:
-    """Compare the lattice of the table with that of the structure, for rows that have both.
-
-    Columns: id, close_match, relative differences of volume per atom, of a, b, c as labelled, and of the
-    sorted lengths (the largest of three). Labels may differ where the setting does; sorted lengths not.
-    """
-    found = []
-    for row in rows.to_dict("records"):
-        structure = structures.get(row.get(Entry.STRUCTURE_ID))
-        with contextlib.suppress(FormulaError):  # the table gives no readable lattice
-            if structure is not None and (cell := cell_of_row(row)) is not None:
-                found.append(_compared(row, cell, structure))
-    columns = ["id", "close_match", "volume_per_atom_difference", "labelled_difference", "sorted_difference"]
-    return pd.DataFrame(found, columns=columns)
-
-
-def _compared(row: Mapping[str, object], cell: Cell, structure: Structure) -> tuple[object, ...]:
-    """Return one row of `lattice_consistency`."""
-    table, cif = np.array(cell.lattice.abc), np.array(structure.lattice.abc)
-    per_atom = structure.volume / structure.composition.num_atoms
-    ratio = cell.lattice.volume / cell.content.num_atoms / per_atom if cell.content else np.nan
-    pairs = ((table, cif), (np.sort(table), np.sort(cif)))
-    differences = [float(np.abs(a / b - 1).max()) for a, b in pairs]
-    return row[Entry.ID], bool(row.get(Entry.CLOSE_MATCH, False)), ratio - 1, *differences

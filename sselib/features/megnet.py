@@ -61,8 +61,15 @@ class GraphSettings:
     """How distances become bond attributes: Gaussian basis exp(-(d - c)^2 / width^2)."""
 
     cutoff_angstrom: float
-    centres_angstrom: np.ndarray  # shape (n_centres,)
+    centres_angstrom: torch.Tensor  # shape (n_centres,)
     width_angstrom: float
+
+    @classmethod
+    def of(cls, converter: Mapping) -> "GraphSettings":
+        """Read the graph converter of a model's JSON description."""
+        bonds = converter["bond_converter"]
+        centres = torch.as_tensor(bonds["centers"]["data"], dtype=torch.float32)
+        return cls(float(converter["cutoff"]), centres, float(bonds["width"]))
 
 
 @dataclass(frozen=True)
@@ -134,7 +141,7 @@ class MegnetModel(torch.nn.Module):
             self._weights = {n.name: _weights(stored[n.name]) for n in self._layers if n.name in stored}
         description = json.loads(description_path.read_text(encoding="utf-8"))
         self.metadata: Mapping[str, object] = description["metadata"]
-        self.settings = _graph_settings(description["graph_converter"])
+        self.settings = GraphSettings.of(description["graph_converter"])
         self._elements = _element_vectors(description["graph_converter"]["atom_converter"])
         if len(self._inputs) != 7:
             raise DataError(f"{path.name}: a MEGNet model has 7 inputs, this file has {len(self._inputs)}")
@@ -172,8 +179,7 @@ class MegnetModel(torch.nn.Module):
         """Return the seven inputs: atoms, bonds, state, two bond indices, two graph indices."""
         atoms = graphs.species if self._elements is None else graphs.species @ self._elements
         state = self._state(graphs.n_graphs, fidelity)
-        centres = torch.as_tensor(self.settings.centres_angstrom, dtype=torch.float32)
-        apart = graphs.distance_angstrom[:, None] - centres
+        apart = graphs.distance_angstrom[:, None] - self.settings.centres_angstrom
         bonds = torch.exp(-((apart / self.settings.width_angstrom) ** 2))
         return [atoms, bonds, state, graphs.first, graphs.second, graphs.site_graph, graphs.bond_graph]
 
@@ -209,13 +215,8 @@ class _Layer:
 def _layer(entry: Mapping) -> _Layer:
     config = entry["config"]
     nodes = entry["inbound_nodes"][0] if entry["inbound_nodes"] else []
-    return _Layer(
-        name=entry["name"],
-        kind=entry["class_name"],
-        activation=str(config.get("activation", "linear")),
-        inputs=tuple((node[0], node[2]) for node in nodes),
-        steps=int(config.get("T", 0)),
-    )
+    inputs, activation = tuple((n[0], n[2]) for n in nodes), str(config.get("activation", "linear"))
+    return _Layer(entry["name"], entry["class_name"], activation, inputs, steps=int(config.get("T", 0)))
 
 
 def _weights(group: h5py.Group) -> dict[str, torch.Tensor]:
@@ -229,15 +230,6 @@ def _weights(group: h5py.Group) -> dict[str, torch.Tensor]:
 
     group.visititems(collect)
     return found
-
-
-def _graph_settings(converter: Mapping) -> GraphSettings:
-    bonds = converter["bond_converter"]
-    return GraphSettings(
-        cutoff_angstrom=float(converter["cutoff"]),
-        width_angstrom=float(bonds["width"]),
-        centres_angstrom=np.asarray(bonds["centers"]["data"], dtype=float),
-    )
 
 
 def _element_vectors(converter: Mapping) -> torch.Tensor | None:
@@ -284,10 +276,8 @@ def _megnet_block(
     bonds = _mlp(weights, "e", edge)
     node = torch.cat([_mean_by(bonds, graphs.first, len(atoms)), atoms, state[graphs.site_graph]], dim=1)
     atoms = _mlp(weights, "v", node)
-    means = [
-        _mean_by(bonds, graphs.bond_graph, graphs.n_graphs),
-        _mean_by(atoms, graphs.site_graph, graphs.n_graphs),
-    ]
+    pairs = ((bonds, graphs.bond_graph), (atoms, graphs.site_graph))
+    means = [_mean_by(x, index, graphs.n_graphs) for x, index in pairs]
     return atoms, bonds, _mlp(weights, "u", torch.cat([*means, state], dim=1))
 
 

@@ -5,6 +5,7 @@ file states: symmetry is found anew, with a tolerance that forgives a relaxation
 site filled by half counts half. Missing (NaN) where there is no structure, no mobile ion or no neighbour.
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -78,20 +79,12 @@ def _features(structure: Structure, mobile_ion: str) -> dict[str, float]:
     if len(structure) == 0:
         raise DataError("the structure has no sites: expected at least one atom")
     cell = Cell(structure.lattice, structure.lattice, structure.composition.element_composition)
-    known = cell_features(cell, mobile_ion=mobile_ion)
-    known |= disorder_features(structure, mobile_ion=mobile_ion) | _symmetry(structure)
-    return {name: known.get(name, np.nan) for name in STRUCTURE_COLUMNS} | _environment(
-        _sites(structure, mobile_ion)
-    )
-
-
-def _symmetry(structure: Structure) -> dict[str, float]:
-    """Return the features of the space group, none where spglib finds none."""
-    try:
+    known = cell_features(cell, mobile_ion=mobile_ion) | disorder_features(structure, mobile_ion=mobile_ion)
+    with contextlib.suppress(SymmetryUndeterminedError):
         analyzer = SpacegroupAnalyzer(structure, symprec=_SYMPREC_ANGSTROM)
-        return symmetry_features(analyzer.get_space_group_number())
-    except SymmetryUndeterminedError:
-        return {}
+        known |= symmetry_features(analyzer.get_space_group_number())
+    chosen = {name: known.get(name, np.nan) for name in STRUCTURE_COLUMNS}
+    return chosen | _environment(_sites(structure, mobile_ion))
 
 
 def _sites(structure: Structure, mobile_ion: str) -> _Sites:

@@ -180,15 +180,14 @@ def generated_rows(
     for b, plausible in zip(best, validation["plausible"], strict=True):
         structure, origin = b.structure, b.candidate
         group = SpacegroupAnalyzer(structure, symprec=SYMMETRY_PRECISION_ANGSTROM).get_space_group_number()
+        found = ("enthalpy_ev_atom", "energy_ev_atom", "volume_angstrom3_atom")
         rows.append(
             {
                 "id": f"{b.formula}-{len(structure)}-seed{b.seed}-{origin.number}",
                 "formula": b.formula,
                 "n_atoms": len(structure),
-                "enthalpy_ev_atom": b.relaxed.enthalpy_ev_atom,
-                "energy_ev_atom": b.relaxed.energy_ev_atom,
+                **{name: getattr(b.relaxed, name) for name in found},
                 "pressure_gpa": settings.relaxation.pressure_gpa,
-                "volume_angstrom3_atom": b.relaxed.volume_angstrom3_atom,
                 "space_group_number": int(group),
                 "plausible": bool(plausible),
                 "potential": settings.potential,

@@ -45,7 +45,7 @@ _PATH = re.compile(
 _MACHINE_PATH = re.compile(r"(?<![\w.])/(home|Users|root|tmp|work|mnt|media|opt|var|usr)/\w|[A-Z]:\\\\?\w")
 _ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}")
 _NUMBER = re.compile(r"(?<![\w.])[-+−]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?!\w)")
-_COMPARED_MIMES = ("text/markdown", "text/plain")
+_SHOWN = ("text/markdown", "text/plain", "text")  # of an output, the first that is there
 _PLAIN_METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -247,10 +247,11 @@ def _stray_parameter_files(known: set[str]) -> list[Finding]:
 
 def compared_values(paths: Sequence[Path] = ()) -> pd.DataFrame:
     """Return ``notebook, cells, values``: the cells that nbval compares and the numbers in them."""
-    rows = []
-    for notebook in _read(paths):
-        counts = [_values(c) for _, c in _code_cells(notebook) if COMPARED_TAG in tags(c) and c.outputs]
-        rows.append((notebook.name, len(counts), sum(counts)))
+    counts = {
+        n.name: [_values(c) for _, c in _code_cells(n) if COMPARED_TAG in tags(c) and c.outputs]
+        for n in _read(paths)
+    }
+    rows = [(name, len(found), sum(found)) for name, found in counts.items()]
     return pd.DataFrame(rows, columns=["notebook", "cells", "values"])
 
 
@@ -269,12 +270,9 @@ def _values(cell: NotebookNode) -> int:
     """Return the number of numbers in a compared cell's outputs."""
     if COMPARED_TAG not in tags(cell) or cell.execution_count is None:
         return 0
-    return sum(len(_NUMBER.findall(_shown(output))) for output in cell.outputs)
-
-
-def _shown(output: NotebookNode) -> str:
-    data = output.get("data", {})
-    return next((str(data[mime]) for mime in _COMPARED_MIMES if mime in data), str(output.get("text", "")))
+    data = [o.get("data", {}) | {"text": o.get("text", "")} for o in cell.outputs]
+    shown = [next(str(d[mime]) for mime in _SHOWN if mime in d) for d in data]
+    return sum(len(_NUMBER.findall(text)) for text in shown)
 
 
 def refresh(paths: Sequence[Path] = (), *, say: Callable[[str], None] = print) -> Iterator[Path]:
@@ -292,14 +290,9 @@ def refresh(paths: Sequence[Path] = (), *, say: Callable[[str], None] = print) -
 
 
 def _execute(notebook: Notebook) -> NotebookNode:
-    node = nbformat.from_dict(notebook.node)
-    client = NotebookClient(
-        node,
-        kernel_name="python3",
-        allow_errors=True,
-        timeout=None,
-        resources={"metadata": {"path": str(notebook.path.resolve().parent)}},
-    )
+    node, folder = nbformat.from_dict(notebook.node), str(notebook.path.resolve().parent)
+    place = {"metadata": {"path": folder}}
+    client = NotebookClient(node, kernel_name="python3", allow_errors=True, timeout=None, resources=place)
     client.execute(env=os.environ | {"SSE_PROGRESS": "log", "SSE_PANELS": "static"})
     for number, error in cells_with_errors(node):
         raise RunError(

@@ -97,10 +97,9 @@ def select_notebooks(
     "paper", the appendices (from `FIRST_APPENDIX` on). Raises `RunError` for a name that is not there.
     """
     paths = find_notebooks(folder)
-    if not wanted:
-        last = 99 if profile == "paper" else FIRST_APPENDIX - 1
-        chosen = [p for p in paths if p.stem != TEMPLATE and int(p.stem[:2]) <= last]
-    else:
+    last = 99 if profile == "paper" else FIRST_APPENDIX - 1
+    chosen = [p for p in paths if p.stem != TEMPLATE and int(p.stem[:2]) <= last]
+    if wanted:
         chosen = sorted({_named(name, paths) for name in wanted})
     if not chosen:
         raise RunError(
@@ -138,15 +137,10 @@ def read_parameters(notebook: Notebook) -> dict[str, Parameter]:
     from another parameter would not follow when that one is overridden.
     """
     source = parameters_cell(notebook).source
-    comments = _comments(source)
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    comments = {t.start[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT}
     found = [_parameter(node, comments, notebook.name) for node in ast.parse(source).body]
     return {p.name: p for p in found}
-
-
-def _comments(source: str) -> dict[int, str]:
-    """Return the comment of each line that ends with one."""
-    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    return {t.start[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT}
 
 
 def _parameter(node: ast.stmt, comments: dict[int, str], notebook: str) -> Parameter:

@@ -47,32 +47,7 @@ _LOCK = ".lock"
 _BASIS = ("profile", "parameters", "notebook_sha256", "code_sha256", "inputs", "own_files")
 # Colleagues send each other run folders, so a record may have been made by hand: names of notebooks become
 # names of pages, and files that it lists are removed when a notebook runs again. Both stay inside the folder.
-_FILES = {
-    "type": "object",
-    "propertyNames": {"pattern": r"^[\w-]+(/[^/\\.][^/\\]*)+\Z"},
-    "additionalProperties": {"type": "string"},
-}
-_RECORD_SCHEMA = {
-    "type": "object",
-    "properties": {
-        **{key: {"type": "object"} for key in ("versions", "machine")},
-        "git": {"type": ["object", "null"]},
-        "notebooks": {
-            "type": "object",
-            "propertyNames": {"pattern": r"^[\w-]+\Z"},
-            "additionalProperties": {
-                "type": "object",
-                "properties": {
-                    **dict.fromkeys(("outputs", "inputs"), _FILES),
-                    **{key: {"type": "object"} for key in ("parameters", "own_files")},
-                    **{key: {"type": "string"} for key in ("status", "title", "started", "profile")},
-                    "duration_s": {"type": ["number", "null"]},
-                    "failure": {"type": ["object", "null"]},
-                },
-            },
-        },
-    },
-}
+_RECORD_SCHEMA = json.loads(Path(__file__).with_name("run_record.schema.json").read_text(encoding="utf-8"))
 _ENCRYPTED = Config({"KernelManager": {"transport_encryption": "auto"}})  # the kernel listens on TCP
 # What a kernel of `sse run` sees: progress as lines, figures as plotly JSON whatever the user has set.
 _KERNEL_ENVIRONMENT = {
@@ -141,14 +116,9 @@ class RunRecord:
 
     def begin(self, profile: str) -> None:
         """Note what this run is made with; a notebook still "running" was cut off, so it is interrupted."""
-        self.content |= {
-            "profile": profile,
-            "versions": provenance.versions(),
-            "git": provenance.git_state(),
-            "machine": provenance.machine(),
-            "started": _now(),
-            "ended": None,
-        }
+        made_with = {"versions": provenance.versions(), "git": provenance.git_state()}
+        made_with |= {"machine": provenance.machine(), "profile": profile}
+        self.content |= made_with | {"started": _now(), "ended": None}
         for name, entry in self.notebooks.items():
             if entry.get("status") == RUNNING:
                 entry |= {"status": INTERRUPTED, "outputs": list_outputs(self.root, name)}
@@ -322,14 +292,8 @@ def _run_one(
     root, start = record.root, time.time()
     mode = root / notebook.name / "data_mode.json"  # what a notebook says about its data sources
     mode.parent.mkdir(parents=True, exist_ok=True)
-    record.note(
-        notebook.name,
-        status=RUNNING,
-        title=notebook.title,
-        seed=basis["parameters"].get("seed"),
-        started=_now(),
-        **basis,
-    )
+    begun = {"status": RUNNING, "title": notebook.title, "seed": basis["parameters"].get("seed")}
+    record.note(notebook.name, started=_now(), **begun, **basis)
     status, failure, node = INTERRUPTED, None, None
     try:
         error = _execute(notebook, values, root)

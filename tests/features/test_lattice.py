@@ -1,7 +1,6 @@
-"""Features of the cell: known densities, centrings, and where table and structure disagree."""
+"""Features of the cell: known densities, centrings, contents that do not fit."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from pymatgen.core import Composition, Lattice, Structure
 
@@ -13,7 +12,6 @@ from sselib.features.lattice import (
     geometric_features,
     implausible,
     invariant_features,
-    lattice_consistency,
     primitive_lattice,
 )
 
@@ -81,13 +79,3 @@ def test_table_and_structure_give_the_same_invariants():
 def test_content_that_does_not_fit_the_cell_is_found():
     assert implausible(cell_of_row(row())) == ""
     assert "the content or the cell is wrong" in implausible(cell_of_row(row(cell_formula="Li40Cl40")))
-
-
-def test_differences_between_table_and_structure():
-    structure = Structure(Lattice.orthorhombic(4, 5, 6), ["Li", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
-    swapped = row(a_angstrom=5.0, b_angstrom=4.0, c_angstrom=6.0, cell_formula="LiCl")
-    found = lattice_consistency(pd.DataFrame([swapped, row(id="y", structure_id="none")]), {"s": structure})
-    assert found["id"].tolist() == ["x"]
-    assert found.loc[0, "labelled_difference"] == pytest.approx(0.25)
-    assert found.loc[0, "sorted_difference"] == pytest.approx(0)
-    assert found.loc[0, "volume_per_atom_difference"] == pytest.approx(0)

@@ -140,43 +140,28 @@ def open_inputs(
     `DataError` or `SchemaError` for what is none of these.
     """
     try:
-        path = _seekable(source, scratch)
-        return _open(path, formula_column, id_column, limits, scratch, say)
+        if source == STANDARD_INPUT:
+            path = spool(sys.stdin.buffer, scratch)
+        elif source.is_fifo():  # can be read only once
+            with source.open("rb") as stream:
+                path = spool(stream, scratch)
+        elif source.is_dir():
+            return _open_folder(source, limits, say)
+        else:
+            path = source
+        basis = {"input": str(path.resolve()), "input_size_and_time": _size_and_time(path)}
+        if path.suffix.lower() in (".cif", ".mcif"):
+            return StructureInputs([path], path.parent, limits, basis)
+        if is_spreadsheet(path):
+            path, said = as_text_table(path, scratch, columns=[formula_column, id_column])
+            if said:
+                say(said)
+        layout = sniff_table(path, formula_column=formula_column, id_column=id_column)
+        if layout.encoding == "cp1252":
+            say(f"{path.name} is not UTF-8: read as Windows-1252")
+        return FormulaInputs(path, layout, basis | {"layout": vars(layout)}, count_rows(path))
     except OSError as error:
         raise DataError(f"{source} cannot be read: {error.strerror or error}") from error
-
-
-def _seekable(source: Path, scratch: Path) -> Path:
-    """Return the input, copied into ``scratch`` where it can be read only once."""
-    if source == STANDARD_INPUT:
-        return spool(sys.stdin.buffer, scratch)
-    if not source.is_fifo():
-        return source
-    with source.open("rb") as stream:
-        return spool(stream, scratch)
-
-
-def _open(
-    path: Path,
-    formula_column: str,
-    id_column: str,
-    limits: CifLimits,
-    scratch: Path,
-    say: Callable[[str], None],
-) -> FormulaInputs | StructureInputs:
-    if path.is_dir():
-        return _open_folder(path, limits, say)
-    if path.suffix.lower() in (".cif", ".mcif"):
-        return StructureInputs([path], path.parent, limits, _file_basis(path))
-    basis = _file_basis(path)
-    if is_spreadsheet(path):
-        path, said = as_text_table(path, scratch, columns=[formula_column, id_column])
-        if said:
-            say(said)
-    layout = sniff_table(path, formula_column=formula_column, id_column=id_column)
-    if layout.encoding == "cp1252":
-        say(f"{path.name} is not UTF-8: read as Windows-1252")
-    return FormulaInputs(path, layout, basis | {"layout": vars(layout)}, count_rows(path))
 
 
 def _open_folder(folder: Path, limits: CifLimits, say: Callable[[str], None]) -> StructureInputs:
@@ -185,10 +170,6 @@ def _open_folder(folder: Path, limits: CifLimits, say: Callable[[str], None]) ->
     say(f"{len(paths)} CIFs in {folder} and below, in the order of their path")
     basis = {"input": str(folder.resolve()), "files": hashlib.sha256(names.encode()).hexdigest()}
     return StructureInputs(paths, folder, limits, basis | {"limits": vars(limits)})
-
-
-def _file_basis(path: Path) -> dict[str, object]:
-    return {"input": str(path.resolve()), "input_size_and_time": _size_and_time(path)}
 
 
 def _size_and_time(path: Path) -> str:
@@ -209,24 +190,18 @@ class SeenInputs:
 
     def first_rows(self, keys: Sequence[bytes]) -> list[int]:
         """Add inputs; return for each the 1-based row of the first one with its key, 0 if it is new."""
-        numbers = np.array([int.from_bytes(key, "big") for key in keys], np.uint64)
         rows = np.arange(self._count + 1, self._count + 1 + len(keys))
         self._count += len(keys)
         known = np.array([key != b"" for key in keys], bool)
-        new, first, back = np.unique(numbers[known], return_index=True, return_inverse=True)
-        first_row = self._merged(new, rows[known][first])[back]
+        numbers = np.array([int.from_bytes(key, "big") for key in keys], np.uint64)[known]
+        new, first, back = np.unique(numbers, return_index=True, return_inverse=True)
+        first_row = rows[known][first]
+        at = np.searchsorted(self._keys, new)
+        there = np.append(self._keys, 0)[at] == new
+        there &= at < len(self._keys)
+        first_row[there] = self._rows[at[there]]
+        self._keys = np.insert(self._keys, at[~there], new[~there])
+        self._rows = np.insert(self._rows, at[~there], first_row[~there])
         found = np.zeros(len(keys), np.int64)
-        found[known] = np.where(first_row < rows[known], first_row, 0)
+        found[known] = np.where(first_row[back] < rows[known], first_row[back], 0)
         return found.tolist()
-
-    def _merged(self, keys: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Insert sorted keys that are not there yet; return the first row of each."""
-        at = np.searchsorted(self._keys, keys)
-        there = np.zeros(len(keys), bool)
-        inside = at < len(self._keys)
-        there[inside] = self._keys[at[inside]] == keys[inside]
-        rows = rows.copy()
-        rows[there] = self._rows[at[there]]
-        self._keys = np.insert(self._keys, at[~there], keys[~there])
-        self._rows = np.insert(self._rows, at[~there], rows[~there])
-        return rows

@@ -4,7 +4,7 @@ import contextlib
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +35,7 @@ class PredictionFile:
     ) -> None:
         if out.is_dir():
             raise DataError(f"{out} is a folder: expected the name of a CSV file for --out")
-        self.out, self._columns, self._basis = out, columns, json.loads(to_json(basis))
+        self.out, self._basis = out, json.loads(to_json(basis))
         ends = ("partial", "partial.json", "lock")
         self._partial, self._state, self._lock = (out.with_name(f".{out.name}.{end}") for end in ends)
         self._held = contextlib.ExitStack()
@@ -48,7 +48,11 @@ class PredictionFile:
         except OSError as error:
             raise DataError(f"{out} cannot be written: {error.strerror or error}") from error
         self.done, self.restarted_because = self._found() if resume else (Progress(), "")
-        self._begin()
+        self._file.truncate(self.done.n_bytes)
+        self._file.seek(self.done.n_bytes)
+        if self.done.n_bytes == 0:
+            self._write([columns])
+            self._record(Progress(0, 0, self._file.tell()))
 
     def _found(self) -> tuple[Progress, str]:
         """Return how far an interrupted output is, and why it cannot be continued where it cannot."""
@@ -66,24 +70,21 @@ class PredictionFile:
             return Progress(), "the interrupted output was cut"
         return done, ""
 
-    def _begin(self) -> None:
-        self._file.truncate(self.done.n_bytes)
-        self._file.seek(self.done.n_bytes)
-        if self.done.n_bytes == 0:
-            self._write([self._columns], scored=0, rows_done=0)
-
-    def append(self, rows: Sequence[Sequence[str]], *, scored: int) -> None:
+    def append(self, rows: Iterable[Sequence[str]], *, scored: int) -> None:
         """Add complete rows, and record that they are there."""
-        self._write(rows, scored=scored, rows_done=len(rows))
+        rows = list(rows)
+        self._write(rows)
+        self._record(Progress(self.done.rows + len(rows), self.done.scored + scored, self._file.tell()))
 
-    def _write(self, rows: Sequence[Sequence[str]], *, scored: int, rows_done: int) -> None:
+    def _write(self, rows: Iterable[Sequence[str]]) -> None:
         text = io.StringIO(newline="")
         csv.writer(text, lineterminator="\n").writerows(rows)
-        n_bytes = self._file.write(text.getvalue().encode("utf-8", errors="replace"))
+        self._file.write(text.getvalue().encode("utf-8", errors="replace"))
         self._file.flush()
-        done = self.done
-        self.done = Progress(done.rows + rows_done, done.scored + scored, done.n_bytes + n_bytes)
-        state = {"basis": self._basis, "done": vars(self.done)}
+
+    def _record(self, done: Progress) -> None:
+        self.done = done
+        state = {"basis": self._basis, "done": vars(done)}
         write_whole(self._state, lambda p: p.write_text(to_json(state), encoding="utf-8"))
 
     def finish(self) -> Path:

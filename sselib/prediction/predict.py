@@ -32,7 +32,6 @@ from sselib.progress import progress
 
 T = TypeVar("T")
 COLUMNS = tuple(str(column) for column in Predicted)
-_SIGMA_AT = COLUMNS.index(Predicted.LOG10_SIGMA)
 CHUNK_FORMULAS, CHUNK_STRUCTURES = 2000, 64
 _WIDE = 10.0  # log10 units; an interval as wide says that such compounds were never measured
 _CLASSES = " + superionic model"
@@ -89,7 +88,10 @@ def predict(request: PredictRequest, *, say: Callable[[str], None] = print) -> P
         models = {"run": str(request.run.resolve()), "models": scorer.sha256}
         basis = {"version": __version__, **inputs.basis, **models}
         with PredictionFile(request.out, columns=COLUMNS, basis=basis, resume=request.resume) as output:
-            _say_resume(output, request, say)
+            if request.resume and output.restarted_because:
+                say(f"starts from the first input ({output.restarted_because})")
+            elif output.done.rows:
+                say(f"{output.done.rows} rows are there already; continues after them")
             _score_all(inputs, scorer, output, request)
             output.finish()
         if not output.done.rows:
@@ -113,13 +115,6 @@ def _require_possible(request: PredictRequest) -> None:
         raise ParameterError(f"--out {request.out} is the input itself: give another name")
 
 
-def _say_resume(output: PredictionFile, request: PredictRequest, say: Callable[[str], None]) -> None:
-    if request.resume and output.restarted_because:
-        say(f"starts from the first input ({output.restarted_because})")
-    elif output.done.rows:
-        say(f"{output.done.rows} rows are there already; continues after them")
-
-
 def _score_all(
     inputs: FormulaInputs | StructureInputs,
     scorer: Scorer,
@@ -133,8 +128,8 @@ def _score_all(
     size = request.chunk or (CHUNK_STRUCTURES if inputs.structures else CHUNK_FORMULAS)
     candidates = progress(inputs.candidates(done), stage="predict", total=max(inputs.total - done, 0))
     for chunk in _chunks(candidates, size):
-        rows = _rows(scorer, chunk, seen, structures=inputs.structures)
-        output.append(rows, scored=sum(row[_SIGMA_AT] != "" for row in rows))
+        table = _scored(scorer, chunk, seen, structures=inputs.structures)
+        output.append(table.to_numpy(), scored=int((table[Predicted.LOG10_SIGMA] != "").sum()))
         parse_formula.cache_clear()  # the next chunk holds other formulas
 
 
@@ -143,33 +138,28 @@ def _chunks(items: Iterator[T], size: int) -> Iterator[list[T]]:
         yield chunk
 
 
-def _rows(
+def _scored(
     scorer: Scorer, chunk: Sequence[Candidate], seen: SeenInputs, *, structures: bool
-) -> list[list[str]]:
+) -> pd.DataFrame:
     """Return one row of text per candidate, columns as in `Predicted`."""
-    good = [k for k, c in enumerate(chunk) if not c.problem and "Li" in _elements(c.plain)]
+    lithium = ["Li" in parse_formula(c.plain) if c.plain else False for c in chunk]
+    good = [k for k, c in enumerate(chunk) if lithium[k] and not c.problem]
     crystals = [chunk[k].structure for k in good] if structures else None
-    table = scorer.score([chunk[k].plain for k in good], crystals)
-    scores = dict(zip(good, table.to_dict("records"), strict=True))
-    first_rows = seen.first_rows([c.key for c in chunk])
+    scores = scorer.score([chunk[k].plain for k in good], crystals).set_axis(good, axis=0)
+    said = dict(zip(good, (_score_notes(row, scorer) for row in scores.to_dict("records")), strict=True))
     same = "same file content as row" if structures else "same composition as row"
-    return [
-        _row(c, scores.get(k), scorer, f"{same} {first}" if first else "")
-        for k, (c, first) in enumerate(zip(chunk, first_rows, strict=True))
-    ]
-
-
-def _row(candidate: Candidate, scores: dict[str, object] | None, scorer: Scorer, repeats: str) -> list[str]:
-    notes = [candidate.problem, *candidate.notes, repeats]
-    values, nearest, model = [""] * 7, "", ""
-    if scores is not None:
-        notes += _score_notes(scores, scorer)
-        values = [*(_number(scores[c]) for c in (*SIGMA, *SUPERIONIC)), str(scores["in_domain"])]
-        nearest, model = str(scores["nearest"]), scores["sigma_model"] + _CLASSES * bool(scorer.superionic)
-    elif not candidate.problem:
-        notes.append(_NO_LITHIUM)
-    note = joined_notes(*(" ".join(note.split()) for note in notes))
-    return [candidate.id, candidate.formula, *values, nearest, model, note]
+    notes = []
+    for k, (c, first) in enumerate(zip(chunk, seen.first_rows([c.key for c in chunk]), strict=True)):
+        own = said.get(k, [] if c.problem else [_NO_LITHIUM])
+        found = [c.problem, *c.notes, f"{same} {first}" if first else "", *own]
+        notes.append(joined_notes(*(" ".join(note.split()) for note in found)))
+    scores["model"] = scores["sigma_model"] + _CLASSES * bool(scorer.superionic)
+    scores["in_domain"] = scores["in_domain"].astype(str)
+    for column in (*SIGMA, *SUPERIONIC):
+        scores[column] = ["" if pd.isna(value) else f"{value:.4f}" for value in scores[column]]
+    table = scores.astype(object).reindex(range(len(chunk)), fill_value="")
+    table = table.assign(id=[c.id for c in chunk], formula=[c.formula for c in chunk], note=notes)
+    return table[list(COLUMNS)]
 
 
 def _score_notes(scores: dict[str, object], scorer: Scorer) -> list[str]:
@@ -190,11 +180,3 @@ def _score_notes(scores: dict[str, object], scorer: Scorer) -> list[str]:
     if pd.isna(scores["log10_sigma"]) and not notes:
         notes.append("the conductivity model gives no value for this input")
     return notes
-
-
-def _elements(plain: str) -> dict[str, float]:
-    return parse_formula(plain).get_el_amt_dict() if plain else {}
-
-
-def _number(value: object) -> str:
-    return "" if pd.isna(value) else f"{float(value):.4f}"

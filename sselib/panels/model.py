@@ -19,7 +19,7 @@ from sselib.errors import DataError, RunError
 from sselib.figures import PALETTE, SIGMA_LABEL
 from sselib.panels.display import Explorer, FigureSlot, html_table, ring, shower
 from sselib.panels.what_if import FormulaWhatIf
-from sselib.plots.waterfall import shap_waterfall
+from sselib.plots.models import shap_waterfall
 from sselib.regression.conductivity_model import load_conductivity_model
 from sselib.runfolder import RunFolder
 
@@ -83,20 +83,6 @@ def held_out(predictions: pd.DataFrame, *, name: tuple[str, str, str], protocol:
     return means.assign(error=means[P.Y_PRED] - means[P.Y_TRUE])
 
 
-def error_by_family(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return family, mae, bias, n of held-out rows, the largest error last."""
-    grouped = rows.groupby(Curated.FAMILY)["error"]
-    table = grouped.agg(mae=lambda e: e.abs().mean(), bias="mean", n="size").reset_index()
-    return table.sort_values("mae")
-
-
-def contributions(shap: pd.DataFrame, compound: str) -> pd.DataFrame:
-    """Return feature, value and SHAP of a held-out compound, mean over repeats, the largest first."""
-    rows = shap[shap["id"] == compound]
-    means = rows.groupby("feature", sort=False)[["value", "shap"]].mean().reset_index()
-    return means.sort_values("shap", key=np.abs, ascending=False).reset_index(drop=True)
-
-
 def model_figure(rows: pd.DataFrame) -> go.Figure:
     """Draw predicted against measured values beside the mean absolute error of each family."""
     figure = make_subplots(cols=2, column_widths=[0.6, 0.4], horizontal_spacing=0.16)
@@ -137,33 +123,33 @@ def _points(rows: pd.DataFrame) -> dict[str, object]:
 
 
 def _bars(rows: pd.DataFrame) -> dict[str, object]:
-    table = error_by_family(rows)
+    families = rows.groupby(Curated.FAMILY)["error"]
+    table = families.agg(mae=lambda e: e.abs().mean(), bias="mean", n="size").sort_values("mae")
     return {
         "x": table["mae"],
-        "y": table[Curated.FAMILY] + " (" + table["n"].astype(str) + ")",
+        "y": table.index + " (" + table["n"].astype(str) + ")",
         "customdata": table["bias"],
         "hovertemplate": "%{y}: %{x:.2f}, mean of prediction minus label %{customdata:+.2f}<extra></extra>",
     }
 
 
 def compound_waterfall(data: ModelData, compound: str) -> go.Figure | None:
-    """Return the SHAP waterfall of a compound, None where this run has no SHAP values for it."""
-    found = contributions(data.shap, compound)
-    if found.empty:
-        return None
+    """Return the SHAP waterfall of a compound (mean over repeats), None where this run has none for it."""
     rows = data.shap[data.shap["id"] == compound]
+    if rows.empty:
+        return None
+    found = rows.groupby("feature", sort=False)[["value", "shap"]].mean()
+    found = found.sort_values("shap", key=np.abs, ascending=False)
+    leading, rest = found.head(_N_FEATURES), found.iloc[_N_FEATURES:]
+    labels = [
+        f"{name} = {value:.3g} {data.units.get(name, '').removesuffix('1')}".strip()
+        for name, value in leading["value"].items()
+    ]
     formula = data.predictions.loc[data.predictions[Prediction.ID] == compound, Entry.FORMULA].iloc[0]
     title = f"{formula}: SHAP of the held-out prediction (measured {rows['y_true'].iloc[0]:.2f})"
-    leading, rest = found.head(_N_FEATURES), found.iloc[_N_FEATURES:]
-    labels = [f"{r.feature} = {r.value:.3g}{_unit(r.feature, data.units)}" for r in leading.itertuples()]
     base = float(rows["y_pred"].mean() - found["shap"].sum())
     shap = [*leading["shap"], rest["shap"].sum()]
     return shap_waterfall([*labels, f"{len(rest)} other features"], shap, base=base, title=title)
-
-
-def _unit(feature: str, units: dict[str, str]) -> str:
-    unit = units.get(feature, "1")
-    return "" if unit in ("1", "") else f" {unit}"
 
 
 def error_table(rows: pd.DataFrame) -> pd.DataFrame:

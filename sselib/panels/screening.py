@@ -14,24 +14,15 @@ from sselib.columns import StructureTable
 from sselib.errors import DataError
 from sselib.figures import PALETTE
 from sselib.materials.composition import parse_formula
-from sselib.panels.display import (
-    WRAP,
-    Card,
-    Explorer,
-    drawn_structure,
-    html_table,
-    ring,
-    shower,
-)
+from sselib.panels.display import WRAP, Card, Explorer, drawn_structure, html_table, ring, shower
 from sselib.panels.widgets import ElementPicker
 from sselib.runfolder import RunFolder
 from sselib.screening.pareto import MAXIMISE, Objective, rank_by_objectives
 from sselib.screening.scores import Score, described_columns
 
-NOTEBOOK, TABLE = "07_screening", "ranked"
+NOTEBOOK = "07_screening"
 MAX_ROWS = 5000  # candidates that the panel handles at interactive speed
 _N_LISTED = 300  # rows of the table
-_OTHERS, _FRONT = range(2)  # traces of the figure
 _SLIDER = {"layout": {"width": "450px"}, "style": {"description_width": "200px"}}
 SCORES = {column: about for column, about in described_columns().items() if about.better and about.heading}
 _WORDS = ("change", "family", "parent", "nearest_formula", "dropped_by")
@@ -51,11 +42,11 @@ def load_screening_data(run: RunFolder) -> ScreeningData:
 
     Raises `RunError` if the notebook did not run there, `DataError` without the columns id and formula.
     """
-    table = run.read_table(NOTEBOOK, TABLE)
-    if not (run.root / NOTEBOOK / "structures.parquet").is_file():
-        return screening_data(table, structures={})
-    structures = run.read_table(NOTEBOOK, "structures").set_index(StructureTable.STRUCTURE_ID)
-    return screening_data(table, structures=structures[StructureTable.STRUCTURE_JSON])
+    structures = {}
+    if (run.root / NOTEBOOK / "structures.parquet").is_file():
+        table = run.read_table(NOTEBOOK, "structures").set_index(StructureTable.STRUCTURE_ID)
+        structures = table[StructureTable.STRUCTURE_JSON]
+    return screening_data(run.read_table(NOTEBOOK, "ranked"), structures=structures)
 
 
 def screening_data(table: pd.DataFrame, *, structures: Mapping[str, str]) -> ScreeningData:
@@ -116,18 +107,10 @@ def trade_off_figure(ranked: pd.DataFrame, *, x: str, y: str) -> go.Figure:
     figure = go.Figure()
     styles = (("others", "#9aa5b1", 6), ("not beaten in every objective (front 1)", PALETTE[3], 9))
     for rows, (name, colour, size) in zip(_parts(ranked), styles, strict=True):
-        figure.add_scatter(
-            **_points(rows, x=x, y=y), mode="markers", name=name, marker={"color": colour, "size": size}
-        )
-    figure.add_scatter(**ring())
-    figure.update_layout(
-        height=430,
-        xaxis_title=SCORES[x].heading,
-        yaxis_title=SCORES[y].heading,
-        legend={"orientation": "h", "y": 1.1},
-        margin={"t": 30},
-    )
-    return figure
+        look = {"name": name, "marker": {"color": colour, "size": size}}
+        figure.add_scatter(**_points(rows, x=x, y=y), **look, mode="markers")
+    figure.add_scatter(**ring()).update_xaxes(title=SCORES[x].heading).update_yaxes(title=SCORES[y].heading)
+    return figure.update_layout(height=430, legend={"orientation": "h", "y": 1.1}, margin={"t": 30})
 
 
 def _parts(ranked: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -148,16 +131,15 @@ def _points(rows: pd.DataFrame, *, x: str, y: str) -> dict[str, object]:
 
 def candidate_card(row: pd.Series) -> str:
     """Return everything known of a candidate as HTML, one line per column that has a value, scores first."""
-    ordered = [*(c for c in SCORES if c in row.index), *(c for c in row.index if c not in SCORES)]
-    known = {c: row[c] for c in ordered if pd.notna(row[c]) and row[c] != ""}
-    facts = pd.DataFrame(
-        [
-            (SCORES[k].heading if k in SCORES else k, f"{v:.4g}" if isinstance(v, float) else v)
-            for k, v in known.items()
-        ],
-        columns=["", "value"],
-    )
-    return f"<h3>{escape(str(row['formula']))}</h3>{html_table(facts)}"
+    places = {column: k for k, column in enumerate(SCORES)}
+    ordered = sorted(row.index, key=lambda c: places.get(c, len(places)))
+    facts = [
+        (SCORES[c].heading if c in SCORES else c, f"{row[c]:.4g}" if isinstance(row[c], float) else row[c])
+        for c in ordered
+        if pd.notna(row[c]) and row[c] != ""
+    ]
+    table = pd.DataFrame(facts, columns=["", "value"])
+    return f"<h3>{escape(str(row['formula']))}</h3>{html_table(table)}"
 
 
 def _status(ranked: pd.DataFrame, data: ScreeningData) -> str:

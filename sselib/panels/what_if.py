@@ -18,6 +18,7 @@ from sselib.errors import FormulaError
 from sselib.figures import PALETTE, SIGMA_LABEL
 from sselib.materials.composition import parse_formula
 from sselib.panels.display import WRAP, FigureSlot
+from sselib.screening.candidates import formula_of_amounts
 
 _WIDE = {"layout": {"width": "520px"}, "style": {"description_width": "250px"}}
 _ANIONS = frozenset({"N", "O", "S", "Se", "Te", "F", "Cl", "Br", "I"})
@@ -59,8 +60,7 @@ def substitute(formula: str, *, replaced: str, by: str, fraction: float, balance
             f"{formula} with {fraction:.2f} of {replaced} as {by} would have no lithium left: replace less, "
             "or do not balance the charge"
         )
-    kept = {symbol: n for symbol, n in amounts.items() if n > 1e-6}
-    return "".join(symbol if n == 1 else f"{symbol}{n:.4g}" for symbol, n in kept.items())
+    return formula_of_amounts(amounts)
 
 
 class FormulaWhatIf:

@@ -7,9 +7,9 @@ import pandas as pd
 import plotly.express as px
 import plotly.graph_objects as go
 
-from sselib.figures import BARS_Y, PALETTE, plain_facets, with_bars
+from sselib.figures import BARS_Y, PALETTE, SIGMA_LABEL, plain_facets, with_bars
 from sselib.plots.features import axis_title
-from sselib.plots.parity import Marks, parity_panels
+from sselib.plots.parity import HELD_OUT_ROWS, TRAINING_ROWS, UPPER_BOUNDS, parity_panels
 from sselib.regression.models import CONTROLS
 from sselib.regression.residuals import CLASSES
 
@@ -36,12 +36,6 @@ ERROR = f"mean absolute error, {LOG_UNITS}"
 _SHAP = f"SHAP value, {LOG_UNITS}"
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon")
 _GREYS = {"mean": "#444444", "median": "#777777", "1nn": "#999999", "shuffled": "#bbbbbb"}
-_TRAINING_ROWS, _TEST_ROWS = "training rows", "test rows"
-_PARITY_MARKS = (
-    Marks(_TRAINING_ROWS, "#bbbbbb", size=4),
-    Marks(_TEST_ROWS),
-    Marks(f"{_TEST_ROWS}, upper bounds", PALETTE[3], "triangle-left-open"),
-)
 
 
 def interval_chart(
@@ -171,22 +165,21 @@ def parity(points: pd.DataFrame, *, columns: Sequence[str]) -> go.Figure:
 
     ``points`` has the columns split, features, part (train or test), y_true, y_pred, censored.
     """
-    splits = list(dict.fromkeys(points["split"]))
-    bound = points["censored"].map({True: f"{_TEST_ROWS}, upper bounds", False: _TEST_ROWS})
-    points = points.assign(kind=bound.where(points["part"] == "test", _TRAINING_ROWS))
-    cells = [[points[(points["split"] == s) & (points["features"] == f)] for f in columns] for s in splits]
-    titles = [
-        f"{f.replace('kim_', '')}, {protocol_text(s)}<br><sup>{_parity_text(rows)}</sup>"
-        for s, line in zip(splits, cells, strict=True)
-        for f, rows in zip(columns, line, strict=True)
-    ]
-    figure = parity_panels(cells, titles=titles, marks=_PARITY_MARKS)
-    return figure.update_layout(height=100 + 340 * len(splits), legend_y=-0.14)
-
-
-def _parity_text(rows: pd.DataFrame) -> str:
-    error = (rows["y_pred"] - rows["y_true"]).abs().groupby(rows["part"]).mean()
-    return f"MAE {error['test']:.2f} test, {error['train']:.2f} train"
+    kind = points["censored"].map({True: UPPER_BOUNDS, False: HELD_OUT_ROWS})
+    points = points[points["features"].isin(columns)].assign(
+        kind=kind.where(points["part"] == "test", TRAINING_ROWS),
+        panel=points["split"] + "/" + points["features"],
+        error=(points["y_pred"] - points["y_true"]).abs(),
+    )
+    errors = points.pivot_table(index="panel", columns="part", values="error", aggfunc="mean")
+    titles = {
+        f"{split}/{name}": f"{name.replace('kim_', '')}, {protocol_text(split)}<br>"
+        f"<sup>MAE {errors.loc[f'{split}/{name}', 'test']:.2f} test, "
+        f"{errors.loc[f'{split}/{name}', 'train']:.2f} train</sup>"
+        for split in dict.fromkeys(points["split"])
+        for name in columns
+    }
+    return parity_panels(points, titles=titles, columns=len(columns))
 
 
 def family_bars(errors: pd.DataFrame, *, protocols: Sequence[str]) -> go.Figure:
@@ -326,3 +319,30 @@ def learning_curves(curve: pd.DataFrame, *, noise: float) -> go.Figure:
     )
     figure.update_xaxes(rangemode="tozero").update_yaxes(rangemode="tozero")
     return _noise_line(figure.update_layout(height=380, title="What more data would bring"), noise)
+
+
+def shap_waterfall(labels: Sequence[str], shap: Sequence[float], *, base: float, title: str) -> go.Figure:
+    """Draw SHAP values from ``base``, the mean prediction, to the prediction; all in log10(S/cm).
+
+    ``labels`` name the features with their values, one for each of ``shap``.
+    """
+    path = base + np.cumsum([0.0, *shap])
+    figure = go.Figure(
+        go.Waterfall(
+            orientation="h",
+            measure=["absolute", *["relative"] * len(shap), "total"],
+            x=[base, *shap, 0],
+            y=["mean of the training rows", *labels, "prediction"],
+            text=[f"{base:.2f}", *(f"{v:+.2f}" for v in shap), f"{path[-1]:.2f}"],
+            increasing={"marker": {"color": PALETTE[3]}},
+            decreasing={"marker": {"color": PALETTE[0]}},
+            totals={"marker": {"color": "#777777"}},
+            textposition="outside",
+            cliponaxis=False,
+            hovertemplate="%{y}<br>%{text}<extra></extra>",
+        )
+    )
+    margin = 0.35 * max(np.ptp(path), 0.5)
+    figure.update_xaxes(title=f"predicted {SIGMA_LABEL}", range=[path.min() - margin, path.max() + margin])
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    return figure.update_layout(height=460, title=title, showlegend=False)

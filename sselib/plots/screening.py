@@ -6,8 +6,7 @@ import plotly.express as px
 import plotly.graph_objects as go
 
 from sselib.figures import BARS_X, PALETTE, SIGMA_LABEL, with_bars
-from sselib.plots.models import interval_chart
-from sselib.plots.waterfall import shap_waterfall
+from sselib.plots.models import interval_chart, shap_waterfall
 from sselib.screening.explanation import Explanation, with_unit
 
 _P_LABEL = "P(superionic), σ ≥ 10<sup>−4</sup> S cm<sup>−1</sup>"

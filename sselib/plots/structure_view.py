@@ -73,27 +73,20 @@ def structure_figure(
     figure = go.Figure(_cell(structure))
     if bonds:
         figure.add_trace(_bonds(structure))
-    by_species: dict[str, list[Sector]] = {}
-    for sector in sectors:
-        by_species.setdefault(sector.species, []).append(sector)
-    resolution = _resolution(len({s.fractional for s in sectors}), max_vertices)
-    for name in sorted(by_species, key=lambda s: (s == VACANCY, s != "Li", s)):
-        figure.add_trace(_spheres(name, by_species[name], resolution))
+    n_spheres = len({s.fractional for s in sectors})
+    resolution = int(np.clip(np.sqrt(2 * max_vertices / n_spheres) - 2, 9, 24))  # meridians of a sphere
+    for name in sorted({s.species for s in sectors}, key=lambda s: (s == VACANCY, s != "Li", s)):
+        figure.add_trace(_spheres(name, [s for s in sectors if s.species == name], resolution))
     axis = {"visible": False}
-    figure.update_layout(
+    side = {"title": {"text": "species (occupancy)", "side": "top"}, "font": {"size": 11}}
+    return figure.update_layout(
         scene={"xaxis": axis, "yaxis": axis, "zaxis": axis, "aspectmode": "data"},
         scene_camera={"projection": {"type": "orthographic"}, "eye": {"x": 1.25, "y": 0.7, "z": 0.45}},
         title={"text": title, "font": {"size": 14}},
-        legend={
-            "title": {"text": "species (occupancy)", "side": "top"},
-            "orientation": "h",
-            "y": 0,
-            "font": {"size": 11},
-        },
+        legend={"orientation": "h", "y": 0, **side},
         margin={"l": 0, "r": 0, "t": 40 if title else 5, "b": 60},
         height=480,
     )
-    return figure
 
 
 def site_sectors(structure: Structure) -> list[Sector]:
@@ -121,17 +114,12 @@ def _filled(amounts: dict[str, float]) -> list[tuple[str, float, float]]:
     return list(zip(amounts, [0.0, *ends[:-1].tolist()], ends.tolist(), strict=True))
 
 
-def _resolution(n_spheres: int, max_vertices: int) -> int:
-    """Return the number of meridians of a full sphere that keeps the figure small."""
-    return int(np.clip(np.sqrt(2 * max_vertices / n_spheres) - 2, 9, 24))
-
-
 def _spheres(name: str, sectors: list[Sector], resolution: int) -> go.Mesh3d:
     """Return one mesh with the sectors of all sites that hold the species."""
     radius = sphere_radius(name)
-    meshes = [_sector_mesh(s.occupancy, resolution) for s in sectors]
     points, values, faces, n = [], [], [], 0
-    for sector, (unit, face) in zip(sectors, meshes, strict=True):
+    for sector in sectors:
+        unit, face = _sector_mesh(sector.occupancy, resolution)
         turn = 2 * np.pi * sector.start
         rotation = np.array([[np.cos(turn), np.sin(turn), 0], [-np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
         points.append(np.asarray(sector.centre) + radius * unit @ rotation)
@@ -141,12 +129,7 @@ def _spheres(name: str, sectors: list[Sector], resolution: int) -> go.Mesh3d:
     x, y, z = np.concatenate(points).astype(np.float32).T
     i, j, k = np.concatenate(faces).astype(np.uint16 if n < 2**16 else np.uint32).T
     return go.Mesh3d(
-        x=x,
-        y=y,
-        z=z,
-        i=i,
-        j=j,
-        k=k,
+        **{"x": x, "y": y, "z": z, "i": i, "j": j, "k": k},
         color=colour(name),
         opacity=0.35 if name == VACANCY else 1.0,
         name=f"{name}{_range([s.occupancy for s in sectors])}",
@@ -208,17 +191,14 @@ def _sector_mesh(share: float, resolution: int) -> tuple[np.ndarray, np.ndarray]
 
 def _cell(structure: Structure) -> list[go.Scatter3d]:
     """Return the twelve edges of the cell, and the names of its vectors at their ends."""
-    edges = _lines(
-        [(np.dot(p, structure.lattice.matrix), np.dot(q, structure.lattice.matrix)) for p, q in _EDGES]
-    )
-    a, b, c = (v * (1 + 1.2 / np.linalg.norm(v)) for v in structure.lattice.matrix)
-    line = {"color": "#555555", "width": 3}
-    x, y, z = np.array([a, b, c]).T
+    vectors = structure.lattice.matrix
+    edges = _lines([(np.dot(p, vectors), np.dot(q, vectors)) for p, q in _EDGES])
+    ends = vectors * (1 + 1.2 / np.linalg.norm(vectors, axis=1, keepdims=True))
+    names = dict(zip("xyz", ends.T.tolist(), strict=True))
+    bare = {"hoverinfo": "skip", "showlegend": False}
     return [
-        go.Scatter3d(**edges, mode="lines", line=line, hoverinfo="skip", showlegend=False, name="cell"),
-        go.Scatter3d(
-            x=x, y=y, z=z, mode="text", text=["a", "b", "c"], hoverinfo="skip", showlegend=False, name="axes"
-        ),
+        go.Scatter3d(**edges, **bare, mode="lines", line={"color": "#555555", "width": 3}, name="cell"),
+        go.Scatter3d(**names, **bare, mode="text", text=["a", "b", "c"], name="axes"),
     ]
 
 
@@ -230,9 +210,10 @@ def _bonds(structure: Structure) -> go.Scatter3d:
         kept = Structure.from_sites(framework, to_unit_cell=True)
         first, second, image, distance = kept.get_neighbor_list(3.2)
         names = [_main(s.species) for s in kept]
+        radii = [sphere_radius(name) / _RADIUS_SCALE for name in names]
         inside = (image == 0).all(axis=1) & (first < second) & (distance > 0.6)
         for i, j, d in zip(first[inside], second[inside], distance[inside], strict=True):
-            if names[i] != names[j] and d <= _BOND_SLACK * _bond_length(names[i], names[j]):
+            if names[i] != names[j] and d <= _BOND_SLACK * (radii[i] + radii[j]):
                 pairs.append((kept[int(i)].coords, kept[int(j)].coords))
     line = {"color": "#aaaaaa", "width": 4}
     return go.Scatter3d(**_lines(pairs), mode="lines", line=line, hoverinfo="skip", name="bonds")
@@ -242,10 +223,6 @@ def _main(species: object) -> str:
     """Return the element with the largest occupancy."""
     amounts = species.get_el_amt_dict()
     return max(amounts, key=amounts.get)
-
-
-def _bond_length(first: str, second: str) -> float:
-    return (sphere_radius(first) + sphere_radius(second)) / _RADIUS_SCALE
 
 
 def _lines(pairs: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, list[float | None]]:

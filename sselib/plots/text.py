@@ -1,13 +1,13 @@
 """Figures and tables of notebook 05: error by prompt case, paired differences, predicted against measured."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from sselib.figures import PALETTE
 from sselib.plots.models import interval_chart, protocol_text
-from sselib.plots.parity import Marks, parity_panels
+from sselib.plots.parity import HELD_OUT_ROWS, UPPER_BOUNDS, parity_panels
 from sselib.regression.evaluation import family_errors
 from sselib.text import NGRAMS, TREES, TextData, load_words, text_models
 from sselib.validation.metrics import with_interval
@@ -19,9 +19,6 @@ CASE_LABELS: dict[str, str] = {
     "case4_both": "formula, symmetry, disorder",
 }
 _TICKS = dict(zip(CASE_LABELS, ("formula", "+ symmetry", "+ disorder", "+ both"), strict=True))
-_MEASURED, _BOUNDS = "held-out rows", "upper bounds"
-_PANELS_A_LINE = 4
-_MARKS = (Marks(_MEASURED, size=5), Marks(_BOUNDS, PALETTE[3], "triangle-left-open", size=5))
 
 
 def error_by_case(
@@ -52,18 +49,19 @@ def parity_grid(predictions: pd.DataFrame, *, models: Sequence[str], cases: Sequ
 
     The counterpart of Kim et al.'s Figure 8 for one protocol; the panels stand model by model.
     """
-    points = predictions.assign(kind=predictions["censored"].map({True: _BOUNDS, False: _MEASURED}))
-    by_panel = dict(iter(points.groupby(["model", "features"])))
-    filled = {(m, c): by_panel[m, c] for m in models for c in cases if (m, c) in by_panel}
-    tables = [*filled.values(), *[points.iloc[:0]] * (-len(filled) % _PANELS_A_LINE)]
-    cells = [tables[k : k + _PANELS_A_LINE] for k in range(0, len(tables), _PANELS_A_LINE)]
-    figure = parity_panels(cells, titles=[_title(*key, rows) for key, rows in filled.items()], marks=_MARKS)
-    return figure.update_layout(height=120 + 260 * len(cells), legend_y=-0.12)
-
-
-def _title(model: str, case: str, rows: pd.DataFrame) -> str:
-    error = (rows["y_pred"] - rows["y_true"]).abs().mean()
-    return f"{model}<br><sup>{CASE_LABELS[case]}; MAE {error:.2f}, n = {len(rows)}</sup>"
+    points = predictions.assign(
+        kind=predictions["censored"].map({True: UPPER_BOUNDS, False: HELD_OUT_ROWS}),
+        panel=predictions["model"] + "/" + predictions["features"],
+        error=(predictions["y_pred"] - predictions["y_true"]).abs(),
+    )
+    errors = points.groupby("panel")["error"].agg(["mean", "size"])
+    titles = {
+        f"{m}/{c}": f"{m}<br><sup>{CASE_LABELS[c]}; MAE {errors.loc[f'{m}/{c}', 'mean']:.2f}, "
+        f"n = {errors.loc[f'{m}/{c}', 'size']}</sup>"
+        for m, c in product(models, cases)
+        if f"{m}/{c}" in errors.index
+    }
+    return parity_panels(points[points["panel"].isin(titles)], titles=titles, columns=4)
 
 
 def best_text_model(scores: pd.DataFrame, *, dataset: str, protocol: str, case: str = "") -> pd.Series:

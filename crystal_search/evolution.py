@@ -255,12 +255,8 @@ def _why_stop(
         return "the reference was found"
     if sum(c.n_evaluations for c in done) >= settings.max_evaluations:
         return "the budget of energy evaluations is spent"
-    if generation >= 0 and _out_of_patience(done, generation, settings):
+    before = [c for c in done if c.generation <= generation - settings.patience]
+    waited = generation >= 0 and bool(before) and np.isfinite(_best(before))
+    if waited and _best(done) > _best(before) - settings.tolerance_ev_atom:
         return f"no better enthalpy in {settings.patience} generations"
     return ""
-
-
-def _out_of_patience(done: Sequence[SearchCandidate], generation: int, settings: SearchSettings) -> bool:
-    before = [c for c in done if c.generation <= generation - settings.patience]
-    earlier, now = _best(before), _best(done)
-    return bool(before) and np.isfinite(earlier) and now > earlier - settings.tolerance_ev_atom

@@ -42,7 +42,7 @@ def known_structure(name: str, *, folder: Path = DATA) -> Structure:
 
 
 def _built(entry: Mapping[str, object]) -> Structure:
-    """Return the crystal that space group, lattice and asymmetric unit describe."""
+    """Return the crystal that space group, lattice (completed by the crystal system) and sites describe."""
     operations = spglib.get_symmetry_from_database(_hall_number(**entry["space_group"]))
     species, points = [], np.empty((0, 3))
     for site in entry["sites"]:
@@ -52,7 +52,10 @@ def _built(entry: Mapping[str, object]) -> Structure:
         orbit = images[~np.tril(same, k=-1).any(axis=1)]
         species += [site["species"]] * len(orbit)
         points = np.vstack([points, orbit])
-    return Structure(_lattice(entry["lattice"], entry["space_group"]["number"]), species, points)
+    gamma, given = 120.0 if 143 <= entry["space_group"]["number"] <= 194 else 90.0, entry["lattice"]
+    full = {"b": given["a"], "c": given["a"], "alpha": 90.0, "beta": 90.0, "gamma": gamma, **given}
+    cell = Lattice.from_parameters(*(float(full[k]) for k in ("a", "b", "c", "alpha", "beta", "gamma")))
+    return Structure(cell, species, points)
 
 
 @lru_cache
@@ -60,10 +63,3 @@ def _hall_number(*, symbol: str, number: int, setting: str = "") -> int:
     """Return the first Hall number of a space group, in a setting where one is named."""
     types = {hall: spglib.get_spacegroup_type(hall) for hall in range(1, 531)}
     return next(h for h, t in types.items() if t.number == number and setting in ("", t.choice))
-
-
-def _lattice(given: Mapping[str, float], number: int) -> Lattice:
-    """Return the lattice with the parameters left out completed by the crystal system."""
-    gamma = 120.0 if 143 <= number <= 194 else 90.0
-    full = {"b": given["a"], "c": given["a"], "alpha": 90.0, "beta": 90.0, "gamma": gamma, **given}
-    return Lattice.from_parameters(*(float(full[k]) for k in ("a", "b", "c", "alpha", "beta", "gamma")))

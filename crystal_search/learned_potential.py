@@ -1,10 +1,7 @@
 """A potential that a search learns from its own energy evaluations, to judge offspring before they cost any.
 
 Fitted to energies, forces and stresses of the crystals on the way of each relaxation, by linear least squares
-in the functions of `crystal_search.moments`. After ten relaxations of random crystals of the development
-compounds LiGaO2, Li2SiO3 and calcite (about 330 evaluations) the energies of other relaxed crystals up to
-0.15 eV/atom above the known one had errors of 14 to 21 meV/atom (rms) and a rank correlation of 0.92; after
-thirty 8 to 19 meV/atom and 0.96 to 0.99. That a potential learned on the way saves most evaluations of a
+in the functions of `crystal_search.moments`. That a potential learned on the way saves most evaluations of a
 search was shown by Podryabinkin et al., Phys. Rev. B 99, 064114 (2019), doi 10.1103/PhysRevB.99.064114.
 """
 

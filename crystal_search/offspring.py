@@ -1,9 +1,7 @@
 """The children of a generation: the lowest of many offspring, by a potential that the search has learned.
 
 Offspring are fresh random crystals and children of the operators; the learned potential relaxes them, which
-costs no energy evaluation. Those that repeat a structure that has been relaxed already are left out. What the
-learned potential takes for low and is not teaches it most: each child is relaxed by the real potential, and
-the next generation's choice follows from a fit that knows it.
+costs no energy evaluation. Those that repeat a structure that has been relaxed already are left out.
 """
 
 import time
@@ -110,7 +108,11 @@ def choose_children(
 
     Fewer if there are not as many. What they cost is left out: it is that of all offspring.
     """
-    known = [(c.atoms, _enthalpy(c.atoms, potential, pressure_gpa)) for c in done if c.status in RELAXED]
+    known = []
+    for atoms in (c.atoms for c in done if c.status in RELAXED):
+        copy = atoms.copy()
+        copy.calc = potential
+        known.append((atoms, enthalpy(copy, pressure_gpa)))
     whole = [o for o in offspring if np.isfinite(o.enthalpy_ev_atom)]
     chosen: list[Plan] = []
     for one in sorted(whole, key=lambda o: o.enthalpy_ev_atom):
@@ -120,12 +122,6 @@ def choose_children(
         if len(chosen) == n:
             break
     return chosen
-
-
-def _enthalpy(atoms: Atoms, potential: LearnedPotential, pressure_gpa: float) -> float:
-    copy = atoms.copy()
-    copy.calc = potential
-    return enthalpy(copy, pressure_gpa)
 
 
 def _repeats(one: Offspring, atoms: Atoms, enthalpy_ev_atom: float) -> bool:

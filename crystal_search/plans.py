@@ -115,8 +115,11 @@ def fresh_plan(
     rng: np.random.Generator,
 ) -> Plan:
     """Return a fresh random crystal, the one after ``n_before`` others of the search."""
-    settings = search.settings
-    volume = _learned_volume(search.content, population) if settings.learn_volume and population else None
+    settings, volume = search.settings, None
+    if settings.learn_volume and population:
+        best = population[: max(1, round(BEST_SHARE * len(population)))]
+        per_atom = float(np.mean([c.volume_angstrom3_atom for c in best]))
+        volume = per_atom * sum(search.content.values())
     if settings.pool_size and settings.states:
         seed, spent = _chosen_seed(search, volume, n_before)
     else:
@@ -127,12 +130,6 @@ def fresh_plan(
 def seed_plan(seed: Seed, spent: Preparation, made: Mapping[str, object]) -> Plan:
     """Return the plan of a random crystal, which has no parents."""
     return Plan(operator=SEED, space_group=seed.space_group, atoms=seed.atoms, spent=spent, **made)
-
-
-def _learned_volume(content: Mapping[str, int], population: Sequence[SearchCandidate]) -> float:
-    """Return the mean volume of the best part of the population for the cell, Angstrom^3."""
-    best = population[: max(1, round(BEST_SHARE * len(population)))]
-    return float(np.mean([c.volume_angstrom3_atom for c in best])) * sum(content.values())
 
 
 def _random_seed(search: Search, volume: float | None, rng: np.random.Generator) -> tuple[Seed, Preparation]:

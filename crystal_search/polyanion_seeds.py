@@ -39,8 +39,12 @@ def polyanion_seed(
     """
     volume = guessed_volume([s for s, n in content.items() for _ in range(n)])
     like = {"symmetric_share": symmetric_share, "volume_angstrom3": None, "rng": rng}
+    left = dict(content)
+    for one in complexes:
+        left[one.ligand] -= one.n_ligands * content[one.centre]
+    left = {s: n for s, n in left.items() if n}
     for _ in range(N_SKELETONS):
-        skeleton = random_seed(_without_ligands(content, complexes), **like)
+        skeleton = random_seed(left, **like)
         ligands = _oriented(skeleton.atoms, complexes, rng)
         if ligands is None:
             continue
@@ -49,13 +53,6 @@ def polyanion_seed(
             if shortest_ratio(atoms) >= SEED_RATIO and whole_bonds(atoms, complexes) is not None:
                 return Seed(atoms=atoms, space_group=skeleton.space_group)
     return random_seed(dict(content), **like)
-
-
-def _without_ligands(content: Mapping[str, int], complexes: Sequence[Polyanion]) -> dict[str, int]:
-    left = dict(content)
-    for one in complexes:
-        left[one.ligand] -= one.n_ligands * content[one.centre]
-    return {s: n for s, n in left.items() if n}
 
 
 def _decorated(

@@ -1,13 +1,9 @@
 """Which random crystals are worth a relaxation: pools, ranked by the pair model or by one evaluation each.
 
 The pair model of `crystal_search.ionic` costs no energy evaluation, so many more random crystals are made
-than the potential ever relaxes. For oxides and pnictides of large cations its energy points at the known
-crystal: of 150 to 200 random crystals of the development compounds LiInO2, LiScO2 and Li2ZrO3 those that
-match it are nearly all among the first five. With small, highly charged cations (C, Si, V) it does so where
-they are in polyanions that are built in whole (`crystal_search.polyanions`), and not otherwise: it puts
-crystals of SiO3 chains above many random ones, because it knows no covalent bond. So half of the seeds are
-the lowest by pair energy, and the other half win a tournament with one evaluation of the potential each,
-whose ranks agree better there (Li2SiO3: Spearman 0.64 with the enthalpy at the end, 0.49 for pair energies).
+than the potential ever relaxes. Half of the seeds are the lowest by pair energy, the other half win a
+tournament with one evaluation of the potential each, which ranks better where the pair model misleads
+(the README says where).
 """
 
 import time
@@ -83,7 +79,10 @@ def make_pool(
     complexes = polyanions(dict(content), charges)
     made = [_random(dict(content), complexes, symmetric_share, rng) for _ in range(size)]
     relaxed = [_relaxed(s, complexes, charges) for s in made]
-    energies = np.array([_pair_energy(s, complexes, charges) for s in relaxed])
+    bonds = [whole_bonds(s.atoms, complexes) for s in relaxed]
+    broken = [bool(complexes) and b is None for b in bonds]  # compares with no other
+    pairs = zip(relaxed, bonds, broken, strict=True)
+    energies = np.array([np.inf if bad else pair_energy(s.atoms, charges, bonds=b) for s, b, bad in pairs])
     chosen = _lowest_distinct(relaxed, energies, n_seeds(size) // 2)
     return Pool(
         lowest=tuple(relaxed[i] for i in chosen),
@@ -121,12 +120,6 @@ def _random(
 def _relaxed(seed: Seed, complexes: Sequence[Polyanion], states: Mapping[str, float]) -> Seed:
     bonds = whole_bonds(seed.atoms, complexes)
     return replace(seed, atoms=relax_as_ions(seed.atoms, states, bonds=bonds))
-
-
-def _pair_energy(seed: Seed, complexes: Sequence[Polyanion], states: Mapping[str, float]) -> float:
-    """Return the energy in eV/atom; infinite where a polyanion is broken, as it compares with no other."""
-    bonds = whole_bonds(seed.atoms, complexes)
-    return np.inf if complexes and bonds is None else pair_energy(seed.atoms, states, bonds=bonds)
 
 
 def fitted_to(seed: Seed, volume_angstrom3: float | None, states: Mapping[str, float]) -> Seed:

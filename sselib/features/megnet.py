@@ -161,7 +161,11 @@ class MegnetModel(torch.nn.Module):
         """
         values = self.evaluate(graphs)
         blocks = [layer.name for layer in self._layers if layer.kind == "MEGNetLayer"]
-        return (self._embed_atoms(graphs.species), *(values[name][0] for name in blocks))
+        table = self._elements
+        if table is None:
+            first = next(layer.name for layer in self._layers if layer.kind == "Embedding")
+            table = self._weights[first]["embeddings"]
+        return (graphs.species @ table, *(values[name][0] for name in blocks))
 
     @torch.no_grad()
     def evaluate(self, graphs: CrystalGraphs, *, fidelity: int | None = None) -> dict[str, object]:
@@ -193,12 +197,6 @@ class MegnetModel(torch.nn.Module):
                 f"({', '.join(self.metadata['fidelities'])})"
             )
         return torch.nn.functional.one_hot(torch.full((n_graphs,), fidelity), n_fidelities).float()
-
-    def _embed_atoms(self, species: torch.Tensor) -> torch.Tensor:
-        if self._elements is not None:
-            return species @ self._elements
-        layer = next(layer for layer in self._layers if layer.kind == "Embedding")
-        return species @ self._weights[layer.name]["embeddings"]
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,9 @@ def run_campaign(
     cases = [(c, s) for c in contents for s in seeds]
     for content, seed in progress(cases, stage="searches"):
         stop = (solved or {}).get(content.formula)
-        case = replace(settings, seed=seed, oxidation_states=_states(content.amounts))
+        charges = assign_oxidation_states(Composition(content.amounts))
+        states = {} if charges.rule in (METALLIC, IMBALANCED) else dict(charges.states)  # none: no ions
+        case = replace(settings, seed=seed, oxidation_states=states)
         common = {"database": database, "n_jobs": n_jobs, "solved": stop}
         mine = _search(content, EVOLUTIONARY, case, **common)
         spent = max(1, sum(c.n_evaluations for c in mine))
@@ -104,12 +106,6 @@ def _search(
     name += hashlib.sha256(text.encode()).hexdigest()[:8]
     options |= {"relaxer": RELAXERS.get(settings.protocol), "show_progress": bars_are_shown()}
     return find_crystals(content.amounts, name=name, settings=settings, **options)
-
-
-def _states(amounts: Mapping[str, int]) -> dict[str, float]:
-    """Return the oxidation states of a composition, none where they do not balance: no ions then."""
-    found = assign_oxidation_states(Composition(amounts))
-    return {} if found.rule in (METALLIC, IMBALANCED) else dict(found.states)
 
 
 def best_structure(

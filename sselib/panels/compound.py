@@ -105,22 +105,20 @@ def _facts(row: pd.Series) -> list[str]:
     bound = "at most " if row[Entry.CENSORED] else ""
     sigma = f"σ {bound}{10 ** row[Entry.LOG10_SIGMA]:.1e} S/cm (log10 {row[Entry.LOG10_SIGMA]:.2f})"
     facts = [sigma, f"class {row[Curated.CONDUCTIVITY_CLASS]}", f"family {row[Curated.FAMILY]}"]
-    for label, column in (("space group", Entry.SPACE_GROUP_SYMBOL), ("", Curated.DISORDER_CLASS)):
-        if pd.notna(row[column]):
-            facts.append(f"{label} {row[column]}".strip())
+    if pd.notna(row[Entry.SPACE_GROUP_SYMBOL]):
+        facts.append(f"space group {row[Entry.SPACE_GROUP_SYMBOL]}")
+    if pd.notna(row[Curated.DISORDER_CLASS]):
+        facts.append(str(row[Curated.DISORDER_CLASS]))
     if pd.notna(row[Curated.LABEL_STD]):
-        facts.append(
-            f"{row[Curated.N_MEASUREMENTS]} measurements, standard deviation {row[Curated.LABEL_STD]:.2f}"
-        )
+        n = row[Curated.N_MEASUREMENTS]
+        facts.append(f"{n} measurements, standard deviation {row[Curated.LABEL_STD]:.2f}")
     return [escape(f) for f in facts]
 
 
 def _findings(row: pd.Series) -> list[str]:
     flags = [f for f in str(row[Curated.STRUCTURE_FLAGS] or "").split(";") if f and f != "nan"]
-    findings = [FINDINGS.get(f, f) for f in flags]
-    if pd.notna(row[Entry.NOTE]) and row[Entry.NOTE]:
-        findings.append(f"note of the source: {row[Entry.NOTE]}")
-    return findings
+    note = row[Entry.NOTE] if pd.notna(row[Entry.NOTE]) else ""
+    return [FINDINGS.get(f, f) for f in flags] + ([f"note of the source: {note}"] if note else [])
 
 
 def _values(rows: pd.DataFrame) -> pd.DataFrame:

@@ -150,14 +150,6 @@ class Explorer:
         if points.point_inds:
             self.table.selected = str(trace.ids[points.point_inds[0]])
 
-    def update(self) -> None:
-        """Let figure, table and numbers follow the controls."""
-        raise NotImplementedError
-
-    def open(self, key: str) -> None:
-        """Show the row of an id."""
-        raise NotImplementedError
-
 
 def drawn_structure(text: str | None, *, title: str) -> go.Figure | None:
     """Return the 3D figure of a text of `structure_to_json`, None without one."""

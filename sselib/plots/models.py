@@ -59,6 +59,11 @@ def interval_chart(
         panel=rows[panel].map(protocol_text) if panel else "",
     )
     models = dict(sorted(zip(rows["name"], rows["model"], strict=True), key=lambda pair: pair[1] in CONTROLS))
+    symbols = [
+        "line-ew-open" if model in CONTROLS else _SYMBOLS[k % len(_SYMBOLS)]
+        for k, model in enumerate(models.values())
+    ]
+    titles = [protocol_text(p) for p in panels]
     figure = px.scatter(
         rows,
         x="at",
@@ -69,19 +74,11 @@ def interval_chart(
         facet_col="panel" if panel else None,
         facet_col_spacing=0.02,
         hover_data={"n": True, "at": False, "name": False, "panel": False, "value": ":.2f"},
-        category_orders={
-            "at": list(labels.values()),
-            "name": list(models),
-            "panel": map(protocol_text, panels),
-        },
+        category_orders={"at": list(labels.values()), "name": list(models), "panel": titles},
         color_discrete_map={
-            name: _GREYS.get(model, PALETTE[k % len(PALETTE)])
-            for k, (name, model) in enumerate(models.items())
+            m: _GREYS.get(models[m], PALETTE[k % len(PALETTE)]) for k, m in enumerate(models)
         },
-        symbol_map={
-            name: "line-ew-open" if model in CONTROLS else _SYMBOLS[k % len(_SYMBOLS)]
-            for k, (name, model) in enumerate(models.items())
-        },
+        symbol_map=dict(zip(models, symbols, strict=True)),
         labels={"at": "", "value": ERROR, "name": ""},
     )
     figure.update_traces(marker={"size": 9, "line_width": 2}, error_y={"thickness": 1, "width": 3})

@@ -4,14 +4,10 @@ Source: Deng et al., Nat. Mach. Intell. 5, 1031 (2023), doi 10.1038/s42256-023-0
 """
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from pymatgen.core import Structure
 
 from sselib.errors import DataError
-
-if TYPE_CHECKING:
-    from chgnet.model import StructOptimizer
 
 DISORDERED = (
     "not relaxed: disordered, and CHGNet needs one atom per site (order it with sselib.atomsets.ordering)"
@@ -35,7 +31,7 @@ def relaxed(structure: Structure, *, max_steps: int, fmax_ev_angstrom: float = 0
 
 
 @lru_cache(maxsize=1)
-def _optimizer() -> "StructOptimizer":
+def _optimizer() -> object:
     try:
         from chgnet.model import StructOptimizer
     except ModuleNotFoundError as error:

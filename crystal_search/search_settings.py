@@ -48,9 +48,7 @@ class SearchSettings:
     max_generations: int = 30
     max_evaluations: int = 100_000  # energy evaluations after which no new generation begins
     symmetric_share: float = 0.5  # of the seeds; of those chosen among crystals with polyanions 0.9
-    as_ions_first: tuple[str, ...] = (
-        AS_IONS  # seeds and operators whose children the pair model relaxes first
-    )
+    as_ions_first: tuple[str, ...] = AS_IONS
     weights: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_WEIGHTS))
     adaptive: bool = True  # operators that succeed are used more
     learn_volume: bool = True  # seeds of later pools take the volume of the best structures

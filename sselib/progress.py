@@ -19,19 +19,14 @@ def progress(items: Iterable[T], *, stage: str, total: int | None = None) -> Ite
     """
     if bars_are_shown():
         yield from tqdm(items, desc=stage, total=total, leave=False)
-    else:
-        yield from _logged(items, stage)
-
-
-def bars_are_shown() -> bool:
-    """Return whether work shows bars, not lines in a log."""
-    return os.environ.get("SSE_PROGRESS") != "log"
-
-
-def _logged(items: Iterable[T], stage: str) -> Iterator[T]:
-    """Yield the items, then print their number and the seconds they took."""
+        return
     start, count = time.perf_counter(), 0
     for item in items:
         yield item
         count += 1
     print(f"{stage}: {count} done in {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
+
+
+def bars_are_shown() -> bool:
+    """Return whether work shows bars, not lines in a log."""
+    return os.environ.get("SSE_PROGRESS") != "log"

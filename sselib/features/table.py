@@ -16,7 +16,7 @@ from pymatgen.core import Structure
 from sselib.columns import Entry, StructureTable
 from sselib.errors import FormulaError, ParameterError, SchemaError
 from sselib.features import lattice, pores, stoichiometry, symmetry
-from sselib.features.description import Feature, Group, described, groups_frame
+from sselib.features.description import Group, described, groups_frame
 from sselib.features.occupancy import disorder_features
 from sselib.features.pores import DEFAULT_PORES, PoreSettings
 from sselib.kept import kept_json
@@ -25,6 +25,7 @@ from sselib.progress import progress
 from sselib.registry import cache_folder
 from sselib.schemas import FAILURES, FEATURE_GROUPS, FEATURES, validate
 
+_STRUCTURAL = (Group.GEOMETRIC, Group.PORES, Group.LATTICE_INVARIANT, Group.DISORDER, Group.SYMMETRY)
 _NEEDED = (Entry.ID, Entry.COMPOSITION, Entry.STRUCTURE_ID)
 _Z_TOLERANCE = 0.05  # relative; how well cell contents must differ by a whole number to be a slip in Z
 _PER_PROCESS = 8  # structures for which another process is worth its start
@@ -160,7 +161,9 @@ def _assemble(
         _row_features(row, records.get(row[Entry.STRUCTURE_ID]), settings)
         for row in curated.to_dict("records")
     ]
-    structural = structure_descriptions(settings)
+    ion, radius = settings.mobile_ion, settings.probe_radius_angstrom
+    probe = f"probe radius {radius:g} Angstrom, without {ion}"
+    structural = described(*_STRUCTURAL, ion=ion, probe=probe)
     cells = pd.DataFrame([values for values, _ in rows], columns=[f.name for f in structural], dtype=float)
     features = pd.concat([ids, fractions, elemental, cells], axis=1)
     groups = groups_frame([*fraction_list, *elemental_list, *structural])
@@ -171,13 +174,6 @@ def _assemble(
         validate(groups, FEATURE_GROUPS, what="the feature groups"),
         validate(failures, FAILURES, what="the failures"),
     )
-
-
-def structure_descriptions(settings: PoreSettings) -> list[Feature]:
-    """Return the descriptions of all features that need a cell or a structure."""
-    groups = (Group.GEOMETRIC, Group.PORES, Group.LATTICE_INVARIANT, Group.DISORDER, Group.SYMMETRY)
-    probe = f"probe radius {settings.probe_radius_angstrom:g} Angstrom, without {settings.mobile_ion}"
-    return described(*groups, ion=settings.mobile_ion, probe=probe)
 
 
 def _row_features(

@@ -191,16 +191,16 @@ def _outputs(notebook: Notebook) -> Iterator[Breach]:
 
 def _output(output: NotebookNode) -> Iterator[tuple[str, str]]:
     data, text = output.get("data", {}), str(output)
-    if any(mime.startswith("image/") or "plotly" in mime or "widget" in mime for mime in data):
-        yield "a figure or widget in a compared output", "print numbers there, and draw in another cell"
-    if output.output_type == "error":
-        yield "an error in the stored output", "mend the cell and run sse check --refresh"
-    if output.get("name") == "stderr":
-        yield "a compared cell writes to stderr", "keep progress and warnings in another cell"
-    if _MACHINE_PATH.search(text):
-        yield "a path of one machine in the output", "print file names only"
-    if _ADDRESS.search(text):
-        yield "a memory address in the output: it changes with every run", "print the value, not the object"
+    drawn = any(mime.startswith("image/") or "plotly" in mime or "widget" in mime for mime in data)
+    again, address = "mend the cell and run sse check --refresh", "a memory address in the output: it changes"
+    breaches = (
+        (drawn, "a figure or widget in a compared output", "print numbers there, draw in another cell"),
+        (output.output_type == "error", "an error in the stored output", again),
+        (output.get("name") == "stderr", "a compared cell writes to stderr", "keep progress in another cell"),
+        (_MACHINE_PATH.search(text), "a path of one machine in the output", "print file names only"),
+        (_ADDRESS.search(text), address, "print the value, not the object"),
+    )
+    yield from ((what, remedy) for found, what, remedy in breaches if found)
 
 
 def _compares_numbers(notebook: Notebook) -> Iterator[Breach]:

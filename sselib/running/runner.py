@@ -213,14 +213,9 @@ def _basis(
     }
     used = {p.name: p.default for p in read_parameters(notebook).values() if p.name != RUN_DIR} | values
     own = {key: provenance.path_state(path) for key, value in used.items() if (path := _existing(value))}
-    return {
-        "profile": profile,
-        "parameters": used,
-        "notebook_sha256": notebook.sha256,
-        "code_sha256": provenance.code_sha256(),
-        "inputs": inputs,
-        "own_files": own | _imported(used),
-    }
+    hashes = {"notebook_sha256": notebook.sha256, "code_sha256": provenance.code_sha256()}
+    basis = {"profile": profile, "parameters": used, "inputs": inputs, "own_files": own | _imported(used)}
+    return json.loads(to_json(basis | hashes))  # as `run.json` holds it
 
 
 def _existing(value: object) -> Path | None:
@@ -245,8 +240,7 @@ def changes(root: Path, entry: Mapping[str, object] | None, basis: Mapping[str, 
     if not entry:
         return ["not run yet"]
     reasons = [] if entry.get("status") == DONE else [f"was {entry.get('status')}"]
-    plain = json.loads(to_json(basis))
-    reasons += [f"{key.replace('_', ' ')} changed" for key in _BASIS if entry.get(key) != plain[key]]
+    reasons += [f"{key.replace('_', ' ')} changed" for key in _BASIS if entry.get(key) != basis[key]]
     if entry.get("status") == DONE and entry.get("sources") != _sources_at_hand():
         reasons.append("other data sources are at hand")
     for file, digest in entry.get("outputs", {}).items():
@@ -268,8 +262,7 @@ def _sources_at_hand() -> list[str]:
 def _clear(record: RunRecord, name: str, basis: Mapping[str, object], resume: bool) -> None:
     """Remove what an earlier run of the notebook listed, unless this run continues that one."""
     entry = record.notebooks.pop(name, {})
-    plain = json.loads(to_json(basis))
-    if resume and all(entry.get(key) == plain[key] for key in _BASIS):
+    if resume and all(entry.get(key) == basis[key] for key in _BASIS):
         return
     for path in (record.root / file for file in entry.get("outputs", {})):
         if not path.resolve().is_relative_to(record.root):  # a link in the folder leads out of it

@@ -8,16 +8,16 @@ import plotly.graph_objects as go
 from sselib.figures import BARS_X, PALETTE, SIGMA_LABEL, with_bars
 from sselib.plots.models import interval_chart, shap_waterfall
 from sselib.screening.explanation import Explanation, with_unit
+from sselib.screening.scores import described_columns
 
 _P_LABEL = "P(superionic), σ ≥ 10<sup>−4</sup> S cm<sup>−1</sup>"
 _BELOW = {"orientation": "h", "y": -0.25}
 _LIMIT = {"line_dash": "dot", "line_color": "#444"}
 MAX_POINTS = 20_000  # of a scatter plot, which stays near 2 MB with them
-LABELS: dict[str, str] = {
-    "log10_sigma": "predicted " + SIGMA_LABEL,
-    "d_composition": "distance to the nearest training composition (L1, 0 to 2)",
-    "element_cost_usd_kg": "cost of the elements / (USD kg<sup>−1</sup>)",
-}
+
+
+def _labels() -> dict[str, str]:
+    return {column: about.label for column, about in described_columns().items()}
 
 
 def probability_histogram(table: pd.DataFrame) -> go.Figure:
@@ -60,7 +60,7 @@ def probability_against_distance(table: pd.DataFrame, *, distance: str) -> go.Fi
         hover_name="formula",
         opacity=0.8,
         color_continuous_scale="Viridis",
-        labels={**LABELS, "p_superionic": _P_LABEL, "p_superionic_sd": "standard<br>deviation"},
+        labels={**_labels(), "p_superionic": _P_LABEL, "p_superionic_sd": "standard<br>deviation"},
         render_mode="webgl",
     )
     figure.update_traces(marker_size=7).add_hline(0.5, **_LIMIT)
@@ -87,7 +87,7 @@ def pareto_scatter(table: pd.DataFrame, *, x: str, y: str, log_x: bool = False) 
         log_x=log_x,
         category_orders={"front": names},
         color_discrete_map=dict(zip(names, ("#9aa5b1", PALETTE[3]), strict=True)),
-        labels={**LABELS, "front": ""},
+        labels={**_labels(), "front": ""},
     )
     figure.update_traces(marker={"size": 8, "line": {"color": "white", "width": 0.5}})
     return figure.update_layout(height=460, title="Candidates that pass every filter", legend=_BELOW)

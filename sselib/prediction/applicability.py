@@ -91,7 +91,8 @@ def judge(space: TrainingSpace, fractions: np.ndarray) -> pd.DataFrame:
     distances = l1_distances(fractions[:, seen], space.fractions[:, seen])
     at = distances.argmin(axis=1)
     distance = distances[np.arange(len(at)), at] + fractions[:, ~seen].sum(axis=1)
-    unseen = [_names(row) for row in (fractions > 0) & ~seen]
+    symbols = np.array(MODIFIED_PETTIFOR_ORDER)
+    unseen = [" ".join(symbols[new]) for new in (fractions > 0) & ~seen]
     nearest = space.table.iloc[at]
     return pd.DataFrame(
         {
@@ -105,7 +106,3 @@ def judge(space: TrainingSpace, fractions: np.ndarray) -> pd.DataFrame:
             "measured": distance < SAME_L1,
         }
     )
-
-
-def _names(mask: np.ndarray) -> str:
-    return " ".join(MODIFIED_PETTIFOR_ORDER[i] for i in np.flatnonzero(mask))

@@ -66,7 +66,7 @@ class FormulaInputs:
 
     def keys(self, stop: int) -> Iterator[bytes]:
         """Yield the keys of the first ``stop`` inputs."""
-        return (_formula_candidate(row).key for row in islice(read_table(self.path, self.layout), stop))
+        return (candidate.key for candidate in islice(self.candidates(0), stop))
 
 
 def _formula_candidate(row: FormulaRow) -> Candidate:

@@ -101,19 +101,19 @@ def _lithiated(name: str, crystal: Structure, ion: str) -> Host | None:
     """Return the prototype with lithium in place of ``ion``, None where that ion is not +1."""
     if MOBILE_ION in crystal.symbol_set or _whole_states(crystal.composition).get(ion) != 1:
         return None
-    host = _host(f"{name}:{ion}", replaced(crystal, {ion: MOBILE_ION}, _whole_states(crystal.composition)))
-    if host is None:
-        return None
+    with_lithium = replaced(crystal, {ion: MOBILE_ION}, _whole_states(crystal.composition))
     cost = substitution_probability(MOBILE_ION, 1, ion, 1)
-    return Host(host.id, host.formula, host.states, host.structure, cost, f"{ion}→{MOBILE_ION}")
+    return _host(f"{name}:{ion}", with_lithium, probability=cost, change=f"{ion}→{MOBILE_ION}")
 
 
-def _host(name: str, crystal: Structure, *, formula: str = "") -> Host | None:
+def _host(
+    name: str, crystal: Structure, *, formula: str = "", probability: float = 1.0, change: str = ""
+) -> Host | None:
     """Return the host, None without lithium or without balanced charges."""
     states = _whole_states(crystal.composition)
     if states.get(MOBILE_ION) != 1:
         return None
-    return Host(name, formula or formula_of(crystal), states, crystal)
+    return Host(name, formula or formula_of(crystal), states, crystal, probability, change)
 
 
 def _whole_states(composition: Composition) -> dict[str, int]:

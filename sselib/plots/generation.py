@@ -50,6 +50,7 @@ def enthalpy_by_generation(table: pd.DataFrame, *, title: str) -> Drawing:
         labels={"shown": "enthalpy above the best (eV/atom)", "operator": ""},
     )
     figure.update_traces(marker_size=8, cliponaxis=False)
+    figure.for_each_trace(lambda trace: trace.update(name=trace.name.replace("_", " ")))
     line = {"color": "#000", "shape": "hv"}
     figure.add_scatter(x=best.index, y=best, mode="lines", name="lowest so far", line=line)
     figure.update_xaxes(dtick=1 if data["generation"].max() < 15 else None)
@@ -63,7 +64,9 @@ def child_minus_parent(table: pd.DataFrame) -> Drawing:
     data["difference_ev_atom"] = data["enthalpy_ev_atom"] - data["parent_enthalpy_ev_atom"]
     counts = data["operator"].value_counts()
     figure = px.strip(
-        data.assign(name=[f"{o.replace('_', ' ')} ({counts[o]})" for o in data["operator"]]),
+        data.sort_values("operator", kind="stable").assign(
+            name=[f"{o.replace('_', ' ')} ({counts[o]})" for o in sorted(data["operator"])]
+        ),
         x="name",
         y="difference_ev_atom",
         color="operator",
@@ -113,7 +116,7 @@ def effort_comparison(
         floor = min(drawn["low"].min(), reference_ev_atom or 0.0)
         figure.update_yaxes(range=[floor - 0.02, min(drawn["high"].max(), floor + SHOWN_ABOVE_BEST_EV_ATOM)])
     title = f"{formula}: evolutionary against random search (band: range over seeds)"
-    return figure.update_layout(height=420, title=title), drawn
+    return figure.update_layout(height=420, title=title, legend_traceorder="normal"), drawn
 
 
 def _add_band(figure: go.Figure, grid: pd.DataFrame, *, name: str, colour: str) -> None:
